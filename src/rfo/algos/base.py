@@ -1,0 +1,52 @@
+"""What an algorithm is: a frozen record of hyperparameters with pure functions.
+
+The trainer, the evaluator and the command line know algorithms only through `Algorithm`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from rfo.envs.batch import Batch
+from rfo.types import Array, Float, Metrics, PRNGKey, PyTree
+
+
+class Policy(Protocol):
+    """A trained policy with its observation normaliser: a pytree that acts."""
+
+    def __call__(
+        self, observation: Float[Array, "B O"], key: PRNGKey | None
+    ) -> Float[Array, "B A"]:
+        """Action in [-1, 1]. `key` None means deterministic: the noise is zero."""
+        ...
+
+
+class Algorithm(Protocol):
+    """A method: frozen dataclass of hyperparameters, three pure functions."""
+
+    name: ClassVar[str]
+    needs_gradient: ClassVar[bool]
+    """Whether the method differentiates through the environment."""
+
+    @property
+    def horizon(self) -> int:
+        """Control steps T of one update's rollout."""
+        ...
+
+    def init(self, key: PRNGKey, env: Batch) -> PyTree:
+        """Initial training state: networks, optimisers, normaliser, environments, keys."""
+        ...
+
+    def update(self, state: PyTree, env: Batch) -> tuple[PyTree, Metrics]:
+        """One update from one rollout of ``horizon * env.size`` control steps. Jittable, vmappable.
+
+        Metrics are scalars. Those every method reports: ``episodes`` (number that ended),
+        ``episode_return`` and ``episode_length`` (mean over them, NaN if none), ``reward`` (mean per
+        control step), ``nonfinite`` (share of environment steps), ``grad_norm`` and
+        ``grad_norm_clipped``.
+        """
+        ...
+
+    def policy(self, state: PyTree) -> Policy:
+        """The policy to evaluate."""
+        ...

@@ -1,0 +1,71 @@
+"""What an environment is: the contract between tasks and everything that uses them.
+
+A *task* (`Environment`) is batched by nature and knows nothing of episodes' clocks, automatic
+resets or non-finite numbers; `rfo.envs.batch.Batch` adds those. Algorithms see only `Batch`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from rfo.types import Array, Bool, Float, PRNGKey, PyTree
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """Sizes and facts of a task that an algorithm may rely on."""
+
+    name: str
+    observation_size: int
+    action_size: int
+    episode_length: int
+    """Control steps after which an episode is truncated."""
+    dt: float
+    """Duration of one control step [s]."""
+    differentiable: bool = True
+    """Whether reward and next state have a useful gradient in state and action."""
+
+
+class Step(NamedTuple):
+    """Result of one control step, before any reset."""
+
+    state: PyTree
+    observation: Float[Array, "B O"]
+    reward: Float[Array, " B"]
+    terminated: Bool[Array, " B"]
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """A task: pure functions of a state whose arrays all have the leading axis B."""
+
+    @property
+    def spec(self) -> EnvSpec: ...
+
+    def reset(self, key: PRNGKey, batch: int) -> PyTree:
+        """Draw `batch` independent initial states."""
+        ...
+
+    def observe(self, state: PyTree) -> Float[Array, "B O"]:
+        """Observation of a state."""
+        ...
+
+    def step(self, state: PyTree, action: Float[Array, "B A"]) -> Step:
+        """Advance by one control step. `action` is expected in [-1, 1] and clipped to it."""
+        ...
+
+
+@runtime_checkable
+class Renderable(Protocol):
+    """A task that can be replayed: a scene of rigid geoms and their bodies' poses."""
+
+    def scene(self) -> list[dict[str, Any]]:
+        """Geoms as plain data: ``{"type": "sphere"|"capsule"|"box"|"plane", "size": [...],
+        "body": int (-1 = world), "pos": [3], "quat": [4] (w, x, y, z), "rgba": [4]}``.
+        Sizes are MuJoCo's: radius; radius and half length (along local z); half extents."""
+        ...
+
+    def poses(self, state: PyTree) -> Float[Array, "B bodies 7"]:
+        """World pose (x, y, z, qw, qx, qy, qz) of each body [m]."""
+        ...

@@ -1,0 +1,105 @@
+"""Articulated models as plain arrays, and their import from MJCF.
+
+A model is a forest of *links*. Each link hangs on its parent by one joint; its frame sits at the
+joint's anchor and, in the reference configuration, is turned against the parent's frame by
+`Model.quat`. A MuJoCo body with several joints becomes a chain of links of which all but the last
+are massless; a body without joints is merged into its parent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+
+class Joint(IntEnum):
+    """Joint types. Coordinates: FREE 7 q / 6 qd, BALL 4 / 3, SLIDE 1 / 1, HINGE 1 / 1.
+
+    FREE: q = position of the link's origin in the world [m] and its quaternion (w, x, y, z);
+    qd = linear velocity of the origin in the world [m/s], angular velocity in the *world* frame [rad/s].
+    BALL: q = quaternion relative to the reference orientation; qd = angular velocity in the link's frame.
+    """
+
+    FREE = 0
+    BALL = 1
+    SLIDE = 2
+    HINGE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An articulated model of L links with nq coordinates, nv degrees of freedom, nu controls.
+
+    Ground contact is that of C spheres (`contact_*`): a sphere is one, a capsule its two ends, a box
+    its eight corners with radius 0.
+    """
+
+    # tree
+    parent: np.ndarray  # (L,) int, -1 = world; parent[i] < i
+    joint: np.ndarray  # (L,) int, Joint
+    pos: np.ndarray  # (L, 3) joint anchor in the parent link's frame [m]
+    quat: np.ndarray  # (L, 4) reference orientation in the parent link's frame
+    axis: np.ndarray  # (L, 3) unit joint axis in the link's frame (SLIDE, HINGE)
+    # inertia
+    mass: np.ndarray  # (L,) [kg]
+    com: np.ndarray  # (L, 3) centre of mass in the link's frame [m]
+    inertia: np.ndarray  # (L, 3, 3) about the centre of mass, in the link's frame [kg m^2]
+    # coordinates
+    q0: np.ndarray  # (nq,) reference configuration
+    armature: np.ndarray  # (nv,) added to the mass matrix's diagonal [kg or kg m^2]
+    damping: np.ndarray  # (nv,) joint damping [N s/m or N m s/rad]
+    stiffness: np.ndarray  # (nv,) joint spring [N/m or N m/rad]; 0 on FREE and BALL
+    spring_reference: np.ndarray  # (nv,) rest coordinate of the spring
+    limit_lower: np.ndarray  # (nv,) -inf where free
+    limit_upper: np.ndarray  # (nv,) +inf where free
+    limit_ke: np.ndarray  # (nv,) limit penalty [N/m or N m/rad]
+    limit_kd: np.ndarray  # (nv,) limit damping, active beyond the limit
+    # controls: tau[control_dof[i]] += control_gear[i] * control[i]
+    control_dof: np.ndarray  # (nu,) int
+    control_gear: np.ndarray  # (nu,) [N or N m]
+    # contact spheres against the ground
+    contact_link: np.ndarray  # (C,) int
+    contact_pos: np.ndarray  # (C, 3) in the link's frame [m]
+    contact_radius: np.ndarray  # (C,) [m]
+    contact_ke: np.ndarray  # (C,) penalty stiffness [N/m]
+    contact_kd: np.ndarray  # (C,) normal damping [N s/m]
+    contact_kf: np.ndarray  # (C,) slope of the friction force at rest [N s/m]
+    contact_mu: np.ndarray  # (C,) Coulomb coefficient
+    # world
+    gravity: np.ndarray  # (3,) [m/s^2]
+    ground_normal: np.ndarray  # (3,) unit
+    ground_height: float  # along the normal [m]
+    # names and looks
+    link_names: tuple[str, ...]
+    dof_names: tuple[str, ...]
+    geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable.scene
+
+    @property
+    def links(self) -> int:
+        return len(self.parent)
+
+    @property
+    def nq(self) -> int:
+        return len(self.q0)
+
+    @property
+    def nv(self) -> int:
+        return len(self.armature)
+
+    @property
+    def nu(self) -> int:
+        return len(self.control_dof)
+
+    @property
+    def q_start(self) -> np.ndarray:
+        """(L,) index of each joint's first coordinate."""
+        sizes = np.array([7, 4, 1, 1])[self.joint]
+        return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+
+    @property
+    def v_start(self) -> np.ndarray:
+        """(L,) index of each joint's first degree of freedom."""
+        sizes = np.array([6, 3, 1, 1])[self.joint]
+        return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
