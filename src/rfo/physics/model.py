@@ -1,4 +1,4 @@
-"""Articulated models as plain arrays, and their import from MJCF.
+"""Articulated models as plain arrays; `rfo.physics.mjcf` imports them from MJCF.
 
 A model is a forest of *links*. Each link hangs on its parent by one joint; its frame sits at the
 joint's anchor and, in the reference configuration, is turned against the parent's frame by
