@@ -58,7 +58,7 @@ def load(
     m = _compile(source)
     _refuse_unsupported(m)
     links, frames = _links(m)
-    ground = _ground(m, frames)
+    ground = _ground(m)
     mass, com, inertia = _inertias(m, frames, len(links))
     hinged = np.isin(m.jnt_type, (Joint.SLIDE, Joint.HINGE))
     limited = (m.jnt_limited.astype(bool) & hinged)[m.dof_jntid]
@@ -182,15 +182,12 @@ def _meets(m: mujoco.MjModel, a: int, b: int) -> bool:
     return bool(m.geom_contype[a] & m.geom_conaffinity[b] or m.geom_contype[b] & m.geom_conaffinity[a])
 
 
-def _ground(m: mujoco.MjModel, frames: list[_Frame]) -> int | None:
+def _ground(m: mujoco.MjModel) -> int | None:
     """The geom that is the ground; refuses every other contact that MuJoCo would make."""
     solid = [g for g in range(m.ngeom) if m.geom_contype[g] or m.geom_conaffinity[g]]
     planes = [g for g in solid if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_PLANE]
-    for plane in planes:
-        if frames[m.geom_bodyid[plane]].link >= 0 or plane != planes[0]:
-            raise ValueError(
-                f"geom '{_name(m, 'geom', plane)}': only one plane collides, and it is fixed in the world"
-            )
+    if len(planes) > 1:  # MuJoCo has made sure that planes are fixed in the world
+        raise ValueError(f"geom '{_name(m, 'geom', planes[1])}': only one plane may collide, the ground")
     for i, a in enumerate(solid):
         for b in solid[:i]:
             bodies = m.body_weldid[m.geom_bodyid[[a, b]]]

@@ -1,0 +1,184 @@
+"""Two oracles of articulated dynamics: the mujoco package, and the definitions written out in NumPy.
+
+Generalised velocities differ from MuJoCo's for a FREE joint only: its angular velocity is in world axes here
+and in the body's there, qvel = T qd with T = diag(1, R^T). Both accelerations are derivatives of their
+velocities and T' qd = 0, so M = T^T M_mujoco T and bias = T^T bias_mujoco.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+
+from rfo.physics.model import Joint, Model
+
+
+def rotation(quat: np.ndarray) -> np.ndarray:
+    """(w, x, y, z) to a matrix."""
+    w, u = quat[0], quat[1:]
+    cross = np.cross(np.eye(3), u)
+    return np.eye(3) + 2 * w * cross + 2 * cross @ cross
+
+
+def axis_rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+    return rotation(np.append(np.cos(angle / 2), np.sin(angle / 2) * axis))
+
+
+# ----------------------------------------------------------------------------------------- from definitions
+
+
+class Motion(NamedTuple):
+    """Links in the world: origins, orientations, velocity Jacobians, and accelerations where qdd = 0."""
+
+    pos: np.ndarray  # (L, 3)
+    rot: np.ndarray  # (L, 3, 3)
+    linear: np.ndarray  # (L, 3, nv) velocity of the origin per unit of qd
+    angular: np.ndarray  # (L, 3, nv)
+    linear_drift: np.ndarray  # (L, 3)
+    angular_drift: np.ndarray  # (L, 3)
+
+
+def motion(model: Model, q: np.ndarray, qd: np.ndarray) -> Motion:
+    """Forward kinematics, one link after the other."""
+    n, nv = model.links, model.nv
+    m = Motion(
+        np.zeros((n, 3)), np.zeros((n, 3, 3)), np.zeros((n, 3, nv)), np.zeros((n, 3, nv)),
+        np.zeros((n, 3)), np.zeros((n, 3)),
+    )  # fmt: skip
+    for i in range(n):
+        p, iq, iv = model.parent[i], model.q_start[i], model.v_start[i]
+        frame = m.rot[p] @ rotation(model.quat[i]) if p >= 0 else rotation(model.quat[i])
+        omega = np.zeros(3)
+        m.rot[i], m.pos[i] = frame, model.pos[i]
+        if p >= 0:
+            arm, omega = m.rot[p] @ model.pos[i], m.angular[p] @ qd
+            m.pos[i] = m.pos[p] + arm
+            m.angular[i], m.angular_drift[i] = m.angular[p], m.angular_drift[p]
+            m.linear[i] = m.linear[p] + np.cross(m.angular[p], arm, axis=0)
+            m.linear_drift[i] = (
+                m.linear_drift[p] + np.cross(m.angular_drift[p], arm) + np.cross(omega, np.cross(omega, arm))
+            )
+        if model.joint[i] == Joint.FREE:
+            m.pos[i], m.rot[i] = q[iq : iq + 3], rotation(q[iq + 3 : iq + 7])
+            m.linear[i][:, iv : iv + 3] = m.angular[i][:, iv + 3 : iv + 6] = np.eye(3)
+        elif model.joint[i] == Joint.BALL:
+            m.rot[i] = frame @ rotation(q[iq : iq + 4])
+            m.angular[i][:, iv : iv + 3] = m.rot[i]
+            m.angular_drift[i] += np.cross(omega, m.rot[i] @ qd[iv : iv + 3])
+        elif model.joint[i] == Joint.HINGE:
+            m.rot[i] = frame @ axis_rotation(model.axis[i], q[iq])
+            m.angular[i][:, iv] = frame @ model.axis[i]
+            m.angular_drift[i] += np.cross(omega, frame @ model.axis[i] * qd[iv])
+        else:
+            axis = frame @ model.axis[i]
+            shift = axis * q[iq]
+            m.pos[i] += shift
+            m.linear[i] += np.cross(m.angular[i], shift, axis=0)
+            m.linear[i][:, iv] = axis
+            m.linear_drift[i] += (
+                np.cross(m.angular_drift[i], shift)
+                + np.cross(omega, np.cross(omega, shift))
+                + 2 * np.cross(omega, axis * qd[iv])
+            )
+    return m
+
+
+def dynamics(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """M (nv, nv) with armature, from the kinetic energy; bias (nv,), by d'Alembert's principle."""
+    m = motion(model, q, qd)
+    mass_matrix, bias = np.diag(model.armature), np.zeros(model.nv)
+    for i in range(model.links):
+        arm = m.rot[i] @ model.com[i]
+        inertia = m.rot[i] @ model.inertia[i] @ m.rot[i].T
+        jacobian = m.linear[i] + np.cross(m.angular[i], arm, axis=0)
+        omega = m.angular[i] @ qd
+        drift = m.linear_drift[i] + np.cross(m.angular_drift[i], arm) + np.cross(omega, np.cross(omega, arm))
+        torque = inertia @ m.angular_drift[i] + np.cross(omega, inertia @ omega)
+        mass_matrix += model.mass[i] * jacobian.T @ jacobian + m.angular[i].T @ inertia @ m.angular[i]
+        bias += model.mass[i] * jacobian.T @ (drift - model.gravity) + m.angular[i].T @ torque
+    return mass_matrix, bias
+
+
+# --------------------------------------------------------------------------------------------------- mujoco
+
+
+def to_mujoco(model: Model, q: np.ndarray) -> np.ndarray:
+    """T (nv, nv): qvel of MuJoCo = T @ qd."""
+    turn = np.eye(model.nv)
+    for i in np.flatnonzero(model.joint == Joint.FREE):
+        iq, iv = model.q_start[i], model.v_start[i]
+        turn[iv + 3 : iv + 6, iv + 3 : iv + 6] = rotation(q[iq + 3 : iq + 7]).T
+    return turn
+
+
+def mujoco_dynamics(
+    m: mujoco.MjModel, model: Model, q: np.ndarray, qd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, mujoco.MjData]:
+    """The same M and bias from the mujoco package, and its data at that state."""
+    turn = to_mujoco(model, q)
+    data = mujoco.MjData(m)
+    data.qpos[:], data.qvel[:] = q, turn @ qd
+    mujoco.mj_forward(m, data)
+    mass_matrix = np.zeros((m.nv, m.nv))
+    mujoco.mj_fullM(m, data, mass_matrix)
+    return turn.T @ mass_matrix @ turn, turn.T @ data.qfrc_bias, data
+
+
+def random_state(model: Model, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Any coordinates, with unit quaternions, and velocities of order one."""
+    q = rng.normal(size=model.nq)
+    for i, start in enumerate(model.q_start):
+        if model.joint[i] in (Joint.FREE, Joint.BALL):
+            quat = slice(start + 3, start + 7) if model.joint[i] == Joint.FREE else slice(start, start + 4)
+            q[quat] /= np.linalg.norm(q[quat])
+    return q, rng.normal(size=model.nv)
+
+
+# --------------------------------------------------------------------------------------------- random trees
+
+JOINT_SETS = (
+    (), ("hinge",), ("hinge",), ("slide",), ("ball",), ("hinge", "hinge"), ("slide", "hinge"),
+    ("slide", "ball"), ("slide", "slide", "hinge"),
+)  # fmt: skip
+
+
+def random_tree(seed: int, bodies: int = 7) -> str:
+    """MJCF of a random forest: all joint types, several or none on a body, turned and shifted frames."""
+    rng = np.random.default_rng(seed)
+    parents = [-1] + [int(rng.integers(-1, i)) for i in range(1, bodies)]
+    joints = [JOINT_SETS[rng.integers(len(JOINT_SETS))] for _ in range(bodies)]
+    joints = [("free",) if p < 0 and rng.random() < 0.5 else j for p, j in zip(parents, joints, strict=True)]
+    joints[0] = joints[0] or ("hinge",)
+    texts = [_random_body(rng, i, joints[i]) for i in range(bodies)]
+
+    def nested(parent: int) -> str:
+        return "".join(f"<body {texts[i]}{nested(i)}</body>" for i in range(bodies) if parents[i] == parent)
+
+    gravity = _numbers(rng.normal(size=3) * 5)
+    return f"""<mujoco><compiler angle="radian" balanceinertia="true"/><option gravity="{gravity}"/>
+        <worldbody>{nested(-1)}</worldbody></mujoco>"""
+
+
+def _random_body(rng: np.random.Generator, i: int, joints: tuple[str, ...]) -> str:
+    """A body's attributes, joints, inertia and one decorative geom."""
+    text = f'name="b{i}" pos="{_vector(rng)}" quat="{_numbers(rng.normal(size=4))}">'
+    for k, kind in enumerate(joints):
+        text += f'<joint name="j{i}{k}" type="{kind}" armature="{rng.random():.3f}" '
+        if kind in ("hinge", "slide"):
+            text += f'axis="{_vector(rng)}" ref="{rng.normal():.3f}" '
+        text += "/>" if kind == "free" else f'pos="{_vector(rng)}"/>'
+    text += f'<inertial pos="{_vector(rng)}" quat="{_numbers(rng.normal(size=4))}" '
+    text += f'mass="{rng.uniform(0.5, 3):.3f}" diaginertia="{_numbers(rng.uniform(0.5, 1, 3))}"/>'
+    shape = ("sphere", "capsule", "box")[i % 3]
+    look = 'contype="0" conaffinity="0"'
+    return text + f'<geom type="{shape}" size=".1 .2 .3" pos="{_vector(rng)}" euler="{_vector(rng)}" {look}/>'
+
+
+def _vector(rng: np.random.Generator) -> str:
+    return _numbers(rng.normal(size=3) * 0.5)
+
+
+def _numbers(values: np.ndarray) -> str:
+    return " ".join(f"{x:.4f}" for x in values)
