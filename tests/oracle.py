@@ -86,7 +86,7 @@ def motion(model: Model, q: np.ndarray, qd: np.ndarray) -> Motion:
 
 
 def dynamics(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """M (nv, nv) with armature, from the kinetic energy; bias (nv,), by d'Alembert's principle."""
+    """M (nv, nv) with armature, from the kinetic energy; bias (nv,) with springs and damping, by d'Alembert."""
     m = motion(model, q, qd)
     mass_matrix, bias = np.diag(model.armature), np.zeros(model.nv)
     for i in range(model.links):
@@ -98,7 +98,10 @@ def dynamics(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, n
         torque = inertia @ m.angular_drift[i] + np.cross(omega, inertia @ omega)
         mass_matrix += model.mass[i] * jacobian.T @ jacobian + m.angular[i].T @ inertia @ m.angular[i]
         bias += model.mass[i] * jacobian.T @ (drift - model.gravity) + m.angular[i].T @ torque
-    return mass_matrix, bias
+        if model.joint[i] in (Joint.SLIDE, Joint.HINGE):
+            iv = model.v_start[i]
+            bias[iv] += model.stiffness[iv] * (q[model.q_start[i]] - model.spring_reference[iv])
+    return mass_matrix, bias + model.damping * qd
 
 
 # --------------------------------------------------------------------------------------------------- mujoco
@@ -123,7 +126,7 @@ def mujoco_dynamics(
     mujoco.mj_forward(m, data)
     mass_matrix = np.zeros((m.nv, m.nv))
     mujoco.mj_fullM(m, data, mass_matrix)
-    return turn.T @ mass_matrix @ turn, turn.T @ data.qfrc_bias, data
+    return turn.T @ mass_matrix @ turn, turn.T @ (data.qfrc_bias - data.qfrc_passive), data
 
 
 def random_state(model: Model, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -165,10 +168,13 @@ def _random_body(rng: np.random.Generator, i: int, joints: tuple[str, ...]) -> s
     """A body's attributes, joints, inertia and one decorative geom."""
     text = f'name="b{i}" pos="{_vector(rng)}" quat="{_numbers(rng.normal(size=4))}">'
     for k, kind in enumerate(joints):
-        text += f'<joint name="j{i}{k}" type="{kind}" armature="{rng.random():.3f}" '
+        text += f'<joint name="j{i}{k}" type="{kind}" damping="{rng.random():.3f}" '
         if kind in ("hinge", "slide"):
             text += f'axis="{_vector(rng)}" ref="{rng.normal():.3f}" '
-        text += "/>" if kind == "free" else f'pos="{_vector(rng)}"/>'
+            text += f'stiffness="{rng.random():.3f}" springref="{rng.normal():.3f}" '
+        if kind != "free":
+            text += f'pos="{_vector(rng)}" armature="{rng.random():.3f}"'
+        text += "/>"
     text += f'<inertial pos="{_vector(rng)}" quat="{_numbers(rng.normal(size=4))}" '
     text += f'mass="{rng.uniform(0.5, 3):.3f}" diaginertia="{_numbers(rng.uniform(0.5, 1, 3))}"/>'
     shape = ("sphere", "capsule", "box")[i % 3]

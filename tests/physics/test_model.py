@@ -150,6 +150,7 @@ def test_a_reference_coordinate_shifts_the_zero():
             one_body('<body name="balloon" gravcomp="1"><joint/><geom size=".1"/></body>'),
             "'balloon'.*gravcomp",
         ),
+        (world('<body><joint name="f" type="free" armature="1"/><geom size="1"/></body>'), "'f'.*armature"),
         (one_body(head='<option density="1.2"/>'), "option 'density'"),
         (one_body(head='<option><flag contact="disable"/></option>'), "option 'disableflags'"),
         (one_body(head='<size nuser_geom="2"/>'), "ke kd kf mu"),

@@ -329,11 +329,12 @@ def _refuse_unsupported(m: mujoco.MjModel) -> None:
         for array in arrays:
             _refuse_where(m, kind, array)
     for joint in range(m.njnt):
+        name = _name(m, "joint", joint)
         turning = m.jnt_type[joint] in (Joint.FREE, Joint.BALL)
         if turning and (m.jnt_stiffness[joint] or m.jnt_limited[joint]):
-            raise ValueError(
-                f"joint '{_name(m, 'joint', joint)}': springs and limits need a slide or a hinge"
-            )
+            raise ValueError(f"joint '{name}': springs and limits need a slide or a hinge")
+        if m.jnt_type[joint] == Joint.FREE and m.dof_armature[m.jnt_dofadr[joint]]:
+            raise ValueError(f"joint '{name}': a free joint has no armature")
     for geom in range(m.ngeom):
         if mujoco.mjtGeom(m.geom_type[geom]) not in _SHAPES:
             kind = mujoco.mjtGeom(m.geom_type[geom]).name.removeprefix("mjGEOM_").lower()
