@@ -5,7 +5,8 @@ The trainer, the evaluator and the command line know algorithms only through `Al
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 from rfo.envs.batch import Batch
 from rfo.types import Array, Float, Metrics, PRNGKey, PyTree
@@ -14,9 +15,7 @@ from rfo.types import Array, Float, Metrics, PRNGKey, PyTree
 class Policy(Protocol):
     """A trained policy with its observation normaliser: a pytree that acts."""
 
-    def __call__(
-        self, observation: Float[Array, "B O"], key: PRNGKey | None
-    ) -> Float[Array, "B A"]:
+    def __call__(self, observation: Float[Array, "B O"], key: PRNGKey | None) -> Float[Array, "B A"]:
         """Action in [-1, 1]. `key` None means deterministic: the noise is zero."""
         ...
 
@@ -50,3 +49,29 @@ class Algorithm(Protocol):
     def policy(self, state: PyTree) -> Policy:
         """The policy to evaluate."""
         ...
+
+
+def require(settings: Any, condition: str, *fields: str) -> None:
+    """Check fields of a hyperparameter record.
+
+    Args:
+        settings: the record.
+        condition: a key of `CONDITIONS`.
+        fields: names of numbers that must satisfy it.
+
+    Raises:
+        ValueError: naming the first field that does not, and its value.
+    """
+    for field in fields:
+        value = getattr(settings, field)
+        if not CONDITIONS[condition](value):
+            raise ValueError(f"{field} must be {condition}, not {value}")
+
+
+CONDITIONS: dict[str, Callable[[float], bool]] = {
+    "positive": lambda x: x > 0,
+    "not negative": lambda x: x >= 0,
+    "in [0, 1]": lambda x: 0 <= x <= 1,
+    "in [0, 1)": lambda x: 0 <= x < 1,
+}
+"""What `require` can check; NaN satisfies none."""

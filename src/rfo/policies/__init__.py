@@ -1,0 +1,1 @@
+"""Networks: observation and noise in, action or value out. Equinox modules whose leaves are all arrays."""

@@ -1,0 +1,140 @@
+"""APG: analytic policy gradient, backpropagation through the rollout and nothing beyond it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rfo.algos.base import require
+from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.returns import segment_return
+from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
+from rfo.envs.batch import Batch, BatchState
+from rfo.policies.gaussian import GaussianPolicy
+from rfo.policies.normalize import Normalizer
+from rfo.types import Array, Int, Metrics, PRNGKey
+
+
+class APGState(NamedTuple):
+    """Everything APG carries from one update to the next."""
+
+    actor: GaussianPolicy
+    actor_optimizer: DescentState
+    normalizer: Normalizer
+    env: BatchState
+    key: PRNGKey
+    updates: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class APG:
+    """Analytic Policy Gradient: the discounted rewards of a short rollout, without a critic.
+
+    Raises:
+        ValueError: for a field out of range, naming it.
+    """
+
+    name: ClassVar[str] = "apg"
+    needs_gradient: ClassVar[bool] = True
+
+    horizon: int = 32
+    """Control steps T of one rollout."""
+    updates: int = 2000
+    """Length of the learning rate's schedule."""
+    gamma: float = 0.99
+    """Discount of one control step."""
+    initial_log_std: float = -1.0
+    """Of every action dimension, before tanh."""
+
+    actor_hidden: tuple[int, ...] = (128, 64, 32)
+    activation: str = "elu"
+    """elu, relu, silu or tanh."""
+    gain: float = 2**0.5
+    """Of the orthogonal initialisation."""
+
+    actor_learning_rate: float = 2e-3
+    final_learning_rate: float = 1e-5
+    beta1: float = 0.7
+    beta2: float = 0.95
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self, "positive", "horizon", "updates", "actor_learning_rate", "gain", "max_grad_norm")
+        require(self, "not negative", "weight_decay", "final_learning_rate")
+        require(self, "in [0, 1]", "gamma")
+        require(self, "in [0, 1)", "beta1", "beta2")
+
+    def init(self, key: PRNGKey, env: Batch) -> APGState:
+        """Initial training state."""
+        key, actor_key, env_key = jax.random.split(key, 3)
+        spec = env.spec
+        actor = GaussianPolicy(
+            actor_key,
+            spec.observation_size,
+            spec.action_size,
+            self.actor_hidden,
+            activation=self.activation,
+            initial_log_std=self.initial_log_std,
+            gain=self.gain,
+        )
+        return APGState(
+            actor=actor,
+            actor_optimizer=self._descent().init(actor),
+            normalizer=Normalizer.init(spec.observation_size),
+            env=env.init(env_key),
+            key=key,
+            updates=jnp.zeros((), jnp.int32),
+        )
+
+    def update(self, state: APGState, env: Batch) -> tuple[APGState, Metrics]:
+        """One rollout, one actor step."""
+        key, noise_key, spread_key = jax.random.split(state.key, 3)
+        noise = jax.random.normal(noise_key, (self.horizon, env.size, env.spec.action_size))
+        normalize = state.normalizer
+
+        def loss(actor: GaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout]]:
+            after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise)
+            worthless = jnp.zeros_like(data.reward)
+            returns = segment_return(data.reward, worthless, data.terminated, data.truncated, self.gamma)
+            return -returns.mean() / self.horizon, (after, data)
+
+        (actor_loss, (after, data)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
+        actor, actor_optimizer, step = self._descent().step(
+            state.actor, state.actor_optimizer, gradient, state.updates
+        )
+        metrics = {
+            **rollout_metrics(data),
+            "loss_actor": actor_loss,
+            "action_spread": action_spread(state.actor, normalize(state.env.observation), spread_key),
+            "grad_norm": step.norm,
+            "grad_norm_clipped": step.clipped_norm,
+            "skipped_updates": actor_optimizer.skipped,
+        }
+        after_state = APGState(
+            actor=actor,
+            actor_optimizer=actor_optimizer,
+            normalizer=normalize.updated(data.observation),
+            env=after,
+            key=key,
+            updates=state.updates + 1,
+        )
+        return after_state, metrics
+
+    def policy(self, state: APGState) -> TrainedPolicy:
+        """The policy to evaluate."""
+        return TrainedPolicy(state.actor, state.normalizer)
+
+    def _descent(self) -> Descent:
+        return Descent(
+            self.actor_learning_rate,
+            self.final_learning_rate,
+            self.updates,
+            self.beta1,
+            self.beta2,
+            self.weight_decay,
+            self.max_grad_norm,
+        )

@@ -1,0 +1,97 @@
+"""Fitting the critics to their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from rfo.algos.optimize import Descent, DescentState
+from rfo.policies.critic import Critics
+from rfo.types import Array, Float, Int, Metrics
+
+
+def fit_critics(
+    critics: Critics,
+    optimizer: tuple[Descent, DescentState],
+    observation: Float[Array, "T B O"],
+    target: Float[Array, "T B"],
+    iterations: int,
+    batches: int,
+    update: Int[Array, ""],
+) -> tuple[Critics, DescentState, Metrics]:
+    """Regress every critic on the targets: `iterations` passes over `batches` minibatches.
+
+    A minibatch is a contiguous stretch of T / `batches` control steps of all environments, in order of
+    time and the same in every pass, as in the reference implementations of SHAC and SAPO: no shuffling,
+    no gathering. The loss is summed over critics, so that each gets the gradient it would get alone.
+
+    Args:
+        critics: the ensemble.
+        optimizer: settings and state.
+        observation: normalised.
+        target: values to regress on; no gradient enters them.
+        iterations: passes over the rollout.
+        batches: minibatches in a pass; must divide T.
+        update: index of the update, for the schedule.
+
+    Returns:
+        Critics, optimiser state and metrics: ``critic_loss`` (mean squared error over the last pass),
+        ``critic_error`` (the same before fitting, on data not yet seen), ``critic_explained_variance``
+        (before fitting), ``value`` (mean prediction before fitting), ``critic_grad_norm`` (mean),
+        ``critic_skipped``.
+    """
+    descent, state = optimizer
+    target = jax.lax.stop_gradient(target)
+    inputs = jax.lax.stop_gradient(observation).reshape(batches, -1, observation.shape[-1])
+    outputs = target.reshape(batches, -1)
+    flat, unravel = ravel_pytree(critics)  # flattened once, not at each of the many small steps
+
+    def loss(flat: Array, x: Array, y: Array) -> Array:
+        return jnp.sum(jnp.mean((unravel(flat)(x) - y) ** 2, axis=-1))
+
+    def minibatch(carry: tuple, batch: tuple[Array, Array]) -> tuple[tuple, tuple]:
+        flat, state = carry
+        value, gradient = jax.value_and_grad(loss)(flat, *batch)
+        flat, state, report = descent.step(flat, state, gradient, update)
+        return (flat, state), (value, report)
+
+    def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:
+        return jax.lax.scan(minibatch, carry, (inputs, outputs))
+
+    before = critics(observation)
+    residual = target - before
+    (flat, state), (losses, reports) = jax.lax.scan(sweep, (flat, state), None, length=iterations)
+    metrics = {
+        "critic_loss": losses[-1].mean() / len(before),
+        "critic_error": jnp.mean(residual**2),
+        "critic_explained_variance": 1 - jnp.var(residual, axis=(1, 2)).mean() / (jnp.var(target) + 1e-8),
+        "value": before.mean(),
+        "critic_grad_norm": reports.norm.mean(),
+        "critic_skipped": reports.skipped.sum(),
+    }
+    return unravel(flat), state, metrics
+
+
+def combine_critics(how: str) -> Callable[..., Array]:
+    """The reduction over the ensemble's axis called "min" or "mean".
+
+    Raises:
+        ValueError: for another name.
+    """
+    reductions = {"min": jnp.min, "mean": jnp.mean}
+    if how not in reductions:
+        raise ValueError(f"critics combine by {' or '.join(reductions)}, not '{how}'")
+    return reductions[how]
+
+
+def require_divisible(horizon: int, batches: int) -> None:
+    """Check that the critics' minibatches divide the rollout.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    if horizon % batches:
+        raise ValueError(f"critic_batches ({batches}) must divide horizon ({horizon})")

@@ -1,0 +1,79 @@
+"""Returns over rollouts in which episodes end and begin.
+
+A rollout of T steps falls into *segments*: each ends where an episode terminates or is truncated, or
+at the rollout's last step, and the next one begins with discount 1. Beyond its last step a segment is
+worth 0 if it terminated, else the value of that step's next observation (before any reset).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from rfo.types import Array, Bool, Float
+
+
+def bootstrap_mask(terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
+    """Steps whose next observation's value ends a segment."""
+    last = jnp.zeros_like(truncated).at[-1].set(True)
+    return (truncated | last) & ~terminated
+
+
+def discounts(
+    terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"], gamma: float
+) -> Float[Array, "T B"]:
+    """``gamma ** k`` for the k-th step of its segment, from 0."""
+    steps = jnp.arange(len(terminated))[:, None]
+    ended = (terminated | truncated)[:-1]
+    begins = jnp.concatenate([jnp.ones_like(terminated[:1]), ended])
+    start = jax.lax.cummax(jnp.where(begins, steps, 0), axis=0)
+    return jnp.asarray(gamma) ** (steps - start)
+
+
+def segment_return(
+    reward: Float[Array, "T B"],
+    next_value: Float[Array, "T B"],
+    terminated: Bool[Array, "T B"],
+    truncated: Bool[Array, "T B"],
+    gamma: float,
+) -> Float[Array, " B"]:
+    """Discounted rewards and discounted bootstrap of all segments, summed per environment.
+
+    The objective of SHAC (arXiv 2204.07137, equation 5), which RFO and SAPO share.
+
+    Args:
+        reward: r(s_t, a_t).
+        next_value: V(s_{t+1}) at the observation *before* any reset; read at segment ends only.
+        terminated: the task ended the episode at this step.
+        truncated: the clock did.
+        gamma: discount of one control step.
+    """
+    bootstrap = jnp.where(bootstrap_mask(terminated, truncated), next_value, 0.0)
+    return jnp.sum(discounts(terminated, truncated, gamma) * (reward + gamma * bootstrap), axis=0)
+
+
+def td_lambda(
+    reward: Float[Array, "T B"],
+    next_value: Float[Array, "T B"],
+    terminated: Bool[Array, "T B"],
+    truncated: Bool[Array, "T B"],
+    gamma: float,
+    lambda_: float,
+) -> Float[Array, "T B"]:
+    """TD(lambda) value targets (Sutton and Barto 2018, section 12.1).
+
+    ``y_t = r_t + gamma ((1 - lambda) V(s_{t+1}) + lambda y_{t+1})`` inside a segment, ``r_t`` at a
+    termination, ``r_t + gamma V(s_{t+1})`` at a truncation or the rollout's last step.
+    """
+    ends = bootstrap_mask(terminated, truncated)
+
+    def backward(following: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
+        reward, next_value, terminated, ends = step
+        mixed = jnp.where(ends, next_value, (1 - lambda_) * next_value + lambda_ * following)
+        target = reward + gamma * jnp.where(terminated, 0.0, mixed)
+        return target, target
+
+    _, targets = jax.lax.scan(
+        backward, jnp.zeros_like(reward[0]), (reward, next_value, terminated, ends), reverse=True
+    )
+    return targets

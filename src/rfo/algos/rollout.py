@@ -1,0 +1,117 @@
+"""Rollouts of a policy in a batch of environments, and what can be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from rfo.envs.batch import Batch, BatchState
+from rfo.policies.normalize import Normalizer
+from rfo.types import Array, Bool, Float, Int, Metrics, PRNGKey, PyTree
+
+
+class Actor(Protocol):
+    """A policy network."""
+
+    action_size: int
+
+    def __call__(self, observation: Array, noise: Array) -> tuple[Array, Array]:
+        """Action and latent for a normalised observation and standard normal noise."""
+        ...
+
+
+SATURATION = 0.95
+"""An action beyond this magnitude counts as saturated."""
+
+SPREAD_STATES = 16
+"""States at which the spread of the action distribution is estimated."""
+
+SPREAD_DRAWS = 8
+"""Actions drawn at each of them."""
+
+
+class Rollout(NamedTuple):
+    """T control steps of B environments, time-major. Observations are raw."""
+
+    observation: Float[Array, "T B O"]
+    next_observation: Float[Array, "T B O"]
+    """Before any reset: the one to bootstrap from."""
+    action: Float[Array, "T B A"]
+    extras: PyTree
+    """What the policy callback returned beside the action."""
+    reward: Float[Array, "T B"]
+    terminated: Bool[Array, "T B"]
+    truncated: Bool[Array, "T B"]
+    nonfinite: Bool[Array, "T B"]
+    episode_return: Float[Array, "T B"]
+    episode_length: Int[Array, "T B"]
+
+
+def rollout(
+    env: Batch, start: BatchState, act: Callable[[Array, PyTree], tuple[Array, PyTree]], noise: PyTree
+) -> tuple[BatchState, Rollout]:
+    """Act for T control steps; differentiable through the policy and the environment.
+
+    Args:
+        env: the environments.
+        start: their state; plain data, so the gradient ends at the rollout's first step.
+        act: raw observation and one step's noise to action and extras.
+        noise: arrays with the leading axis T.
+    """
+
+    def advance(state: BatchState, step_noise: PyTree) -> tuple[BatchState, Rollout]:
+        action, extras = act(state.observation, step_noise)
+        step = env.step(state, action)
+        return step.state, Rollout(
+            observation=state.observation,
+            next_observation=step.next_observation,
+            action=action,
+            extras=extras,
+            reward=step.reward,
+            terminated=step.terminated,
+            truncated=step.truncated,
+            nonfinite=step.nonfinite,
+            episode_return=step.episode_return,
+            episode_length=step.episode_length,
+        )
+
+    return jax.lax.scan(advance, start, noise)
+
+
+def rollout_metrics(data: Rollout) -> Metrics:
+    """The metrics that every method reports about its rollout."""
+    done = data.terminated | data.truncated
+    episodes = done.sum()
+    return {
+        "episodes": episodes,
+        "episode_return": jnp.where(done, data.episode_return, 0.0).sum() / episodes,
+        "episode_length": jnp.where(done, data.episode_length, 0).sum() / episodes,
+        "reward": data.reward.mean(),
+        "nonfinite": data.nonfinite.mean(),
+        "action_saturation": (jnp.abs(data.action) > SATURATION).mean(),
+    }
+
+
+def action_spread(actor: Actor, observation: Float[Array, "B O"], key: PRNGKey) -> Float[Array, ""]:
+    """Standard deviation of actions over the noise at a fixed state, averaged over some states."""
+    states = observation[:SPREAD_STATES]
+    noise = jax.random.normal(key, (SPREAD_DRAWS, len(states), actor.action_size))
+    actions, _ = actor(jnp.broadcast_to(states, (SPREAD_DRAWS, *states.shape)), noise)
+    return jnp.std(actions, axis=0, ddof=1).mean()
+
+
+class TrainedPolicy(NamedTuple):
+    """An actor with its observation normaliser: implements `rfo.algos.base.Policy`."""
+
+    actor: Actor
+    normalizer: Normalizer
+
+    def __call__(self, observation: Float[Array, "B O"], key: PRNGKey | None) -> Float[Array, "B A"]:
+        """Action in (-1, 1); noise zero if `key` is None."""
+        shape = (*observation.shape[:-1], self.actor.action_size)
+        noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
+        action, _ = self.actor(self.normalizer(observation), noise)
+        return action

@@ -1,0 +1,241 @@
+"""SAPO: soft analytic policy optimization, SHAC's objective with maximum entropy (arXiv 2412.12089)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rfo.algos.base import require
+from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
+from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.returns import segment_return, td_lambda
+from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
+from rfo.envs.batch import Batch, BatchState
+from rfo.policies.critic import Critics
+from rfo.policies.gaussian import TanhGaussianPolicy, tanh_gaussian_log_prob
+from rfo.policies.normalize import Normalizer
+from rfo.types import Array, Float, Int, Metrics, PRNGKey
+
+
+class SAPOState(NamedTuple):
+    """Everything SAPO carries from one update to the next."""
+
+    actor: TanhGaussianPolicy
+    actor_optimizer: DescentState
+    log_alpha: Float[Array, ""]
+    alpha_optimizer: DescentState
+    critics: Critics
+    critic_optimizer: DescentState
+    normalizer: Normalizer
+    env: BatchState
+    key: PRNGKey
+    updates: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class SAPO:
+    """Soft Analytic Policy Optimization.
+
+    One actor step per rollout on ``-return / horizon`` where each reward is ``r + alpha H``: H is a
+    one-sample estimate of the policy's entropy from a fresh draw, shifted and scaled by its target so
+    that it lies near [0, 1]; the weight alpha is tuned to hold the entropy at the target. Critics value
+    the same sum.
+
+    Raises:
+        ValueError: for a field out of range, naming it.
+    """
+
+    name: ClassVar[str] = "sapo"
+    needs_gradient: ClassVar[bool] = True
+
+    horizon: int = 32
+    """Control steps T of one rollout; a multiple of `critic_batches`."""
+    updates: int = 2000
+    """Length of the learning rates' schedule."""
+    gamma: float = 0.99
+    """Discount of one control step."""
+    td_lambda: float = 0.95
+    """Of the critics' targets."""
+
+    initial_alpha: float = 1.0
+    """Initial weight of the entropy."""
+    alpha_learning_rate: float = 5e-3
+    """Constant over updates; 0 keeps alpha fixed."""
+    target_entropy: float = -0.5
+    """Entropy per action dimension to hold [nat]; negative."""
+    min_log_std: float = -5.0
+    max_log_std: float = 2.0
+
+    actor_hidden: tuple[int, ...] = (128, 64, 32)
+    critic_hidden: tuple[int, ...] = (64, 64)
+    activation: str = "silu"
+    """elu, relu, silu or tanh."""
+    gain: float = 1.0
+    """Of the orthogonal initialisation."""
+    critic_count: int = 2
+    critic_target: str = "min"
+    """How the critics combine in TD targets: min or mean. In the actor it is the mean."""
+    critic_iterations: int = 16
+    critic_batches: int = 4
+
+    actor_learning_rate: float = 2e-3
+    critic_learning_rate: float = 5e-4
+    final_learning_rate: float = 1e-5
+    beta1: float = 0.7
+    beta2: float = 0.95
+    weight_decay: float = 0.01
+    """On log alpha, too."""
+    max_grad_norm: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self, "positive", "horizon", "updates", "critic_count", "critic_iterations", "critic_batches")
+        require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "max_grad_norm")
+        require(self, "positive", "initial_alpha")
+        require(self, "not negative", "alpha_learning_rate", "weight_decay", "final_learning_rate")
+        require(self, "in [0, 1]", "gamma", "td_lambda")
+        require(self, "in [0, 1)", "beta1", "beta2")
+        require_divisible(self.horizon, self.critic_batches)
+        combine_critics(self.critic_target)
+        if self.target_entropy >= 0:
+            raise ValueError(f"target_entropy must be negative, not {self.target_entropy}")
+        if self.min_log_std >= self.max_log_std:
+            raise ValueError(f"min_log_std must be below max_log_std, not {self.min_log_std}")
+
+    def init(self, key: PRNGKey, env: Batch) -> SAPOState:
+        """Initial training state."""
+        key, actor_key, critic_key, env_key = jax.random.split(key, 4)
+        spec = env.spec
+        actor = TanhGaussianPolicy(
+            actor_key,
+            spec.observation_size,
+            spec.action_size,
+            self.actor_hidden,
+            activation=self.activation,
+            min_log_std=self.min_log_std,
+            max_log_std=self.max_log_std,
+            gain=self.gain,
+        )
+        critics = Critics(
+            critic_key,
+            spec.observation_size,
+            self.critic_hidden,
+            self.activation,
+            self.critic_count,
+            self.gain,
+        )
+        log_alpha = jnp.log(jnp.asarray(self.initial_alpha))
+        return SAPOState(
+            actor=actor,
+            actor_optimizer=self._descent(self.actor_learning_rate).init(actor),
+            log_alpha=log_alpha,
+            alpha_optimizer=self._alpha_descent().init(log_alpha),
+            critics=critics,
+            critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
+            normalizer=Normalizer.init(spec.observation_size),
+            env=env.init(env_key),
+            key=key,
+            updates=jnp.zeros((), jnp.int32),
+        )
+
+    def update(self, state: SAPOState, env: Batch) -> tuple[SAPOState, Metrics]:
+        """One rollout, one actor step, one step of alpha, one fit of the critics."""
+        key, noise_key, spread_key = jax.random.split(state.key, 3)
+        action_size = env.spec.action_size
+        noise = jax.random.normal(noise_key, (self.horizon, 2, env.size, action_size))
+        normalize, alpha = state.normalizer, jnp.exp(state.log_alpha)
+        target_entropy = self.target_entropy * action_size
+
+        def loss(actor: TanhGaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout, Array]]:
+            def act(observation: Array, noise: Array) -> tuple[Array, Array]:
+                mean, log_std = actor.parameters(normalize(observation))
+                entropy = -tanh_gaussian_log_prob(mean, log_std, noise[1])
+                return jnp.tanh(mean + jnp.exp(log_std) * noise[0]), entropy
+
+            after, data = rollout(env, state.env, act, noise)
+            reward = data.reward + alpha * scaled_entropy(data.extras, target_entropy)
+            value = state.critics(normalize(data.next_observation)).mean(0)
+            returns = segment_return(reward, value, data.terminated, data.truncated, self.gamma)
+            return -returns.mean() / self.horizon, (after, data, reward)
+
+        (actor_loss, (after, data, reward)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
+        actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(
+            state.actor, state.actor_optimizer, gradient, state.updates
+        )
+        entropy = data.extras.mean()
+        alpha_loss, alpha_gradient = jax.value_and_grad(alpha_objective)(
+            state.log_alpha, entropy, target_entropy
+        )
+        log_alpha, alpha_optimizer, alpha_step = self._alpha_descent().step(
+            state.log_alpha, state.alpha_optimizer, alpha_gradient, state.updates
+        )
+
+        value = combine_critics(self.critic_target)(state.critics(normalize(data.next_observation)), axis=0)
+        target = td_lambda(reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda)
+        critics, critic_optimizer, critic_metrics = fit_critics(
+            state.critics,
+            (self._descent(self.critic_learning_rate), state.critic_optimizer),
+            normalize(data.observation),
+            target,
+            self.critic_iterations,
+            self.critic_batches,
+            state.updates,
+        )
+        metrics = {
+            **rollout_metrics(data),
+            **critic_metrics,
+            "loss_actor": actor_loss,
+            "loss_alpha": alpha_loss,
+            "alpha": alpha,
+            "entropy": entropy,
+            "action_spread": action_spread(state.actor, normalize(state.env.observation), spread_key),
+            "grad_norm": step.norm,
+            "grad_norm_clipped": step.clipped_norm,
+            "skipped_updates": actor_optimizer.skipped,
+        }
+        after_state = SAPOState(
+            actor=actor,
+            actor_optimizer=actor_optimizer,
+            log_alpha=log_alpha,
+            alpha_optimizer=alpha_optimizer,
+            critics=critics,
+            critic_optimizer=critic_optimizer,
+            normalizer=normalize.updated(data.observation),
+            env=after,
+            key=key,
+            updates=state.updates + 1,
+        )
+        return after_state, metrics
+
+    def policy(self, state: SAPOState) -> TrainedPolicy:
+        """The policy to evaluate."""
+        return TrainedPolicy(state.actor, state.normalizer)
+
+    def _descent(self, learning_rate: float) -> Descent:
+        return Descent(
+            learning_rate,
+            self.final_learning_rate,
+            self.updates,
+            self.beta1,
+            self.beta2,
+            self.weight_decay,
+            self.max_grad_norm,
+        )
+
+    def _alpha_descent(self) -> Descent:
+        rate = self.alpha_learning_rate
+        return Descent(rate, rate, 1, self.beta1, self.beta2, self.weight_decay, self.max_grad_norm)
+
+
+def scaled_entropy(entropy: Float[Array, "*shape"], target: float) -> Float[Array, "*shape"]:
+    """``(H - target) / (2 |target|)`` for a negative target: 0 at the target, 1 at its opposite."""
+    return (entropy - target) / (2 * abs(target))
+
+
+def alpha_objective(
+    log_alpha: Float[Array, ""], entropy: Float[Array, ""], target: float
+) -> Float[Array, ""]:
+    """``alpha |target| (H - target)``: alpha grows while the entropy is below its target."""
+    return jnp.exp(log_alpha) * abs(target) * (jax.lax.stop_gradient(entropy) - target)

@@ -1,0 +1,48 @@
+"""An ensemble of value functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+
+from rfo.policies.nets import MLP
+from rfo.types import Array, Float, PRNGKey
+
+
+class Critics(eqx.Module):
+    """E independently initialised value networks, evaluated together.
+
+    Args:
+        key: for the initial weights.
+        observation_size: O.
+        hidden: widths of the hidden layers.
+        activation: of the hidden layers.
+        ensemble: E, at least 1.
+        gain: of the orthogonal initialisation.
+
+    Raises:
+        ValueError: if `ensemble` is not positive.
+    """
+
+    nets: MLP
+    """Every array has a leading axis E."""
+
+    def __init__(
+        self,
+        key: PRNGKey,
+        observation_size: int,
+        hidden: Sequence[int],
+        activation: str = "silu",
+        ensemble: int = 2,
+        gain: float = 1.0,
+    ):
+        if ensemble < 1:
+            raise ValueError(f"the ensemble needs at least one critic, not {ensemble}")
+        sizes = (observation_size, *hidden, 1)
+        self.nets = jax.vmap(lambda k: MLP(k, sizes, activation, gain))(jax.random.split(key, ensemble))
+
+    def __call__(self, observation: Float[Array, "*batch O"]) -> Float[Array, "E *batch"]:
+        """Each critic's value of a normalised observation."""
+        return jax.vmap(lambda net: net(observation))(self.nets)[..., 0]

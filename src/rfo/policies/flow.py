@@ -1,0 +1,149 @@
+"""The flow policy: noise carried to an action by a learned ordinary differential equation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from rfo.policies.nets import MLP
+from rfo.types import Array, Float, PRNGKey
+
+
+class Tableau(NamedTuple):
+    """An explicit Runge-Kutta method in Butcher's notation."""
+
+    nodes: tuple[float, ...]
+    """c: where in the step each stage is evaluated."""
+    stages: tuple[tuple[float, ...], ...]
+    """A, below its diagonal: row i weighs the slopes before stage i."""
+    weights: tuple[float, ...]
+    """b: how the slopes combine to the step."""
+
+
+SOLVERS: dict[str, Tableau] = {
+    "euler": Tableau((0.0,), ((),), (1.0,)),
+    "midpoint": Tableau((0.0, 0.5), ((), (0.5,)), (0.0, 1.0)),
+    "heun": Tableau((0.0, 1.0), ((), (1.0,)), (0.5, 0.5)),
+    "rk4": Tableau(
+        (0.0, 0.5, 0.5, 1.0),
+        ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)),
+        (1 / 6, 1 / 3, 1 / 3, 1 / 6),
+    ),
+}
+"""Integrators by name, of order 1, 2, 2 and 4."""
+
+
+def integrate(field: Callable[[Array, float], Array], start: Array, steps: int, solver: str) -> Array:
+    """Carry `start` from u = 0 to u = 1 along ``dz/du = field(z, u)`` in equal steps.
+
+    Raises:
+        ValueError: for an unknown solver or fewer than one step.
+    """
+    if solver not in SOLVERS:
+        raise ValueError(f"unknown solver '{solver}'; known: {', '.join(SOLVERS)}")
+    if steps < 1:
+        raise ValueError(f"the flow needs at least one integration step, not {steps}")
+    tableau, size, z = SOLVERS[solver], 1.0 / steps, start
+    for step in range(steps):
+        slopes: list[Array] = []
+        for node, row in zip(tableau.nodes, tableau.stages, strict=True):
+            slopes.append(field(_combine(z, size, row, slopes), (step + node) * size))
+        z = _combine(z, size, tableau.weights, slopes)
+    return z
+
+
+def _combine(z: Array, size: float, weights: Sequence[float], slopes: Sequence[Array]) -> Array:
+    for weight, slope in zip(weights, slopes, strict=True):
+        if weight:
+            z = z + (size * weight) * slope
+    return z
+
+
+class FlowPolicy(eqx.Module):
+    """Action ``tanh(z_1)`` with ``dz/du = v(z, u, s)`` and ``z_0 = source_noise * noise``.
+
+    Reparameterization flow policy of arXiv 2602.03501, section on flow policies: discretise, then
+    differentiate through every step. No likelihood is available or needed.
+
+    Args:
+        key: for the initial weights.
+        observation_size: O.
+        action_size: A.
+        hidden: widths of the velocity field's hidden layers, at least one.
+        activation: of the velocity field.
+        steps: K.
+        solver: a name in `SOLVERS`.
+        source_noise: standard deviation of z_0.
+        frequencies: number of Fourier features of u besides u itself.
+        gain: of the orthogonal initialisation.
+        last_scale: further factor on the last layer: small values start near ``tanh(z_0)``.
+    """
+
+    net: MLP
+    observation_size: int = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+    steps: int = eqx.field(static=True)
+    solver: str = eqx.field(static=True)
+    source_noise: float = eqx.field(static=True)
+    frequencies: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: PRNGKey,
+        observation_size: int,
+        action_size: int,
+        hidden: Sequence[int],
+        activation: str = "silu",
+        steps: int = 4,
+        solver: str = "euler",
+        source_noise: float = 1.0,
+        frequencies: int = 0,
+        gain: float = 1.0,
+        last_scale: float = 1.0,
+    ):
+        if not hidden:
+            raise ValueError("the velocity field needs at least one hidden layer")
+        inputs = observation_size + action_size + 1 + 2 * frequencies
+        self.net = MLP(key, (inputs, *hidden, action_size), activation, gain, last_scale)
+        self.observation_size = observation_size
+        self.action_size = action_size
+        self.steps = steps
+        self.solver = solver
+        self.source_noise = source_noise
+        self.frequencies = frequencies
+
+    def __call__(
+        self, observation: Float[Array, "*batch O"], noise: Float[Array, "*batch A"]
+    ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
+        """Action in (-1, 1) and latent ``z_1`` for a normalised observation and standard normal noise."""
+        context = self.context(observation)
+        latent = integrate(
+            lambda z, u: self.velocity(context, z, u), self.source_noise * noise, self.steps, self.solver
+        )
+        return jnp.tanh(latent), latent
+
+    def context(self, observation: Float[Array, "*batch O"]) -> Float[Array, "*batch width"]:
+        """What the velocity field sees of the state: the same for all K steps, so computed once."""
+        weight, bias = self.net.affine(0)
+        return observation @ weight[: self.observation_size] + bias
+
+    def velocity(
+        self,
+        context: Float[Array, "*batch width"],
+        z: Float[Array, "*batch A"],
+        u: Float[Array, "*batch"] | float,
+    ) -> Float[Array, "*batch A"]:
+        """The field ``v(z, u, s)``, with s entering through `context`."""
+        weight, _ = self.net.affine(0)
+        first = self.observation_size + self.action_size
+        time = time_features(jnp.asarray(u, z.dtype), self.frequencies) @ weight[first:]
+        return self.net.after_first(context + z @ weight[self.observation_size : first] + time)
+
+
+def time_features(u: Float[Array, "*batch"], frequencies: int) -> Float[Array, "*batch features"]:
+    """``(u, sin(pi u), cos(pi u), sin(2 pi u), ...)``: 1 + 2 `frequencies` numbers."""
+    angles = [jnp.pi * (n + 1) * u for n in range(frequencies)]
+    return jnp.stack([u] + [f(angle) for angle in angles for f in (jnp.sin, jnp.cos)], axis=-1)

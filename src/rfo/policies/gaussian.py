@@ -1,0 +1,124 @@
+"""Gaussian policies squashed by tanh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from rfo.policies.nets import MLP
+from rfo.types import Array, Float, PRNGKey
+
+
+class GaussianPolicy(eqx.Module):
+    """Action ``tanh(mean(s) + sigma * noise)`` with a sigma that does not depend on the state.
+
+    The policy of SHAC (arXiv 2204.07137).
+
+    Args:
+        key: for the initial weights.
+        observation_size: O.
+        action_size: A.
+        hidden: widths of the hidden layers.
+        activation: of the hidden layers.
+        initial_log_std: of every action dimension.
+        gain: of the orthogonal initialisation.
+    """
+
+    net: MLP
+    log_std: Float[Array, " A"]
+    action_size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: PRNGKey,
+        observation_size: int,
+        action_size: int,
+        hidden: Sequence[int],
+        activation: str = "elu",
+        initial_log_std: float = -1.0,
+        gain: float = 1.0,
+    ):
+        self.net = MLP(key, (observation_size, *hidden, action_size), activation, gain)
+        self.log_std = jnp.full(action_size, initial_log_std)
+        self.action_size = action_size
+
+    def __call__(
+        self, observation: Float[Array, "*batch O"], noise: Float[Array, "*batch A"]
+    ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
+        """Action in (-1, 1) and its latent before tanh."""
+        latent = self.net(observation) + jnp.exp(self.log_std) * noise
+        return jnp.tanh(latent), latent
+
+
+class TanhGaussianPolicy(eqx.Module):
+    """Action ``tanh(mean(s) + sigma(s) * noise)`` with its likelihood.
+
+    The policy of SAPO (arXiv 2412.12089). log sigma is bounded smoothly, by a tanh rescaled to
+    [`min_log_std`, `max_log_std`], so that it never loses its gradient at a bound.
+
+    Args:
+        key: for the initial weights.
+        observation_size: O.
+        action_size: A.
+        hidden: widths of the hidden layers.
+        activation: of the hidden layers.
+        min_log_std: lower bound of log sigma.
+        max_log_std: upper bound of log sigma.
+        gain: of the orthogonal initialisation.
+    """
+
+    net: MLP
+    action_size: int = eqx.field(static=True)
+    min_log_std: float = eqx.field(static=True)
+    max_log_std: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: PRNGKey,
+        observation_size: int,
+        action_size: int,
+        hidden: Sequence[int],
+        activation: str = "silu",
+        min_log_std: float = -5.0,
+        max_log_std: float = 2.0,
+        gain: float = 1.0,
+    ):
+        self.net = MLP(key, (observation_size, *hidden, 2 * action_size), activation, gain)
+        self.action_size = action_size
+        self.min_log_std = min_log_std
+        self.max_log_std = max_log_std
+
+    def __call__(
+        self, observation: Float[Array, "*batch O"], noise: Float[Array, "*batch A"]
+    ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
+        """Action in (-1, 1) and its latent before tanh."""
+        mean, log_std = self.parameters(observation)
+        latent = mean + jnp.exp(log_std) * noise
+        return jnp.tanh(latent), latent
+
+    def parameters(
+        self, observation: Float[Array, "*batch O"]
+    ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
+        """Mean and log standard deviation of the latent."""
+        mean, raw = jnp.split(self.net(observation), 2, axis=-1)
+        middle = (self.max_log_std + self.min_log_std) / 2
+        half = (self.max_log_std - self.min_log_std) / 2
+        return mean, middle + half * jnp.tanh(raw)
+
+
+def tanh_gaussian_log_prob(
+    mean: Float[Array, "*batch A"], log_std: Float[Array, "*batch A"], noise: Float[Array, "*batch A"]
+) -> Float[Array, "*batch"]:
+    """Log density, over the action box, of the action that `noise` is carried to.
+
+    ``log N(z) - sum log(1 - tanh(z)^2)`` at ``z = mean + exp(log_std) * noise``, differentiable in all.
+    """
+    latent = mean + jnp.exp(log_std) * noise
+    gaussian = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
+    # log(1 - tanh(z)^2), without cancellation at large |z|
+    volume = 2.0 * (math.log(2.0) - latent - jax.nn.softplus(-2.0 * latent))
+    return jnp.sum(gaussian - volume, axis=-1)

@@ -1,0 +1,93 @@
+"""Multilayer perceptrons with layer normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from rfo.types import Array, Float, PRNGKey
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "elu": jax.nn.elu,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+"""Activation functions by the name that configurations use."""
+
+NORM_EPSILON = 1e-5
+"""Added to the variance in layer normalisation."""
+
+
+class MLP(eqx.Module):
+    """Linear layers; all but the last are followed by layer normalisation and an activation.
+
+    Args:
+        key: for the orthogonal initialisation; biases start at 0.
+        sizes: input, hidden and output sizes, at least two numbers.
+        activation: a name in `ACTIVATIONS`.
+        gain: of every orthogonal matrix.
+        last_scale: further factor on the last layer's weights.
+
+    Raises:
+        ValueError: for an unknown activation or sizes that are not positive.
+    """
+
+    weights: tuple[Float[Array, "inputs outputs"], ...]
+    biases: tuple[Float[Array, " outputs"], ...]
+    scales: tuple[Float[Array, " outputs"], ...]
+    offsets: tuple[Float[Array, " outputs"], ...]
+    activation: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: PRNGKey,
+        sizes: Sequence[int],
+        activation: str,
+        gain: float = 1.0,
+        last_scale: float = 1.0,
+    ):
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation '{activation}'; known: {', '.join(ACTIVATIONS)}")
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"layer sizes must be at least two positive numbers, not {tuple(sizes)}")
+        keys = jax.random.split(key, len(sizes) - 1)
+        gains = [gain] * (len(sizes) - 2) + [gain * last_scale]
+        self.weights = tuple(
+            jax.nn.initializers.orthogonal(g)(k, (rows, columns))
+            for k, g, rows, columns in zip(keys, gains, sizes[:-1], sizes[1:], strict=True)
+        )
+        self.biases = tuple(jnp.zeros(n) for n in sizes[1:])
+        self.scales = tuple(jnp.ones(n) for n in sizes[1:-1])
+        self.offsets = tuple(jnp.zeros(n) for n in sizes[1:-1])
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        """Apply the network to the last axis."""
+        weight, bias = self.affine(0)
+        return self.after_first(x @ weight + bias)
+
+    def affine(self, layer: int) -> tuple[Float[Array, "inputs outputs"], Float[Array, " outputs"]]:
+        """Weight and bias of a layer; those before a normalisation have their outputs' mean removed.
+
+        ``mean(x W + b) = x mean(W) + mean(b)``: centring the parameters is the same as centring every
+        sample, and cheaper by the size of the batch.
+        """
+        weight, bias = self.weights[layer], self.biases[layer]
+        if layer == len(self.weights) - 1:
+            return weight, bias
+        return weight - weight.mean(-1, keepdims=True), bias - bias.mean()
+
+    def after_first(self, hidden: Float[Array, "*batch width"]) -> Float[Array, "*batch outputs"]:
+        """The rest of the network, given the output of ``affine(0)``."""
+        activate = ACTIVATIONS[self.activation]
+        for layer in range(1, len(self.weights)):
+            power = jnp.mean(hidden * hidden, -1, keepdims=True)
+            hidden = hidden * jax.lax.rsqrt(power + NORM_EPSILON)
+            hidden = activate(hidden * self.scales[layer - 1] + self.offsets[layer - 1])
+            weight, bias = self.affine(layer)
+            hidden = hidden @ weight + bias
+        return hidden
