@@ -1,0 +1,212 @@
+"""Adjoint against central differences, for any differentiable rollout.
+
+The check treats every environment on its own: rewards are summed per environment in float64 outside of
+the compiled program, so that float32 noise stays that of single rewards and one environment at a kink
+of the contact law does not hide in, or spoil, a sum over the batch.
+
+Which difference to believe is decided by the differences alone, never by the gradient under test: per
+environment and direction, of all pairs of neighbouring step sizes the one whose two values agree best.
+Where even those disagree, the return is rough at every scale tried, and that environment says nothing
+about the adjoint; its share is reported. Over the others, the median relative error decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.types import Array, Float, PRNGKey
+
+Rollout = Callable[[Float[Array, "T B A"]], Float[Array, "T B"]]
+"""Controls of T steps to rewards of T steps; environments must not influence each other."""
+
+STEP_SIZES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+TOLERANCE = 0.01
+ENOUGH = 0.25
+"""Share of environments whose differences must converge for a direction to be judged."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Directional derivatives of the B environments' returns along one direction of unit length.
+
+    `analytic` (B,) and `numeric` (steps, B), one row per step size; `scale` (steps, B) is what errors are
+    relative to: the size of the difference, or its root mean square over random directions where that is
+    larger (a direction that happens to lie across the gradient has nothing to be relative to).
+    """
+
+    name: str
+    step_sizes: tuple[float, ...]
+    analytic: np.ndarray
+    numeric: np.ndarray
+    scale: np.ndarray
+
+    @property
+    def errors(self) -> np.ndarray:
+        """(steps, B) relative error at each step size."""
+        return np.abs(self.numeric - self.analytic) / self.scale
+
+    @property
+    def converged(self) -> np.ndarray:
+        """(B,) whether two neighbouring step sizes agree within `TOLERANCE`."""
+        return self._disagreement.min(axis=0) <= TOLERANCE
+
+    @property
+    def error(self) -> np.ndarray:
+        """(B,) relative error against the difference that agrees best with its neighbour."""
+        best = self._disagreement.argmin(axis=0)
+        believed = np.take_along_axis((self.numeric[1:] + self.numeric[:-1]) / 2, best[None], axis=0)[0]
+        scale = np.take_along_axis(self._pair_scale, best[None], axis=0)[0]
+        return np.abs(believed - self.analytic) / scale
+
+    @property
+    def judged(self) -> bool:
+        """Whether the differences of enough environments converge to say anything."""
+        return float(self.converged.mean()) >= ENOUGH
+
+    @property
+    def median_error(self) -> float:
+        """Median error of the converged environments, NaN if there is none."""
+        return float(np.median(self.error[self.converged])) if self.converged.any() else float("nan")
+
+    @property
+    def within(self) -> float:
+        """Share of the converged environments whose error is at most `TOLERANCE`."""
+        return float(np.mean(self.error[self.converged] <= TOLERANCE)) if self.converged.any() else 0.0
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the adjoint disagrees with differences that can be trusted."""
+        return self.judged and not self.median_error <= TOLERANCE
+
+    @property
+    def _disagreement(self) -> np.ndarray:
+        """(steps - 1, B) relative difference of neighbouring step sizes."""
+        distance = np.abs(np.diff(self.numeric, axis=0)) / self._pair_scale
+        return np.where(np.isfinite(distance), distance, np.inf)
+
+    @property
+    def _pair_scale(self) -> np.ndarray:
+        """(steps - 1, B) `scale` of neighbouring step sizes."""
+        return np.maximum(self.scale[1:], self.scale[:-1])
+
+
+@dataclass(frozen=True)
+class Report:
+    """Result of `check`: `directions`, and the gradient's norms.
+
+    `norm` (B,) is each environment's gradient norm, `norm_by_step` (T, B) that of each control step's part.
+    """
+
+    directions: tuple[Direction, ...]
+    norm: np.ndarray
+    norm_by_step: np.ndarray
+
+    @property
+    def finite(self) -> bool:
+        """Whether every environment's gradient is finite."""
+        return bool(np.isfinite(self.norm).all())
+
+    @property
+    def alive(self) -> float:
+        """Share of the environments whose gradient is not zero."""
+        return float(np.mean(self.norm > 0))
+
+    @property
+    def ok(self) -> bool:
+        """Whether the gradient is finite and no judged direction is wrong."""
+        return self.finite and not any(direction.wrong for direction in self.directions)
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether at least one direction could be judged."""
+        return any(direction.judged for direction in self.directions)
+
+    @property
+    def worst_error(self) -> float:
+        """Largest median relative error of the judged directions (NaN if none); infinite if the gradient is
+        not finite."""
+        if not self.finite:
+            return float("inf")
+        return max((d.median_error for d in self.directions if d.judged), default=float("nan"))
+
+
+def check(
+    rollout: Rollout,
+    controls: Float[Array, "T B A"],
+    key: PRNGKey,
+    random_directions: int = 3,
+    step_sizes: Sequence[float] = STEP_SIZES,
+) -> Report:
+    """Compare the adjoint of `rollout` with central differences in each environment.
+
+    Args:
+        rollout: controls (T, B, A) to rewards (T, B); jittable and differentiable in reverse mode.
+        controls: where to check; leave room of the largest step size to any bound that clips.
+        key: draws the random directions.
+        random_directions: directions beside the gradient's own, at least one.
+        step_sizes: lengths of the steps along a unit direction, falling; at least two.
+
+    Raises:
+        ValueError: if fewer than two step sizes or no random directions are given.
+    """
+    if len(step_sizes) < 2 or random_directions < 1:
+        raise ValueError("a gradient check needs two step sizes and a random direction, at least")
+    forward = jax.jit(rollout)
+    gradient = np.asarray(_gradient(rollout)(controls), np.float64)
+    norm = np.sqrt((gradient**2).sum(axis=(0, 2)))
+
+    directions = {"gradient": np.where(norm[:, None] > 0, gradient / np.maximum(norm, 1e-300)[:, None], 0.0)}
+    for number, direction_key in enumerate(jax.random.split(key, random_directions), start=1):
+        drawn = np.asarray(jax.random.normal(direction_key, controls.shape), np.float64)
+        directions[f"random {number}"] = drawn / np.sqrt((drawn**2).sum(axis=(0, 2)))[:, None]
+
+    numeric = {
+        name: _differences(forward, np.asarray(controls, np.float32), direction, step_sizes)
+        for name, direction in directions.items()
+    }
+    random = np.stack([values for name, values in numeric.items() if name != "gradient"])
+    typical = np.sqrt(np.mean(random**2, axis=0))
+    return Report(
+        directions=tuple(
+            Direction(
+                name=name,
+                step_sizes=tuple(step_sizes),
+                analytic=(gradient * direction).sum(axis=(0, 2)),
+                numeric=numeric[name],
+                # 1e-30 matters only where nothing depends on the controls
+                scale=np.fmax(np.fmax(np.abs(numeric[name]), typical), 1e-30),
+            )
+            for name, direction in directions.items()
+        ),
+        norm=norm,
+        norm_by_step=np.sqrt((gradient**2).sum(axis=2)),
+    )
+
+
+def _gradient(rollout: Rollout) -> Callable[[Array], Array]:
+    """Gradient of each environment's return; one backward pass, as environments are independent."""
+    return jax.jit(jax.grad(lambda controls: rollout(controls).sum()))
+
+
+def _differences(
+    forward: Rollout, base: np.ndarray, direction: np.ndarray, step_sizes: Sequence[float]
+) -> np.ndarray:
+    """(steps, B) central differences along a direction (T, B, A) of unit length per environment."""
+
+    def returns(step: float) -> tuple[np.ndarray, np.ndarray]:
+        moved = (base + step * direction).astype(np.float32)
+        return np.asarray(forward(jnp.asarray(moved)), np.float64).sum(axis=0), moved.astype(np.float64)
+
+    differences = []
+    for size in step_sizes:
+        (above, high), (below, low) = returns(size), returns(-size)
+        # the step that float32 really made, which at small sizes is not quite the one asked for
+        made = ((high - low) * direction).sum(axis=(0, 2))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            differences.append((above - below) / made)
+    return np.stack(differences)
