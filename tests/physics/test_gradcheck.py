@@ -94,7 +94,7 @@ def test_vanished_gradient_is_flagged(controls):
 
     report = gradcheck.check(rollout, controls, jax.random.key(1))
     assert report.alive == 0.0 and not report.ok
-    assert report.worst_error == pytest.approx(1.0)
+    assert report.worst_error > 0.5
 
 
 def test_nan_in_one_environment_is_flagged(controls):
