@@ -1,0 +1,360 @@
+"""What can be trained, and how: the registries of tasks and algorithms, presets, and the only place
+where environments and algorithms are built.
+
+Importing this module is cheap: tasks and algorithms are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rfo.algos.base import Algorithm
+    from rfo.envs.base import Environment
+    from rfo.envs.batch import Batch
+    from rfo.physics.gradcheck import Report
+    from rfo.types import Array, PRNGKey, PyTree
+
+
+class ExperimentError(Exception):
+    """A wish that cannot be built: one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A registered task and its preset."""
+
+    module: str
+    name: str
+    summary: str
+    steps: int
+    """Environment steps of a training run."""
+    environments: int = 64
+    simulated: bool = False
+    """Whether it runs on the physics engine, which takes a number of threads."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Hyperparameters that differ from an algorithm's defaults, for the algorithms that have them."""
+
+
+TASKS: dict[str, Task] = {
+    "ant": Task(
+        "rfo.envs.ant",
+        "Ant",
+        "a four-legged robot runs forward (AntRun)",
+        steps=4_096_000,
+        simulated=True,
+        settings={"actor_hidden": (128, 64, 32), "critic_hidden": (64, 64)},
+    ),
+    "hopper": Task(
+        "rfo.envs.hopper", "Hopper", "a one-legged robot hops forward", steps=2_048_000, simulated=True
+    ),
+    "cartpole": Task(
+        "rfo.envs.cartpole", "CartPole", "a cart swings up its pole", steps=512_000, simulated=True
+    ),
+    "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
+    "lqr": Task("rfo.envs.probe", "LQR", "closed form: linear dynamics, quadratic cost", steps=204_800),
+    "terminating": Task("rfo.envs.probe", "Terminating", "closed form: episodes that end", steps=204_800),
+    "truncating": Task(
+        "rfo.envs.probe", "Truncating", "closed form: episodes cut by the clock", steps=204_800
+    ),
+    "delayed": Task("rfo.envs.probe", "Delayed", "closed form: reward one step late", steps=204_800),
+    "bimodal": Task("rfo.envs.probe", "Bimodal", "closed form: two modes beat every Gaussian", steps=204_800),
+}
+
+ALGORITHMS: dict[str, tuple[str, str, str]] = {
+    "rfo": ("rfo.algos.rfo", "RFO", "reparameterization flow policy optimization"),
+    "sapo": ("rfo.algos.sapo", "SAPO", "soft analytic policy optimization"),
+    "shac": ("rfo.algos.shac", "SHAC", "short-horizon actor-critic"),
+    "apg": ("rfo.algos.apg", "APG", "analytic policy gradient, no critic"),
+}
+"""Module, class and summary of each algorithm."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a training run but the machine."""
+
+    task: str
+    algorithm: Algorithm
+    """A frozen record of hyperparameters; `updates` agrees with `steps`."""
+    environments: int = 64
+    steps: int = 1_000_000
+    """Environment steps to train, rounded up to whole updates."""
+    seed: int = 0
+    threads: int | None = None
+    """CPU threads of the physics; None takes all cores."""
+    checkpoint_every: int = 100
+    """Updates between checkpoints."""
+    evaluation_episodes: int = 128
+    """Episodes of each evaluation protocol, rounded up to equal shares of the environments."""
+
+    def __post_init__(self) -> None:
+        for name in ("environments", "steps", "checkpoint_every", "evaluation_episodes"):
+            if getattr(self, name) < 1:
+                raise ExperimentError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise ExperimentError(f"seed must not be negative, not {self.seed}")
+        if self.threads is not None and self.threads < 1:
+            raise ExperimentError(f"threads must be at least 1, not {self.threads}")
+
+    @property
+    def updates(self) -> int:
+        """Updates that train at least `steps` environment steps."""
+        return updates_for(self.steps, self.environments, self.algorithm.horizon)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back to an equal experiment."""
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        settings["algorithm"] = {
+            "name": self.algorithm.name,
+            **dataclasses.asdict(self.algorithm),  # pyright: ignore[reportArgumentType]
+        }
+        return settings
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Experiment:
+        """Read `to_json`'s data.
+
+        Raises:
+            ExperimentError: for a name that is unknown here, or a value that is refused.
+        """
+        settings = dict(data)
+        hyperparameters = dict(settings.get("algorithm", {}))
+        algorithm = algorithm_class(str(hyperparameters.pop("name", "")))
+        refuse_unknown("setting", settings, {f.name for f in dataclasses.fields(cls)})
+        settings["algorithm"] = configured(algorithm, hyperparameters)
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise ExperimentError(f"config.json cannot be read: {error}") from None
+
+
+def updates_for(steps: int, environments: int, horizon: int) -> int:
+    """Updates of horizon * environments steps each that reach `steps`."""
+    return max(1, -(-steps // max(1, environments * horizon)))
+
+
+def preset(task: str, algorithm: str, **changes: Any) -> Experiment:
+    """The default experiment of a task and an algorithm.
+
+    Args:
+        task, algorithm: registered names.
+        changes: fields of `Experiment` to set, or hyperparameters of the algorithm.
+
+    Raises:
+        ExperimentError: for unknown names or values that are refused.
+    """
+    entry = task_entry(task)
+    kind = algorithm_class(algorithm)
+    names = {f.name for f in dataclasses.fields(Experiment)} - {"task", "algorithm"}
+    settings: dict[str, Any] = {"environments": entry.environments, "steps": entry.steps}
+    settings |= {name: value for name, value in changes.items() if name in names}
+    own = {f.name for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    hyperparameters = {name: value for name, value in entry.settings.items() if name in own}
+    hyperparameters |= {name: value for name, value in changes.items() if name not in names}
+    settings.setdefault("evaluation_episodes", 2 * settings["environments"])
+    experiment = Experiment(task, configured(kind, hyperparameters), **settings)
+    return scheduled(experiment)
+
+
+def scheduled(experiment: Experiment) -> Experiment:
+    """The experiment with its learning-rate schedule as long as its training."""
+    algorithm = dataclasses.replace(experiment.algorithm, updates=experiment.updates)  # pyright: ignore
+    return dataclasses.replace(experiment, algorithm=algorithm)
+
+
+def configured(kind: type, hyperparameters: Mapping[str, Any]) -> Algorithm:
+    """An algorithm with some hyperparameters set; lists, which JSON has for tuples, become tuples.
+
+    Raises:
+        ExperimentError: for an unknown hyperparameter or a value that is refused.
+    """
+    refuse_unknown("hyperparameter", hyperparameters, {f.name for f in dataclasses.fields(kind)})
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in hyperparameters.items()}
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ExperimentError(str(error)) from None
+
+
+def task_entry(name: str) -> Task:
+    """A registered task, imports nothing."""
+    if name not in TASKS:
+        raise ExperimentError(unknown("task", name, TASKS))
+    return TASKS[name]
+
+
+def algorithm_class(name: str) -> type:
+    """Class of a registered algorithm."""
+    if name not in ALGORITHMS:
+        raise ExperimentError(unknown("algorithm", name, ALGORITHMS))
+    module, attribute, _ = ALGORITHMS[name]
+    return getattr(import_module(module), attribute)
+
+
+def refuse_unknown(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `ExperimentError` for the first given name that is not known."""
+    known = set(known)
+    for name in given:
+        if name not in known:
+            raise ExperimentError(unknown(kind, name, known))
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """A line that says a name is unknown and lists near ones, or all if none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
+    return f"unknown {kind} '{name}': {hint}"
+
+
+def build_task(name: str, threads: int | None = None) -> Environment:
+    """Construct a registered task."""
+    entry = task_entry(name)
+    kind = getattr(import_module(entry.module), entry.name)
+    return kind(threads=threads) if entry.simulated else kind()
+
+
+def build(experiment: Experiment) -> tuple[Algorithm, Batch]:
+    """The algorithm and the batch of environments of an experiment.
+
+    Raises:
+        ExperimentError: if the algorithm needs what the environment does not offer.
+    """
+    from rfo.envs.batch import Batch
+
+    task = build_task(experiment.task, experiment.threads)
+    check_fit(experiment.algorithm, task)
+    return experiment.algorithm, Batch(task, experiment.environments)
+
+
+def check_fit(algorithm: Algorithm, task: Environment) -> None:
+    """Refuse an algorithm that needs a gradient on a task without one."""
+    if algorithm.needs_gradient and not task.spec.differentiable:
+        free = [name for name in ALGORITHMS if not algorithm_class(name).needs_gradient]
+        others = f"use {' or '.join(free)}" if free else "no algorithm here does without; choose another task"
+        raise ExperimentError(
+            f"{algorithm.name} needs the gradient of the environment, and {task.spec.name} has none: {others}"
+        )
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    """Tasks and algorithms by name, with their summaries, ready for JSON."""
+    return {
+        "tasks": {
+            name: {"summary": entry.summary, "environments": entry.environments, "steps": entry.steps}
+            for name, entry in TASKS.items()
+        },
+        "algorithms": {name: {"summary": summary} for name, (_, _, summary) in ALGORITHMS.items()},
+    }
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """One report of `check_gradient`: control steps of the rollout and where it started."""
+
+    start: str
+    """reset, or settled: after some control steps of small random actions."""
+    steps: int
+    report: Report
+
+
+def check_gradient(
+    task: str,
+    environments: int = 32,
+    horizons: tuple[int, ...] = (1, 8, 32),
+    settling_steps: int = 40,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Iterator[GradientCheck]:
+    """Check a task's gradient of the return in random actions, over several horizons: from reset
+    and, for a task on the physics engine, from where it has settled, in contact if it has any.
+
+    Args:
+        task: registered name.
+        environments: independent rollouts B.
+        horizons: control steps of the rollouts.
+        settling_steps: control steps before the settled start.
+        seed: of states, actions and directions.
+        threads: CPU threads of the physics.
+    """
+    import jax
+
+    from rfo.physics.gradcheck import check
+
+    env = build_task(task, threads)
+    reset_key, settle_key, action_key, check_key = jax.random.split(jax.random.key(seed), 4)
+    room = 0.8  # leaves the largest step of the check inside the actions' bounds
+
+    def actions(key: PRNGKey, steps: int, largest: float) -> Array:
+        shape = (steps, environments, env.spec.action_size)
+        return jax.random.uniform(key, shape, minval=-largest, maxval=largest)
+
+    def roll(state: PyTree, controls: Array) -> tuple[PyTree, Array]:
+        def step(state: PyTree, action: Array) -> tuple[PyTree, Array]:
+            after = env.step(state, action)
+            return after.state, after.reward
+
+        return jax.lax.scan(step, state, controls)
+
+    starts = {"reset": jax.jit(lambda key: env.reset(key, environments))(reset_key)}
+    if task_entry(task).simulated:
+        warm_up = actions(settle_key, settling_steps, largest=0.2)
+        starts["settled"] = jax.jit(roll)(starts["reset"], warm_up)[0]
+    for start, state in starts.items():
+        for steps in horizons:
+            controls = actions(action_key, steps, largest=room)
+            report = check(lambda x, state=state: roll(state, x)[1], controls, check_key)
+            yield GradientCheck(start, steps, report)
+
+
+def gradient_verdict(checks: Sequence[GradientCheck]) -> tuple[bool, float]:
+    """Whether a task's gradient is right, and the worst relative error.
+
+    Right: nowhere wrong, judged at least over the shortest horizon from each start, and alive over the
+    longest one (over a short one a task may well pay later than it looks).
+    """
+    shortest, longest = min(c.steps for c in checks), max(c.steps for c in checks)
+    ok = (
+        all(c.report.ok for c in checks)
+        and all(c.report.conclusive for c in checks if c.steps == shortest)
+        and all(c.report.alive > 0 for c in checks if c.steps == longest)
+    )
+    errors = [c.report.worst_error for c in checks if c.report.conclusive or not c.report.finite]
+    return ok, max(errors, default=float("nan"))
+
+
+def speed(
+    tasks: Sequence[str], algorithm: str = "rfo", threads: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Speed of each task: its physics alone, forward and backward, and a whole training.
+
+    Yields:
+        `task`, `algorithm`, `environments`, `threads`, `physics_env_steps_per_s`,
+        `train_env_steps_per_s`, and the parts of an update (see `rfo.train.timing`).
+    """
+    import os
+
+    from rfo.train.timing import split
+    from rfo.train.trainer import initial_state
+
+    for task in tasks:
+        experiment = preset(task, algorithm, threads=threads)
+        method, env = build(experiment)
+        parts = split(method, env, initial_state(method, env, [experiment.seed]))
+        yield {
+            "task": task,
+            "algorithm": algorithm,
+            "environments": experiment.environments,
+            "threads": threads or len(os.sched_getaffinity(0)),
+            "physics_env_steps_per_s": parts["physics_steps_per_second"],
+            "train_env_steps_per_s": parts["update_steps_per_second"],
+            **parts,
+        }

@@ -1,0 +1,152 @@
+"""Evaluation of a policy: a fixed number of episodes in *every* environment.
+
+Counting the first episodes to finish, whichever environment they come from, favours short ones; here
+each environment runs until it has finished its share. Two protocols are reported: stochastic actions
+(the SAPO paper's: final policy, 2 x environments episodes) and deterministic ones (noise zero).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from rfo.algos.base import Policy
+from rfo.envs.base import Renderable
+from rfo.envs.batch import Batch, BatchState
+from rfo.types import Array, PRNGKey
+
+CHUNK = 100
+"""Control steps per compiled call; between two calls the evaluation may stop."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Finished episodes, n per environment.
+
+    `returns` (undiscounted), `lengths` [control steps] and `nonfinite` (contained) have the shape (n, B).
+    `poses` (N, M, 7) [m] and `reward` (N,) follow the first environment's first episode; None for a task
+    without a scene.
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    nonfinite: np.ndarray
+    poses: np.ndarray | None
+    reward: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """Per environment: episodes finished, and what the first n of them gave."""
+
+    finished: Array  # (B,)
+    returns: Array  # (n, B)
+    lengths: Array  # (n, B)
+    nonfinite: Array  # (n, B)
+
+
+jax.tree_util.register_dataclass(_Tally, ["finished", "returns", "lengths", "nonfinite"], [])
+
+
+def shares(episodes: int, environments: int) -> tuple[int, int]:
+    """Environments B and episodes per environment n with n B >= `episodes` and B <= `environments`,
+    as few episodes beyond as equal shares allow."""
+    per_environment = -(-episodes // environments)
+    return -(-episodes // per_environment), per_environment
+
+
+class Evaluator:
+    """Runs episodes of any policy on one batch of environments; compiled at the first call.
+
+    Args:
+        env: the batch of B environments; episodes start at the task's reset.
+        deterministic: act with noise zero.
+    """
+
+    def __init__(self, env: Batch, deterministic: bool):
+        self.env, self.deterministic = env, deterministic
+        self._chunk = eqx.filter_jit(self._steps)
+
+    def __call__(self, policy: Policy, key: PRNGKey, per_environment: int = 2) -> Episodes:
+        """Run `per_environment` episodes n in each environment.
+
+        Args:
+            policy: a pytree that acts.
+            key: drives resets and, unless deterministic, the policy's noise.
+            per_environment: at least 1.
+        """
+        n = per_environment
+        start_key, act_key = jax.random.split(key)
+        state = self.env.init(start_key)
+        empty = jnp.zeros((n, self.env.size))
+        tally = _Tally(jnp.zeros(self.env.size, jnp.int32), empty, empty, empty)
+        traces: list[tuple[np.ndarray, ...]] = []
+        for _ in range(-(-n * self.env.spec.episode_length // CHUNK)):
+            act_key, chunk_key = jax.random.split(act_key)
+            state, tally, trace = self._chunk(policy, state, tally, chunk_key)
+            traces.append(jax.device_get(trace))
+            if bool(jnp.all(tally.finished >= n)):
+                break
+        reward, done, *poses = (np.concatenate(parts) for parts in zip(*traces, strict=True))
+        frames = int(np.argmax(done)) + 1
+        return Episodes(
+            returns=np.asarray(tally.returns, np.float64),
+            lengths=np.asarray(tally.lengths).astype(int),
+            nonfinite=np.asarray(tally.nonfinite) > 0,
+            poses=poses[0][:frames] if poses else None,
+            reward=reward[:frames],
+        )
+
+    def _steps(self, policy: Policy, state: BatchState, tally: _Tally, key: PRNGKey):
+        """`CHUNK` control steps; also traces reward, done and poses of environment 0."""
+
+        def step(carry: tuple[BatchState, _Tally], key: PRNGKey):
+            state, tally = carry
+            out = self.env.step(state, policy(state.observation, None if self.deterministic else key))
+            here = jnp.arange(len(tally.returns))[:, None] == tally.finished  # row of the running episode
+            here &= out.done
+            trace = [out.reward[0], out.done[0]]
+            if isinstance(self.env.task, Renderable):
+                trace.append(self.env.task.poses(state.task)[0])
+            tally = _Tally(
+                finished=tally.finished + out.done,
+                returns=jnp.where(here, out.episode_return, tally.returns),
+                lengths=jnp.where(here, out.episode_length, tally.lengths),
+                nonfinite=jnp.where(here, out.nonfinite, tally.nonfinite),
+            )
+            return (out.state, tally), tuple(trace)
+
+        (state, tally), trace = jax.lax.scan(step, (state, tally), jax.random.split(key, CHUNK))
+        return state, tally, trace
+
+
+def summarise(episodes: Episodes, deterministic: bool) -> dict[str, Any]:
+    """Statistics of the episodes' returns, ready for JSON.
+
+    `mean`, `std` (of one episode, n - 1), `iqm` (mean of the middle half), `interval` (95 %, of the mean,
+    Student's t), `episodes`, `episodes_per_environment`, `deterministic`, `length_mean` [control steps],
+    `nonfinite_episodes`, and all `returns`. With one episode `std` and `interval` are NaN.
+    """
+    returns = episodes.returns.ravel()
+    n = len(returns)
+    mean = float(returns.mean())
+    std = float(returns.std(ddof=1)) if n > 1 else float("nan")
+    half = float(stats.t.ppf(0.975, n - 1) * std / np.sqrt(n)) if n > 1 else float("nan")
+    return {
+        "mean": mean,
+        "std": std,
+        "iqm": float(stats.trim_mean(returns, 0.25)),
+        "interval": [mean - half, mean + half],
+        "episodes": n,
+        "episodes_per_environment": len(episodes.returns),
+        "deterministic": deterministic,
+        "length_mean": float(episodes.lengths.mean()),
+        "nonfinite_episodes": int(episodes.nonfinite.sum()),
+        "returns": returns,
+    }

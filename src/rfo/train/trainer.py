@@ -1,0 +1,301 @@
+"""The training loop: compiled updates one after the other, recorded, guarded, checkpointed.
+
+The loop keeps one update ahead of its records: while the device computes an update, the metrics of
+the one before are fetched and written. Several seeds train as one program, vmapped over the state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from rfo.algos.base import Algorithm
+from rfo.envs.batch import Batch
+from rfo.train import checkpoint
+from rfo.train.guard import Guard, Interruption, all_finite
+from rfo.train.record import RunFolder
+from rfo.train.screen import Rate, Screen
+from rfo.types import Array, Metrics, PyTree
+
+RETURN_WINDOW = 100
+"""Finished episodes that `return_mean` averages."""
+DUMPED_LINES = 100
+"""Metrics lines in the dump of a diverged run."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and how often to checkpoint, both in updates."""
+
+    updates: int
+    checkpoint_every: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a resumed run goes on: its state and what the trainer had saved about it."""
+
+    state: PyTree
+    progress: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: one entry per run in `states` and `diverged` (a reason or None)."""
+
+    states: list[PyTree]
+    diverged: list[str | None]
+    update: int
+    interrupted: bool
+
+
+class ReturnWindow:
+    """Mean return of the last `RETURN_WINDOW` finished episodes.
+
+    An update tells the number and the mean return of the episodes that it finished; where the window's
+    edge falls within an update, that update's mean stands for the part inside.
+    """
+
+    def __init__(self, content: Sequence[Sequence[float]] = ()):
+        self._updates: deque[tuple[float, float]] = deque((n, mean) for n, mean in content)
+
+    @property
+    def content(self) -> list[tuple[float, float]]:
+        """(episodes, mean return) of each update in the window, oldest first; JSON-ready."""
+        return list(self._updates)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean, None before the first episode ended."""
+        total, left = 0.0, float(RETURN_WINDOW)
+        for episodes, mean in reversed(self._updates):
+            used = min(episodes, left)
+            total += used * mean
+            left -= used
+        counted = RETURN_WINDOW - left
+        return total / counted if counted > 0 else None
+
+    def add(self, episodes: float, mean: float) -> None:
+        """Add an update's finished episodes."""
+        if not (episodes > 0 and math.isfinite(mean)):
+            return
+        self._updates.append((episodes, mean))
+        while sum(n for n, _ in self._updates) - self._updates[0][0] >= RETURN_WINDOW:
+            self._updates.popleft()
+
+
+@dataclass
+class Track:
+    """The books of one run (one seed) while it trains."""
+
+    folder: RunFolder
+    guard: Guard
+    window: ReturnWindow
+    diverged: str | None = None
+    recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=DUMPED_LINES))
+
+    def record(self, line: dict[str, Any], metrics: dict[str, float], finite: bool) -> dict[str, Any]:
+        """Write one update's line and judge it; returns the line."""
+        self.window.add(metrics["episodes"], metrics["episode_return"])
+        line = {**line, "return_mean": self.window.mean, **metrics}
+        self.recent.append(line)
+        self.folder.append(line)
+        self.diverged = self.guard.judge(finite, metrics["nonfinite"], metrics["grad_norm"])
+        return line
+
+    def dump(self, state: PyTree, progress: dict[str, Any]) -> None:
+        """Leave the state and the last metrics of a diverged run in `diverged/`."""
+        folder = self.folder.path / "diverged"
+        checkpoint.save(folder / "state.ckpt", state, progress)
+        report = {"reason": self.diverged, **progress, "last_updates": list(self.recent)}
+        self.folder.write_json("diverged/report.json", report)
+
+
+def initial_state(algorithm: Algorithm, env: Batch, seeds: Sequence[int]) -> PyTree:
+    """Training state of one seed, or of several stacked along a new leading axis."""
+    keys = [jax.random.key(seed) for seed in seeds]
+    if len(keys) == 1:
+        return eqx.filter_jit(lambda key: algorithm.init(key, env))(keys[0])
+    return eqx.filter_jit(eqx.filter_vmap(lambda key: algorithm.init(key, env)))(jax.numpy.stack(keys))
+
+
+def state_shapes(algorithm: Algorithm, env: Batch) -> PyTree:
+    """A single seed's training state with shapes in place of arrays, to load a checkpoint into."""
+    return eqx.filter_eval_shape(lambda key: algorithm.init(key, env), jax.random.key(0))
+
+
+def compiled_update(
+    algorithm: Algorithm, env: Batch, seeds: int
+) -> Callable[[PyTree], tuple[PyTree, Metrics, Array]]:
+    """One update of `seeds` stacked states as one program: state -> state, metrics, finite."""
+
+    def update(state: PyTree) -> tuple[PyTree, Metrics, Array]:
+        state, metrics = algorithm.update(state, env)
+        return state, metrics, all_finite(state)
+
+    return eqx.filter_jit(update if seeds == 1 else eqx.filter_vmap(update))
+
+
+def single_state(state: PyTree, index: int, seeds: int) -> PyTree:
+    """State of one of the seeds."""
+    if seeds == 1:
+        return state
+    return jax.tree.map(lambda leaf: leaf[index] if eqx.is_array(leaf) else leaf, state)
+
+
+def run(
+    algorithm: Algorithm,
+    env: Batch,
+    folders: Sequence[RunFolder],
+    seeds: Sequence[int],
+    plan: Plan,
+    title: str,
+    start: Start | None = None,
+) -> Outcome:
+    """Train one run per seed and leave each with its metrics and checkpoints.
+
+    Args:
+        algorithm, env: what to train, on what.
+        folders: run folder of each seed.
+        seeds: random seeds; with several, all train in one compiled program.
+        plan: when to stop and to checkpoint.
+        title: name shown with the progress.
+        start: state to go on from (one seed only).
+
+    Raises:
+        OSError: if a record or checkpoint cannot be written; the checkpoints before it stay usable.
+    """
+    return _Loop(algorithm, env, folders, seeds, plan, title, start).run()
+
+
+class _Loop:
+    """State of one call of `run`."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        env: Batch,
+        folders: Sequence[RunFolder],
+        seeds: Sequence[int],
+        plan: Plan,
+        title: str,
+        start: Start | None,
+    ):
+        progress = start.progress if start else {"update": 0, "seconds": 0.0, "window": []}
+        self.plan, self.seeds = plan, len(seeds)
+        self.steps_per_update = algorithm.horizon * env.size
+        self.tracks = [
+            Track(folder, Guard(algorithm.horizon), ReturnWindow(progress["window"])) for folder in folders
+        ]
+        self.begin: int = progress["update"]
+        self.recorded = self.begin
+        self.seconds_before: float = progress["seconds"]
+        self.clock = time.perf_counter()
+        self.pending: deque[tuple[int, Metrics, Array]] = deque()
+        self.rate = Rate()
+        self.screen = Screen(title, plan.updates * self.steps_per_update, self.begin * self.steps_per_update)
+        self.state = start.state if start else initial_state(algorithm, env, seeds)
+        self.update = compiled_update(algorithm, env, self.seeds)
+
+    def run(self) -> Outcome:
+        """Update until the plan is done, every run diverged, or the user wants to stop."""
+        update = self.begin
+        try:
+            with Interruption() as interruption, self.screen:
+                while update < self.plan.updates and self.training and not interruption.requested:
+                    self.state, metrics, finite = self.update(self.state)
+                    update += 1
+                    self.pending.append((update, metrics, finite))
+                    self.record(ahead=1)
+                    if update % self.plan.checkpoint_every == 0 and update < self.plan.updates:
+                        self.checkpoint(update)
+                self.checkpoint(update)
+        finally:
+            for track in self.tracks:
+                track.folder.close()
+        return Outcome(
+            states=[single_state(self.state, i, self.seeds) for i in range(self.seeds)],
+            diverged=[track.diverged for track in self.tracks],
+            update=update,
+            interrupted=update < self.plan.updates and self.training,
+        )
+
+    @property
+    def training(self) -> bool:
+        """Whether any run has not diverged."""
+        return any(track.diverged is None for track in self.tracks)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, earlier processes included [s]."""
+        return self.seconds_before + time.perf_counter() - self.clock
+
+    def record(self, ahead: int) -> None:
+        """Fetch and record pending updates but the newest `ahead`, which the device may still compute."""
+        while len(self.pending) > ahead:
+            update, metrics, finite = self.pending.popleft()
+            fetched, healthy = jax.device_get((metrics, finite))
+            values = {name: np.atleast_1d(value) for name, value in fetched.items()}
+            rate = self.rate.add(self.steps_per_update)
+            line = {
+                "update": update,
+                "env_steps": update * self.steps_per_update,
+                "seconds": self.seconds,
+                "steps_per_second": rate,
+            }
+            lines = []
+            for i, track in enumerate(self.tracks):
+                if track.diverged is None:
+                    own = {name: float(value[i]) for name, value in values.items()}
+                    lines.append(track.record(line, own, bool(np.atleast_1d(healthy)[i])))
+                    self.dump_if_diverged(i, update)
+            self.recorded = update
+            self.show(lines)
+
+    def show(self, lines: list[dict[str, Any]]) -> None:
+        """Put the mean over the runs on the screen."""
+        if not lines:
+            return
+        returns = [line["return_mean"] for line in lines if line["return_mean"] is not None]
+        self.screen.show(
+            steps=lines[0]["env_steps"],
+            rate=lines[0]["steps_per_second"],
+            return_mean=float(np.mean(returns)) if returns else None,
+            grad_norm=float(np.mean([line["grad_norm"] for line in lines])),
+        )
+
+    def progress(self, track: Track) -> dict[str, Any]:
+        """What a checkpoint tells beside the state."""
+        return {
+            "update": self.recorded,
+            "env_steps": self.recorded * self.steps_per_update,
+            "seconds": self.seconds,
+            "window": track.window.content,
+        }
+
+    def checkpoint(self, update: int) -> None:
+        """Save the healthy runs' states after `update`, once all records up to it are judged."""
+        self.record(ahead=0)
+        for i, track in enumerate(self.tracks):
+            if track.diverged is None:
+                folder = track.folder.checkpoints
+                done = update == self.plan.updates
+                path = folder / checkpoint.FINAL if done else checkpoint.path_after(folder, update)
+                checkpoint.save(path, single_state(self.state, i, self.seeds), self.progress(track))
+                checkpoint.prune(folder)
+
+    def dump_if_diverged(self, index: int, update: int) -> None:
+        """Dump a run that the last record found diverged (with one more update done, perhaps)."""
+        track = self.tracks[index]
+        if track.diverged is not None:
+            state = single_state(self.state, index, self.seeds)
+            track.dump(state, {**self.progress(track), "update": update})
+            self.screen.say(f"diverged after update {update}: {track.diverged}")
