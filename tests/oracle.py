@@ -86,7 +86,7 @@ def motion(model: Model, q: np.ndarray, qd: np.ndarray) -> Motion:
 
 
 def dynamics(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """M (nv, nv) with armature, from the kinetic energy; bias (nv,) with springs and damping, by d'Alembert."""
+    """M (nv, nv) with armature, from the kinetic energy; bias (nv,) with springs, damping, by d'Alembert."""
     m = motion(model, q, qd)
     mass_matrix, bias = np.diag(model.armature), np.zeros(model.nv)
     for i in range(model.links):

@@ -1,0 +1,215 @@
+"""Fidelity to trajectories recorded from Rewarped 1.3.3, whose constants our simulator is given.
+
+Both integrate alike but for one thing: Rewarped computes its mass matrix once per control step, we at every
+substep. `golden.replay` does either with our forces, in float64, and so tells that apart from any error. The
+noise floor is how far Rewarped's own trajectory moves when its start is multiplied by 1 + 2e-7 n.
+"""
+
+from importlib.resources import files
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from golden import accelerations, coordinates, mass_matrices, model, recorded, replay
+from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.mjcf import ContactParameters, load
+
+TASKS = ("cartpole", "ant")
+
+
+def simulator(data, substeps=None):
+    """The recorded model; one control step, or as many substeps as told."""
+    substeps = substeps or int(data["const_substeps"])
+    return Articulated(model(data), float(data["const_sim_dt"]) * substeps, substeps)
+
+
+def start(data, step=-1):
+    """Our (q, qd) after a control step; -1 is the initial state."""
+    if step < 0:
+        return coordinates(data, data["init_joint_q"], data["init_joint_qd"])
+    return coordinates(data, data["traj_state_joint_q"][step], data["traj_state_joint_qd"][step])
+
+
+def single(q, qd):
+    return ArticulatedState(jnp.asarray(q, jnp.float32), jnp.asarray(qd, jnp.float32))
+
+
+def relative(ours, theirs):
+    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_our_model_files_hold_the_recorded_constants(task):
+    """The reference turns the world by -90 degrees about x; a link's own arrays are the same."""
+    theirs = model(recorded(task))
+    asset = files("rfo.envs").joinpath(f"assets/{task}.xml")
+    ours = load(asset.read_text(), ContactParameters(ke=5.2e4, kd=1e3, kf=650.0, mu=0.625))
+    names = ["parent", "joint", "mass", "com", "inertia", "armature", "damping", "control_dof"]
+    names += ["contact_link", "contact_radius", "contact_ke", "contact_kd", "contact_kf", "contact_mu"]
+    for name in names:
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), atol=2e-6, err_msg=name)
+    np.testing.assert_allclose(ours.pos[1:], theirs.pos[1:], atol=1e-6)
+    np.testing.assert_allclose(np.abs(ours.control_gear), np.abs(theirs.control_gear))
+    bounded = np.abs(theirs.limit_upper) < 100  # the pole's limit is beyond any turn
+    for name in ("limit_lower", "limit_upper"):
+        np.testing.assert_allclose(getattr(ours, name)[bounded], getattr(theirs, name)[bounded], atol=1e-6)
+    if task == "ant":
+        np.testing.assert_allclose(ours.axis[1:], theirs.axis[1:], atol=1e-6)
+        np.testing.assert_allclose(np.sort(ours.contact_pos, 0), np.sort(theirs.contact_pos, 0), atol=1e-6)
+    else:  # the frames of cart and pole keep z up: the slide is x, the hinge y in both
+        np.testing.assert_allclose(ours.axis, np.eye(3)[:2])
+
+
+@pytest.mark.parametrize(("task", "probe"), [("cartpole", "sub"), ("ant", "sub"), ("ant", "subc")])
+def test_one_substep(task, probe):
+    """Mass matrix, accelerations and next state, to float32; `subc` starts with six feet in the ground."""
+    data = recorded(task)
+    step = int(data["subc_step"]) if probe == "subc" else -1
+    q, qd = start(data, step)
+    one, action = simulator(data, substeps=1), data["actions"][step + 1]
+    state, m = single(q, qd), one.model
+    mass = one.mass_matrix(state).astype(float)
+    theirs = mass_matrices(data, q, data[f"{probe}_out_H"])  # without armature
+    np.testing.assert_allclose(mass - np.diag(m.armature), theirs, atol=2e-6 * np.abs(theirs).max())
+
+    force = -one.bias(state).astype(float)
+    force[:, m.control_dof] += m.control_gear * action
+    qdd = np.linalg.solve(mass, force[..., None])[..., 0]
+    expected = accelerations(data, q, qd, data[f"{probe}_in_joint_qdd"])
+    np.testing.assert_allclose(qdd, expected, atol=4e-5 * np.abs(expected).max())
+
+    after = one.step(state, action)
+    q1, qd1 = coordinates(data, data[f"{probe}_out_joint_q"], data[f"{probe}_out_joint_qd"])
+    np.testing.assert_allclose(after.q, q1, atol=5e-7)
+    np.testing.assert_allclose(after.qd, qd1, atol=2e-6 * np.abs(qd1).max())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_trajectory_with_the_mass_matrix_held(task):
+    """All 32 control steps, contact included, within five times the noise floor."""
+    data = recorded(task)
+    q, qd = replay(data, simulator(data), *start(data), data["actions"], refresh=False)
+    for step in range(len(q)):
+        theirs = start(data, step)
+        floor = [data[f"sens_max_abs_joint_{x}"][: step + 1].max(axis=0) for x in ("q", "qd")]
+        assert np.all(np.abs(q[step] - theirs[0]).max(axis=1) < 5 * floor[0]), step
+        assert np.all(np.abs(qd[step] - theirs[1]).max(axis=1) < 8 * floor[1]), step
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_trajectory_with_the_mass_matrix_refreshed(task):
+    """The simulator is that replay, the matrix of every substep given: nothing else lies in between."""
+    data = recorded(task)
+    sim = simulator(data)
+    q, qd = replay(data, sim, *start(data), data["actions"], refresh=True)
+    state = single(*start(data))
+    for step, action in enumerate(data["actions"]):
+        state = sim.step(state, action)
+        floor = [data[f"sens_max_abs_joint_{x}"][: step + 1].max() for x in ("q", "qd")]
+        np.testing.assert_allclose(state.q, q[step], atol=10 * floor[0])
+        np.testing.assert_allclose(state.qd, qd[step], atol=10 * floor[1])
+
+
+@pytest.mark.parametrize(("task", "bound"), [("cartpole", 1e-4), ("ant", 5e-3)])
+def test_share_of_the_mass_matrix_in_one_control_step(task, bound):
+    """From every recorded state, one control step of ours ends this close to theirs [m, rad]."""
+    data = recorded(task)
+    sim = simulator(data)
+    worst = 0.0
+    for step, action in enumerate(data["actions"]):
+        after = sim.step(single(*start(data, step - 1)), action)
+        worst = max(worst, np.abs(after.q - start(data, step)[0]).max())
+    assert bound / 20 < worst < bound
+
+
+def test_cartpole_over_the_whole_trajectory():
+    """Without contact the mass matrix's share stays small for all 32 control steps."""
+    data = recorded("cartpole")
+    sim, state = simulator(data), single(*start(data))
+    for step, action in enumerate(data["actions"]):
+        state = sim.step(state, action)
+        np.testing.assert_allclose(state.q, start(data, step)[0], atol=5e-3)
+
+
+def reward(task, q, qd):
+    """The tasks' rewards in the recorded axes (y up), for NumPy and JAX."""
+    if task == "cartpole":
+        angle = q[:, 1] - 2 * np.pi * ((q[:, 1] + np.pi) // (2 * np.pi))
+        return -(angle**2) - 0.1 * qd[:, 1] ** 2 - 0.05 * q[:, 0] ** 2 - 0.1 * qd[:, 0] ** 2
+    w, x, y, z = (q[:, i] for i in range(3, 7))
+    up = 2 * (y * z - w * x)
+    east, south = 1e4 - q[:, 0], -q[:, 2]
+    forward = (1 - 2 * (y * y + z * z)) * east + 2 * (x * z - w * y) * south
+    return qd[:, 0] + 0.1 * up + forward / (east * east + south * south) ** 0.5 + q[:, 1] - 0.27
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_rewards_of_recorded_states(task):
+    data = recorded(task)
+    for step in range(len(data["actions"])):
+        np.testing.assert_allclose(reward(task, *start(data, step)), data["traj_reward"][step], atol=2e-5)
+
+
+def gradient(task, sim, q, qd, actions):
+    """d(sum of rewards)/d(actions), by our adjoint."""
+
+    def total(actions):
+        def step(state, action):
+            state = sim.step(state, action)
+            return state, reward(task, state.q, state.qd)
+
+        return jax.lax.scan(step, single(q, qd), actions)[1].sum()
+
+    return np.asarray(jax.grad(total)(jnp.asarray(actions)))
+
+
+def difference(data, task, sim, q, qd, actions, direction, refresh, eps=1e-3):
+    """Central difference per environment along a direction, of the replay."""
+    ends = [
+        sum(reward(task, *x) for x in zip(*replay(data, sim, q, qd, moved, refresh=refresh), strict=True))
+        for moved in (actions + eps * direction, actions - eps * direction)
+    ]
+    return (ends[0] - ends[1]) / (2 * eps)
+
+
+@pytest.mark.parametrize(("task", "steps", "between"), [("cartpole", 8, 0.02), ("ant", 2, 0.1)])
+def test_gradient_over_the_last_steps(task, steps, between):
+    """The ant stands in contact there. Rewarped's gradient, corrected, is that of the mass matrix held.
+
+    Ours is that of the matrix refreshed; `between` bounds what the matrix makes of it.
+    """
+    data = recorded(task)
+    sim, (q, qd) = simulator(data), start(data, len(data["actions"]) - 1 - steps)
+    actions, theirs = data["actions"][-steps:], data["grad_actions_fixed"][-steps:]
+    ours = gradient(task, sim, q, qd, actions)
+    directions = np.random.default_rng(0).choice([-1.0, 1.0], size=(2, *actions.shape))
+
+    def along(values):
+        return np.sum(values * directions, axis=(1, 3))
+
+    def differences(refresh):
+        return np.stack([difference(data, task, sim, q, qd, actions, d, refresh) for d in directions])
+
+    assert relative(along(ours), differences(refresh=True)) < 2e-3
+    assert relative(along(theirs), differences(refresh=False)) < 2e-3
+    assert relative(ours, theirs) < between
+
+
+@pytest.mark.parametrize(("task", "horizon", "between"), [("cartpole", 32, 0.02), ("ant", 2, 0.06)])
+def test_gradient_over_the_first_steps(task, horizon, between):
+    """Before the ant touches the ground, against Rewarped's own central differences."""
+    data = recorded(task)
+    sim, (q, qd) = simulator(data), start(data)
+    actions, directions = data["actions"][:horizon], data["fd_directions"][:, :horizon].astype(float)
+    theirs = data["fd_values"][:, 0, list(data["fd_horizons"]).index(horizon)]
+    ours = np.sum(gradient(task, sim, q, qd, actions) * directions, axis=(1, 3))
+    assert relative(ours, theirs) < between
+    if task == "ant":  # without contact the matrix is all that is between them
+        held, fresh = (
+            np.stack([difference(data, task, sim, q, qd, actions, d, refresh, eps=1e-2) for d in directions])
+            for refresh in (False, True)
+        )
+        assert relative(held, theirs) < 2e-3
+        assert relative(ours, fresh) < 2e-4
