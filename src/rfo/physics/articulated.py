@@ -1,4 +1,12 @@
-"""Articulated rigid bodies in reduced coordinates, with penalty contact: the simulator."""
+"""Articulated rigid bodies in reduced coordinates, with penalty contact: the simulator.
+
+The equations are in ``native/articulated*.h``. Contact is a penalty with regularised Coulomb friction, the reference
+tasks' law: for penetration depth d [m], normal and tangential velocity v_n, v_t of the contact point [m/s],
+
+    N = k_e d + k_d max(-v_n, 0),        F = N n - min(k_f, mu N / |v_t|) v_t.
+
+Damping acts on approach only, so that the ground never pulls. Joint limits are penalties too.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 import warp as wp
 
-from rfo.physics import articulated_adjoint as adjoint
-from rfo.physics import articulated_kernels as kernels
+from rfo.physics.articulated_kernels import LAYOUT, kernels
 from rfo.physics.bridge import Bridge
 from rfo.physics.model import Joint, Model
+from rfo.physics.native import lanes, warp_type
 from rfo.types import Array, Float
 
 
@@ -33,6 +41,7 @@ class Articulated:
         substeps: integration steps per control step.
         device: ``"cpu"``, ``"cuda"`` or None for JAX's default.
         threads: CPU threads of the physics, by default all cores of the process.
+        dtype: precision, float32 or float64 (for gradient checks; needs JAX's x64 mode).
 
     Raises:
         ValueError: if `substeps` or `dt` is not positive.
@@ -46,20 +55,22 @@ class Articulated:
         *,
         device: str | None = None,
         threads: int | None = None,
+        dtype: Any = np.float32,
     ):
         if substeps < 1 or dt <= 0:
             raise ValueError(f"substeps ({substeps}) and dt ({dt}) must be positive")
         self.model = model
         self.dt = dt
         self.substeps = substeps
-        self._kernels = ArticulatedKernels(model, dt / substeps, substeps)
+        self.dtype = np.dtype(dtype)
+        self._kernels = ArticulatedKernels(model, dt / substeps, substeps, self.dtype)
         self._bridge = Bridge(self._kernels, device=device, threads=threads)
 
     def init(self, batch: int) -> ArticulatedState:
         """B copies at rest in the reference configuration."""
         return ArticulatedState(
-            q=jnp.tile(jnp.asarray(self.model.q0, jnp.float32), (batch, 1)),
-            qd=jnp.zeros((batch, self.model.nv), jnp.float32),
+            q=jnp.tile(jnp.asarray(self.model.q0, self.dtype), (batch, 1)),
+            qd=jnp.zeros((batch, self.model.nv), self.dtype),
         )
 
     def step(self, state: ArticulatedState, control: Float[Array, "B nu"]) -> ArticulatedState:
@@ -71,7 +82,9 @@ class Articulated:
         return self._kernels.dynamics(state)[0]
 
     def bias(self, state: ArticulatedState) -> np.ndarray:
-        """Velocity-dependent, gravity, contact and passive forces (B, nv): M qdd + bias = control forces [N or N m]."""
+        """All forces but the controls' (B, nv), so that M qdd + bias = control forces [N or N m].
+
+        Coriolis and gravity, less contact, limits, springs and damping."""
         mass, bias = self._kernels.dynamics(state)
         qd = np.asarray(state.qd)
         for j in self.model.v_start[self.model.joint == Joint.FREE]:
@@ -84,64 +97,44 @@ class Articulated:
 @dataclass
 class _Workspace:
     envs: int
-    arrays: kernels.ModelArrays
-    forces: kernels.Forces
-    sweep: _Sweep
-    adj_sweep: _Sweep
-    power: wp.array
-    adj_power: wp.array
-    multiplier: wp.array
-    adj_multiplier: wp.array
-    adj_tape: wp.array
+    packs: int
+    model: tuple[wp.array, wp.array]
+    scratch: wp.array
 
 
 class ArticulatedKernels:
     """The kernels of `Articulated`, as the bridge wants them (`rfo.physics.bridge.Kernels`)."""
 
-    def __init__(self, model: Model, dt: float, substeps: int):
+    def __init__(self, model: Model, dt: float, substeps: int, dtype: np.dtype):
         self.model = model
-        self.constants = _constants(model, dt, substeps)
+        self.dtype = dtype
+        self.values = _values(model, dt, substeps)
         self.input_widths = (model.nq, model.nv, model.nu)
         self.output_widths = (model.nq, model.nv)
-        self.substeps = substeps
-        self.width = self.constants["width"]
-        self.tape_width = substeps * self.width
+        self.tape_width = substeps * self.values["width"]
+        self._set = kernels(dtype.name)
+
+    def pack_size(self, device: str) -> int:
+        """Environments that one thread advances together."""
+        return lanes(self.dtype, device)
 
     def workspace(self, envs: int, device: str) -> _Workspace:
-        """Scratch for `envs` environments; the adjoint's scratch is one block so that one call clears it."""
-        links, nv = envs * self.model.links, envs * self.model.nv
-        sweep, adj_sweep = _Sweep(links, nv, device), _Sweep(links, nv, device)
-        for name in kernels.Motion.vars:
-            array = getattr(sweep.motion, name)
-            array.grad = getattr(adj_sweep.motion, name)
-            setattr(sweep.motion, name, array)  # the struct copies the pointers when assigned
-        forces = kernels.Forces()
-        for name, dtype in _FORCES.items():
-            setattr(forces, name, wp.zeros(links, dtype=dtype, device=device))
+        """Scratch for `envs` environments."""
+        size = self.pack_size(device)
+        packs = -(-envs // size)
+        alignment = 64 // self.dtype.itemsize
         return _Workspace(
             envs=envs,
-            arrays=_model_arrays(self.constants, device),
-            forces=forces,
-            sweep=sweep,
-            adj_sweep=adj_sweep,
-            power=_zeros(envs, device),
-            adj_power=wp.full(envs, -1.0, dtype=float, device=device),
-            multiplier=_zeros(nv, device),
-            adj_multiplier=_zeros(nv, device),
-            adj_tape=_zeros(envs * self.tape_width, device),
+            packs=packs,
+            model=LAYOUT.pack(self.values, self.dtype, device),
+            scratch=self._zeros(packs * size * self.values["scratch"] + alignment, device),
         )
 
     def launch_forward(
         self, ws: _Workspace, inputs: Sequence[wp.array], outputs: Sequence[wp.array], tape: wp.array
     ) -> None:
         """See `rfo.physics.bridge.Kernels.launch_forward`."""
-        wp.launch(
-            kernels.step_kernel,
-            dim=ws.envs,
-            inputs=[ws.arrays, *inputs, ws.sweep.motion, ws.forces, *outputs, tape],
-            device=tape.device,
-            record_tape=False,
-        )
+        self._launch(self._set.step, ws, [*inputs, *outputs, tape])
 
     def launch_adjoint(
         self,
@@ -152,104 +145,37 @@ class ArticulatedKernels:
         adj_inputs: Sequence[wp.array],
     ) -> None:
         """See `rfo.physics.bridge.Kernels.launch_adjoint`."""
-        q, qd, control = inputs
-        adj_control = adj_inputs[2]
-        adj_q, adj_qd = adj_outputs
-        m, launch = ws.arrays, _Launcher(ws.envs, tape.device)
-        ws.adj_tape.zero_()
-        adj_control.zero_()
-        for k in reversed(range(self.substeps)):
-            # q and qd serve as the integrator's outputs: only their adjoint matters here
-            launch(
-                adjoint.integrate_kernel,
-                [m, k, tape, q, qd],
-                [m, k, ws.adj_tape, adj_q, adj_qd],
-            )
-            launch(adjoint.multiplier_kernel, [m, k, tape, ws.adj_tape, ws.multiplier])
-            primal = [m, k, tape, control, ws.multiplier, *ws.sweep.arguments, ws.power]
-            launch(adjoint.power_kernel, primal)
-            ws.adj_sweep.block.zero_()
-            launch(
-                adjoint.power_kernel,
-                primal,
-                [m, k, ws.adj_tape, adj_control, ws.adj_multiplier, *ws.adj_sweep.arguments, ws.adj_power],
-            )
-            launch(adjoint.collect_kernel, [m, k, ws.adj_tape, adj_q, adj_qd])
-        wp.copy(adj_inputs[0], adj_q)
-        wp.copy(adj_inputs[1], adj_qd)
+        self._launch(self._set.adjoint, ws, [inputs[2], tape, *adj_outputs, *adj_inputs])
 
     def dynamics(self, state: ArticulatedState) -> tuple[np.ndarray, np.ndarray]:
         """Mass matrix (B, nv, nv) and bias (B, nv) in the kernels' own coordinates."""
-        m, nv = self.model, self.model.nv
-        envs = len(state.q)
+        nv, envs = self.model.nv, len(state.q)
         ws = self.workspace(envs, "cpu")
-        x = wp.array(np.concatenate([state.q, state.qd], axis=1).astype(np.float32).ravel(), device="cpu")
-        rows = wp.zeros(envs * self.constants["nm"], dtype=float, device="cpu")
-        right = wp.zeros(envs * (m.nq + 2 * nv), dtype=float, device="cpu")
-        wp.launch(
-            kernels.dynamics_kernel,
-            dim=envs,
-            inputs=[ws.arrays, x, ws.sweep.motion, ws.forces, rows, right],
-            device="cpu",
+        rows, right = self._zeros(envs * self.values["nm"], "cpu"), self._zeros(envs * nv, "cpu")
+        q, qd = (
+            wp.array(np.ravel(np.asarray(x, self.dtype)), dtype=warp_type(self.dtype), device="cpu")
+            for x in state
         )
+        self._launch(self._set.dynamics, ws, [q, qd, self._zeros(1, "cpu"), rows, right])
         packed = rows.numpy().reshape(envs, -1)
-        mass = np.zeros((envs, nv, nv), np.float32)
-        for j, ancestors in enumerate(_ancestors(self.constants["dof_parent"])):
-            start = self.constants["row"][j]
+        mass = np.zeros((envs, nv, nv), self.dtype)
+        for j, ancestors in enumerate(_ancestors(self.values["dof_parent"])):
+            start = self.values["row"][j]
             mass[:, j, ancestors] = packed[:, start : start + len(ancestors)]
             mass[:, ancestors, j] = mass[:, j, ancestors]
-        return mass, -right.numpy().reshape(envs, -1)[:, m.nq + nv :]
+        return mass, -right.numpy().reshape(envs, nv)
 
-
-_FORCES: dict[str, Any] = {
-    "fa": wp.vec3,
-    "fl": wp.vec3,
-    "inertia": wp.mat33,
-    "moment": wp.vec3,
-    "mass": float,
-}
-
-
-class _Launcher:
-    """Launch over all environments; with adjoints given, launch the kernel's adjoint."""
-
-    def __init__(self, envs: int, device: Any):
-        self.envs = envs
-        self.device = device
-
-    def __call__(self, kernel: wp.Kernel, primal: list[Any], adjoints: list[Any] | None = None) -> None:
+    def _launch(self, kernel: wp.Kernel, ws: _Workspace, arrays: list[wp.array]) -> None:
         wp.launch(
             kernel,
-            dim=self.envs,
-            inputs=primal,
-            adj_inputs=adjoints or [],
-            adjoint=adjoints is not None,
-            device=self.device,
+            dim=ws.packs,
+            inputs=[ws.envs, *ws.model, ws.scratch, *arrays],
+            device=ws.scratch.device,
             record_tape=False,
         )
 
-
-class _Sweep:
-    """Scratch of the kinematic sweep and the virtual velocities: views of one block, cleared at once."""
-
-    def __init__(self, links: int, nv: int, device: str):
-        sizes = {name: (wp.vec3, links) for name in ("pos", "va", "vl", "aa", "al", "wa", "wl")}
-        sizes |= {"rot": (wp.quat, links), "sa": (wp.vec3, nv), "sl": (wp.vec3, nv)}
-        floats = {name: (4 if dtype is wp.quat else 3) * n for name, (dtype, n) in sizes.items()}
-        self.block = _zeros(sum(floats.values()), device)
-        starts = dict(zip(floats, np.cumsum([0, *floats.values()]).tolist(), strict=False))
-        views = {
-            name: wp.array(ptr=self.block.ptr + 4 * starts[name], shape=n, dtype=dtype, device=device)
-            for name, (dtype, n) in sizes.items()
-        }
-        self.motion = kernels.Motion()
-        for name in kernels.Motion.vars:
-            setattr(self.motion, name, views[name])
-        self.arguments = [self.motion, views["wa"], views["wl"]]
-
-
-def _zeros(n: int, device: str) -> wp.array:
-    return wp.zeros(n, dtype=float, device=device)
+    def _zeros(self, n: int, device: str) -> wp.array:
+        return wp.zeros(n, dtype=warp_type(self.dtype), device=device)
 
 
 def _ancestors(dof_parent: np.ndarray) -> list[list[int]]:
@@ -260,11 +186,10 @@ def _ancestors(dof_parent: np.ndarray) -> list[list[int]]:
     return chains
 
 
-def _constants(model: Model, dt: float, substeps: int) -> dict[str, Any]:
-    """Everything in `ModelArrays`, as plain numbers and NumPy arrays."""
+def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
+    """Everything in `LAYOUT`: the model's own arrays and the indices derived from them."""
     counts = np.array([6, 3, 1, 1])[model.joint]
     dof_parent = np.full(model.nv, -1)
-    root = np.arange(model.links)
     last = np.full(model.links, -1)  # deepest degree of freedom at or above each link
     for i, parent in enumerate(model.parent):
         above = last[parent] if parent >= 0 else -1
@@ -272,47 +197,27 @@ def _constants(model: Model, dt: float, substeps: int) -> dict[str, Any]:
             dof_parent[j] = above
             above = j
         last[i] = above
-        if parent >= 0:
-            root[i] = root[parent]
     depth = np.array([len(chain) for chain in _ancestors(dof_parent)])
     dof_link = np.repeat(np.arange(model.links), counts)
     scalar = np.isin(model.joint, (Joint.SLIDE, Joint.HINGE))
-    dof_q = np.where(scalar[dof_link], model.q_start[dof_link], -1)
-    nm = int(depth.sum())
-    names = set(Model.__dataclass_fields__) & set(kernels.ModelArrays.vars)
-    return {
-        **{name: getattr(model, name) for name in names},
+    nq, nv, nu, nm = model.nq, model.nv, model.nu, int(depth.sum())
+    own = {name: getattr(model, name) for name in LAYOUT.arrays if hasattr(model, name)}
+    return own | {
         "links": model.links,
-        "nq": model.nq,
-        "nv": model.nv,
-        "nu": model.nu,
+        "nq": nq,
+        "nv": nv,
+        "nu": nu,
         "nm": nm,
         "contacts": len(model.contact_link),
         "substeps": substeps,
-        "width": model.nq + 2 * model.nv + nm,
+        "width": nq + 2 * nv + nm,
+        # numbers that the native text takes from its scratch: articulated.h, then articulated_adjoint.h
+        "scratch": (nq + 8 * nv + nm + 38 * model.links) + (2 * nu + nq + 2 * nv + 25 * model.links),
         "dt": dt,
-        "root": root,
-        "q_start": model.q_start,
-        "v_start": model.v_start,
+        "ground_height": model.ground_height,
         "v_count": counts,
         "quat": model.quat[:, [1, 2, 3, 0]],
         "dof_parent": dof_parent,
-        "dof_link": dof_link,
-        "dof_q": dof_q,
+        "dof_q": np.where(scalar[dof_link], model.q_start[dof_link], -1),
         "row": np.concatenate([[0], np.cumsum(depth)[:-1]]),
     }
-
-
-def _model_arrays(constants: dict[str, Any], device: str) -> kernels.ModelArrays:
-    m = kernels.ModelArrays()
-    for name, variable in kernels.ModelArrays.vars.items():
-        value = constants[name]
-        if isinstance(variable.type, wp.array):
-            dtype = variable.type.dtype
-            host = np.asarray(value, np.int32 if dtype in (int, wp.int32) else np.float32)
-            setattr(m, name, wp.array(host, dtype=dtype, device=device))
-        elif np.ndim(value):
-            setattr(m, name, wp.vec3(*np.asarray(value, float)))
-        else:
-            setattr(m, name, value)
-    return m

@@ -32,13 +32,19 @@ wp.config.log_level = wp.LOG_WARNING
 
 
 class Kernels(Protocol):
-    """What a simulator shows the bridge. Every array is flat float32, environment-major."""
+    """What a simulator shows the bridge. Every array is flat and environment-major, but the tape."""
 
+    dtype: np.dtype
     input_widths: tuple[int, ...]
-    """Floats per environment of each input (state, then control)."""
+    """Numbers per environment of each input (state, then control)."""
     output_widths: tuple[int, ...]
     tape_width: int
-    """Floats per environment that the forward pass keeps for the adjoint."""
+    """Numbers per environment that the forward pass keeps for the adjoint. Their order is the simulator's own and
+    may mix the environments of a pack, so a tape is only ever used by the batch that made it."""
+
+    def pack_size(self, device: str) -> int:
+        """Environments that are advanced together: chunks are multiples of it."""
+        ...
 
     def workspace(self, envs: int, device: str) -> Any:
         """Scratch arrays for that many environments."""
@@ -102,7 +108,7 @@ class Bridge:
         """Static buffers and captured graphs for a batch of `envs`, made at the first call."""
         with self._lock:
             if envs not in self._plans:
-                self._plans[envs] = _Plan(self.kernels, envs, min(self.threads, envs))
+                self._plans[envs] = _Plan(self.kernels, envs, self.threads)
             return self._plans[envs]
 
     def _differentiable(self):
@@ -139,14 +145,13 @@ class _Plan:
 
     def __init__(self, kernels: Kernels, envs: int, threads: int):
         self.lock = threading.Lock()
-        self.inputs = _Buffers(kernels.input_widths, envs)
-        self.outputs = _Buffers(kernels.output_widths, envs)
-        self.tape = _Buffers((kernels.tape_width,), envs)
-        self.adj_outputs = _Buffers(kernels.output_widths, envs)
-        self.adj_inputs = _Buffers(kernels.input_widths, envs)
-        bounds = np.linspace(0, envs, threads + 1).astype(int)
+        self.inputs = _Buffers(kernels.input_widths, envs, kernels.dtype)
+        self.outputs = _Buffers(kernels.output_widths, envs, kernels.dtype)
+        self.tape = _Buffers((kernels.tape_width,), envs, kernels.dtype)
+        self.adj_outputs = _Buffers(kernels.output_widths, envs, kernels.dtype)
+        self.adj_inputs = _Buffers(kernels.input_widths, envs, kernels.dtype)
         self.chunks = [
-            self._capture(kernels, int(lo), int(hi)) for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
+            self._capture(kernels, lo, hi) for lo, hi in _bounds(envs, threads, kernels.pack_size("cpu"))
         ]
 
     def _capture(self, kernels: Kernels, lo: int, hi: int) -> _Chunk:
@@ -186,12 +191,13 @@ class _Plan:
 class _Buffers:
     """Static arrays (envs, width), seen by NumPy as a whole and by Warp in slices of environments."""
 
-    def __init__(self, widths: Sequence[int], envs: int):
-        self.arrays = [np.zeros((envs, width), np.float32) for width in widths]
+    def __init__(self, widths: Sequence[int], envs: int, dtype: np.dtype):
+        self.arrays = [np.zeros((envs, width), dtype) for width in widths]
 
     def cut(self, lo: int, hi: int) -> list[wp.array]:
+        dtype = wp.dtype_from_numpy(self.arrays[0].dtype)
         return [
-            wp.array(ptr=x[lo:hi].ctypes.data, shape=(hi - lo) * x.shape[1], dtype=wp.float32, device="cpu")
+            wp.array(ptr=x[lo:hi].ctypes.data, shape=(hi - lo) * x.shape[1], dtype=dtype, device="cpu")
             for x in self.arrays
         ]
 
@@ -201,6 +207,14 @@ class _Buffers:
 
     def read(self) -> tuple[np.ndarray, ...]:
         return tuple(x.copy() for x in self.arrays)
+
+
+def _bounds(envs: int, threads: int, pack_size: int) -> list[tuple[int, int]]:
+    """Ranges of environments, one a thread: whole packs, as equal as they can be."""
+    packs = -(-envs // pack_size)
+    cuts = np.linspace(0, packs, min(threads, packs) + 1).astype(int) * pack_size
+    cuts[-1] = envs
+    return list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
 
 
 def _captured(launches) -> wp.Graph:
@@ -227,7 +241,7 @@ def _run(graphs: Sequence[wp.Graph]) -> None:
 
 
 def _avals(bridge: Bridge, widths: Sequence[int], like) -> list[Any]:
-    return [like.update(shape=(like.shape[0], width), dtype=np.dtype(np.float32)) for width in widths]
+    return [like.update(shape=(like.shape[0], width), dtype=bridge.kernels.dtype) for width in widths]
 
 
 def _check(bridge: Bridge, inputs: Sequence[Any]) -> None:
@@ -237,8 +251,9 @@ def _check(bridge: Bridge, inputs: Sequence[Any]) -> None:
     envs = shapes[0][0] if shapes[0] else 0
     if shapes != [(envs, width) for width in widths]:
         raise ValueError(f"physics expects arrays (B, width) of widths {widths}, not {shapes}")
-    if any(x.dtype != np.float32 for x in inputs):
-        raise TypeError(f"physics computes in float32, not {[str(x.dtype) for x in inputs]}")
+    dtype = bridge.kernels.dtype
+    if any(x.dtype != dtype for x in inputs):
+        raise TypeError(f"physics expects {dtype}, not {[str(x.dtype) for x in inputs]}")
 
 
 def _forward_abstract(*inputs, bridge: Bridge, keep_tape: bool):
@@ -274,15 +289,38 @@ def _lower_to_host(host):
 
 
 def _fold(primitive: Primitive):
-    """A mapped axis V joins the batch: (V, B, width) -> (V * B, width)."""
+    """A mapped axis V joins the batch: (V, B, width) -> (V * B, width).
 
-    def rule(args, dims, **params):
+    Not where the adjoint's tape is shared by all V, as in a Jacobian: a tape fits only the batch that made it, so
+    there the calls are made one after another."""
+
+    def rule(args, dims, *, bridge: Bridge, **params):
+        params = {"bridge": bridge, **params}
+        n = len(bridge.kernels.input_widths)
+        if len(args) > n and dims[n] is batching.not_mapped:
+            return _one_by_one(primitive, args, dims, params)
         size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not batching.not_mapped)
         moved = [batching.bdim_at_front(x, d, size) for x, d in zip(args, dims, strict=True)]
         results = primitive.bind(*(x.reshape(-1, *x.shape[2:]) for x in moved), **params)
         return [x.reshape(size, -1, *x.shape[1:]) for x in results], [0] * len(results)
 
     return rule
+
+
+def _one_by_one(primitive: Primitive, args, dims, params):
+    mapped = [
+        batching.moveaxis(x, d, 0) for x, d in zip(args, dims, strict=True) if d is not batching.not_mapped
+    ]
+
+    def call(slices):
+        remaining = iter(slices)
+        operands = [
+            x if d is batching.not_mapped else next(remaining) for x, d in zip(args, dims, strict=True)
+        ]
+        return primitive.bind(*operands, **params)
+
+    results = jax.lax.map(call, mapped)
+    return results, [0] * len(results)
 
 
 def _refuse_derivative(primals, tangents, **params):
