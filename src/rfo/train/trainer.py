@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import equinox as eqx
@@ -132,6 +133,7 @@ def state_shapes(algorithm: Algorithm, env: Batch) -> PyTree:
     return eqx.filter_eval_shape(lambda key: algorithm.init(key, env), jax.random.key(0))
 
 
+@lru_cache(maxsize=8)
 def compiled_update(
     algorithm: Algorithm, env: Batch, seeds: int
 ) -> Callable[[PyTree], tuple[PyTree, Metrics, Array]]:

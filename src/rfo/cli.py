@@ -1,0 +1,420 @@
+"""The command line: `rfo list | train | eval | watch | check-grad | bench speed`.
+
+Heavy imports wait until a command needs them, so that `rfo list` and `--help` answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from rfo import experiments
+from rfo.experiments import Experiment, ExperimentError
+from rfo.train.record import RunError, RunFolder, default_path, plain
+
+Threads = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)")]
+TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK", help_behavior_hint="")]]
+RunPath = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")]]
+OutPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: under runs/)")]
+ResumedPath = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint="(required)")]
+
+
+EpisodeNumber = Annotated[
+    int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: two per environment)")
+]
+
+NOT_OPTIONS = {"hyperparameters", "updates", "task", "tasks", "run_folder"}
+"""Fields of commands that are positional, derived, or hold others."""
+
+
+class UsageError(Exception):
+    """A command line that cannot be carried out: one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class List:
+    """Show the tasks and algorithms that `rfo train` knows."""
+
+    json: bool = False
+    """Print one JSON object with `tasks` and `algorithms`, both keyed by name."""
+
+    def run(self) -> int:
+        """Print the catalogue."""
+        catalogue = experiments.catalogue()
+        if self.json:
+            print(json.dumps(catalogue))
+            return 0
+        for kind, entries in catalogue.items():
+            print(kind)
+            for name, entry in entries.items():
+                print(f"  {name:<12} {entry['summary']}")
+        print("train with: rfo train TASK --algo ALGORITHM")
+        return 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a policy, evaluate it, and write a replay.
+
+    The defaults are the preset of the task and the algorithm. Everything lands in one run folder, whose
+    path is the last line printed. Ctrl-C saves a checkpoint and stops; `rfo train --resume RUN` goes on
+    from it. Every hyperparameter of the chosen algorithm is an option too: `rfo train ant --algo sapo
+    --help` shows SAPO's.
+    """
+
+    hyperparameters: Any
+    task: TaskName = ""
+    """What to train on; `rfo list` shows the names."""
+    algo: str = "rfo"
+    """Algorithm: rfo, sapo, shac or apg."""
+    steps: int = 1_000_000
+    """Environment steps to train, rounded up to whole updates."""
+    envs: int = 64
+    """Environments simulated in parallel."""
+    seed: int = 0
+    """Random seed. The same seed gives the same numbers."""
+    seeds: int = 1
+    """Seeds to train together in one program, counted up from --seed, each with its own run folder."""
+    out: OutPath = None
+    """Run folder to make; with --seeds, the folder around theirs. It must not exist."""
+    threads: Threads = None
+    """CPU threads of the physics."""
+    checkpoint_every: int = 100
+    """Updates between checkpoints."""
+    evaluation_episodes: EpisodeNumber = None
+    """Episodes of each evaluation after training, rounded up to equal shares of the environments."""
+
+    def run(self) -> int:
+        """Train and evaluate."""
+        if not self.task:
+            raise UsageError(f"name a task, as in `rfo train ant`: {', '.join(experiments.TASKS)}")
+        if self.seeds < 1:
+            raise UsageError(f"--seeds must be at least 1, not {self.seeds}")
+        first = self.experiment()
+        from rfo.runs import refuse_misfit, train
+
+        refuse_misfit(first)  # before any folder is made
+        runs = [dataclasses.replace(first, seed=first.seed + i) for i in range(self.seeds)]
+        folders = [RunFolder.create(self._path(run), run.to_json()) for run in runs]
+        return train(runs, folders)
+
+    def experiment(self) -> Experiment:
+        """The resolved experiment of the first seed."""
+        settings = {
+            f.name: getattr(self.hyperparameters, f.name) for f in dataclasses.fields(self.hyperparameters)
+        }
+        del settings["updates"]
+        return experiments.preset(
+            self.task,
+            self.algo,
+            steps=self.steps,
+            environments=self.envs,
+            seed=self.seed,
+            threads=self.threads,
+            checkpoint_every=self.checkpoint_every,
+            **settings,
+        )
+
+    def _path(self, run: Experiment) -> Path:
+        if self.out is None:
+            return default_path(run.task, run.algorithm.name, run.seed)
+        return self.out if self.seeds == 1 else self.out / f"s{run.seed}"
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with an interrupted run, from its newest checkpoint and with its own settings."""
+
+    resume: ResumedPath
+    """Run folder to go on with."""
+    threads: Threads = None
+    """CPU threads of the physics."""
+
+    def run(self) -> int:
+        """Train on."""
+        from rfo.runs import resume
+
+        return resume(self.resume, self.threads)
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Evaluate the policy of a run, with the same number of episodes in every environment."""
+
+    run_folder: RunPath = None
+    """Run folder; its newest checkpoint is used."""
+    episodes: int = 128
+    """Episodes, rounded up to equal shares of the environments."""
+    deterministic: bool = False
+    """Act with noise zero instead of drawing actions."""
+    seed: int = 0
+    """Of the episodes."""
+    threads: Threads = None
+    """CPU threads of the physics."""
+    json: bool = False
+    """Print one JSON object with mean, std, iqm, episodes, deterministic and more."""
+
+    def run(self) -> int:
+        """Evaluate and print."""
+        if self.seed < 0:
+            raise UsageError(f"--seed must not be negative, not {self.seed}")
+        if self.episodes < 1:
+            raise UsageError(f"--episodes must be at least 1, not {self.episodes}")
+        if self.run_folder is None:
+            raise UsageError("name a run folder, as in `rfo eval runs/...`")
+        from rfo import runs
+
+        folder, experiment = runs.open_run(self.run_folder, self.threads)
+        experiment = dataclasses.replace(experiment, evaluation_episodes=self.episodes)
+        summary = runs.evaluate(experiment, folder, self.deterministic, self.seed)
+        print(json.dumps(plain(summary)) if self.json else runs.describe(summary))
+        return 0
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Open the replay of a run in the browser: one HTML file that needs no network."""
+
+    run_folder: RunPath = None
+    """Run folder."""
+    open: bool = True
+    """Open the browser; the path is printed in any case."""
+
+    def run(self) -> int:
+        """Write the page again and show it."""
+        if self.run_folder is None:
+            raise UsageError("name a run folder, as in `rfo watch runs/...`")
+        from rfo.runs import replay_page
+
+        page = replay_page(self.run_folder)
+        if self.open:
+            import webbrowser
+
+            webbrowser.open(page.resolve().as_uri())
+        print(page)
+        return 0
+
+
+@dataclass(frozen=True)
+class CheckGrad:
+    """Check a task's gradient against central differences, environment by environment.
+
+    Rolls out random actions over several horizons and compares the adjoint with differences along the
+    gradient and along random directions. The exit status is 1 if the gradient is wrong.
+    """
+
+    task: TaskName = ""
+    """Task to check; `rfo list` shows the names."""
+    envs: int = 32
+    """Environments, each compared on its own."""
+    horizons: tuple[int, ...] = (1, 8, 32)
+    """Control steps of the rollouts."""
+    seed: int = 0
+    """Of states, actions and directions."""
+    threads: Threads = None
+    """CPU threads of the physics."""
+    json: bool = False
+    """Print one JSON object with ok, worst_relative_error and the details."""
+
+    def run(self) -> int:
+        """Check, print, judge."""
+        if not self.task:
+            raise UsageError(f"name a task, as in `rfo check-grad ant`: {', '.join(experiments.TASKS)}")
+        if min(self.envs, *self.horizons, self.threads or 1) < 1 or self.seed < 0:
+            raise UsageError("--envs, --horizons and --threads must be at least 1, --seed not negative")
+        from rfo.tables import report_gradient
+
+        checks = experiments.check_gradient(
+            self.task, self.envs, self.horizons, seed=self.seed, threads=self.threads
+        )
+        return report_gradient(self.task, checks, self.json)
+
+
+@dataclass(frozen=True)
+class BenchSpeed:
+    """Measure how fast tasks simulate and train on this machine."""
+
+    tasks: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASK ...")]] = ("ant",)
+    """Tasks to measure."""
+    algo: str = "rfo"
+    """Algorithm of the training."""
+    threads: Threads = None
+    """CPU threads of the physics."""
+    json: bool = False
+    """Print one JSON object per task with physics_env_steps_per_s, train_env_steps_per_s, threads."""
+
+    def run(self) -> int:
+        """Measure and print."""
+        for task in self.tasks:
+            experiments.preset(task, self.algo, threads=self.threads)
+        for result in experiments.speed(self.tasks, self.algo, self.threads):
+            line = (
+                f"{result['task']}: {result['physics_env_steps_per_s']:,.0f} env-steps/s of physics forward "
+                f"and backward, {result['train_env_steps_per_s']:,.0f} of training with {self.algo} "
+                f"({result['environments']} environments, {result['threads']} threads)"
+            )
+            print(json.dumps(result) if self.json else line, flush=True)
+        return 0
+
+
+COMMANDS: dict[str, type] = {
+    "list": List,
+    "train": Train,
+    "eval": Eval,
+    "watch": Watch,
+    "check-grad": CheckGrad,
+    "bench speed": BenchSpeed,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(overview())
+            return 0
+        configure()
+        return command(arguments).run()
+    except (UsageError, ExperimentError) as error:
+        return fail(str(error), status=2)
+    except RunError as error:
+        return fail(str(error), status=1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return fail(f"{where}{error.strerror or error}", status=1)
+    except KeyboardInterrupt:
+        return fail("interrupted; checkpoints written before are intact", status=130)
+
+
+def fail(message: str, status: int) -> int:
+    """Print one line on stderr."""
+    print(f"rfo: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def overview() -> str:
+    """Help of `rfo` itself."""
+    lines = ["usage: rfo COMMAND ...", "", "Train flow policies through differentiable physics.", ""]
+    lines += [f"  rfo {name:<12} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in COMMANDS.items()]
+    lines += ["", "`rfo COMMAND --help` explains a command. Start with: rfo train cartpole"]
+    return "\n".join(lines)
+
+
+def command(arguments: list[str]) -> Any:
+    """The command that the arguments ask for, with its options."""
+    name, rest = arguments[0], arguments[1:]
+    if name == "bench":
+        if rest[:1] != ["speed"]:
+            raise UsageError("`rfo bench` measures speed only: rfo bench speed [TASK ...]")
+        name, rest = "bench speed", rest[1:]
+    if name not in COMMANDS:
+        raise UsageError(experiments.unknown("command", name, COMMANDS))
+    if name == "train":
+        resuming = any(word.split("=")[0] == "--resume" for word in rest)
+        return parse(Resume, "train", rest) if resuming else parse_train(rest)
+    return parse(COMMANDS[name], name, rest)
+
+
+def parse_train(arguments: list[str]) -> Train:
+    """Options of `rfo train`, which depend on the task and the algorithm among them."""
+    task = next((word for word in arguments if word in experiments.TASKS), next(iter(experiments.TASKS)))
+    preset = experiments.preset(task, _value_of("--algo", arguments) or "rfo")
+    kind = type(preset.algorithm)
+    # the schedule's length follows from the steps, so it is no option
+    hidden = dataclasses.make_dataclass(
+        kind.__name__, [("updates", tyro.conf.Suppress[int], preset.updates)], bases=(kind,), frozen=True
+    )
+    options = dataclasses.make_dataclass(
+        "Train", [("hyperparameters", Annotated[hidden, tyro.conf.arg(name="")])], bases=(Train,), frozen=True
+    )
+    options.__doc__ = Train.__doc__
+    defaults = options(
+        hyperparameters=hidden(**_fields(preset.algorithm)),
+        steps=preset.steps,
+        envs=preset.environments,
+    )
+    return parse(options, "train", arguments, defaults)
+
+
+def _value_of(option: str, arguments: list[str]) -> str | None:
+    for word, following in itertools.pairwise([*arguments, ""]):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
+
+
+def parse(kind: type, name: str, arguments: list[str], defaults: Any = None) -> Any:
+    """Read the options of one command.
+
+    Raises:
+        UsageError: one line in place of the parser's box.
+    """
+    given: dict[str, Any] = {} if defaults is None else {"default": defaults}
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options, unknown = tyro.cli(
+                kind,
+                prog=f"rfo {name}",
+                args=arguments,
+                return_unknown_args=True,
+                config=(tyro.conf.FlagCreatePairsOff,),
+                **given,
+            )
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        raise UsageError(f"{_first_sentence(said.getvalue())}; see rfo {name} --help") from None
+    except ValueError as error:  # what a hyperparameter record refuses
+        raise UsageError(f"{error}; see rfo {name} --help") from None
+    if unknown:
+        raise UsageError(_unknown_option(unknown[0], options, name))
+    return options
+
+
+def _first_sentence(box: str) -> str:
+    """The message in a box that tyro draws: the lines between its title and its first rule."""
+    lines = [line.strip("│ \t") for line in box.splitlines()[1:]]
+    end = next((i for i, line in enumerate(lines) if line.startswith(("─", "╰"))), len(lines))
+    return " ".join(" ".join(lines[:end]).split()).rstrip(".:")
+
+
+def _unknown_option(word: str, options: Any, name: str) -> str:
+    if not word.startswith("-"):
+        return f"unexpected '{word}'; see rfo {name} --help"
+    known = _fields(options) | _fields(getattr(options, "hyperparameters", None))
+    known = [f"--{field.replace('_', '-')}" for field in known.keys() - NOT_OPTIONS]
+    given = word.split("=")[0].replace("_", "-")
+    return f"{experiments.unknown('option', given, known)} (rfo {name} --help)"
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """Fields of a dataclass instance, none of None."""
+    return {} if record is None else {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+
+
+def configure() -> None:
+    """Settings of this process: quiet libraries, and compiled programs kept between processes."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rfo" / "jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
