@@ -46,6 +46,8 @@ class APG:
     """Length of the learning rate's schedule."""
     gamma: float = 0.99
     """Discount of one control step."""
+    return_scale: float = 1.0
+    """Factor on ``return / horizon`` in the actor's loss."""
     initial_log_std: float = -1.0
     """Of every action dimension, before tanh."""
 
@@ -63,7 +65,16 @@ class APG:
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        require(self, "positive", "horizon", "updates", "actor_learning_rate", "gain", "max_grad_norm")
+        require(
+            self,
+            "positive",
+            "horizon",
+            "updates",
+            "return_scale",
+            "actor_learning_rate",
+            "gain",
+            "max_grad_norm",
+        )
         require(self, "not negative", "weight_decay", "final_learning_rate")
         require(self, "in [0, 1]", "gamma")
         require(self, "in [0, 1)", "beta1", "beta2")
@@ -100,7 +111,7 @@ class APG:
             after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise)
             worthless = jnp.zeros_like(data.reward)
             returns = segment_return(data.reward, worthless, data.terminated, data.truncated, self.gamma)
-            return -returns.mean() / self.horizon, (after, data)
+            return -self.return_scale * returns.mean() / self.horizon, (after, data)
 
         (actor_loss, (after, data)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
         actor, actor_optimizer, step = self._descent().step(

@@ -76,7 +76,7 @@ class Descent:
         finite = jnp.isfinite(norm)
         factor = jnp.where(norm > self.max_norm, self.max_norm / norm, 1.0)
         direction, moments = self._transform().update(flat_gradient * factor, state.moments, flat)
-        after = flat - self.rate(update) * direction  # type: ignore[operator]
+        after = flat - self.rate(update) * jnp.asarray(direction)
         after, moments = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (after, moments), (flat, state.moments)
         )
@@ -85,7 +85,8 @@ class Descent:
 
     def rate(self, update: Int[Array, ""]) -> Float[Array, ""]:
         """Learning rate of an update."""
-        return optax.linear_schedule(self.learning_rate, self.final_learning_rate, self.updates)(update)
+        share = jnp.minimum(update / self.updates, 1.0)
+        return self.learning_rate + share * (self.final_learning_rate - self.learning_rate)
 
     def _transform(self) -> optax.GradientTransformation:
         return optax.chain(

@@ -66,12 +66,12 @@ class RFO:
     """Length of the learning rates' schedule."""
     gamma: float = 0.99
     """Discount of one control step."""
-    td_lambda: float = 0.95
-    """Of the critics' targets."""
     return_scale: float = 1.0
     """Factor on ``return / horizon`` in the actor's loss."""
+    td_lambda: float = 0.95
+    """Of the critics' targets."""
 
-    steps: int = 4
+    flow_steps: int = 4
     """Integration steps K of the flow."""
     solver: str = "euler"
     """Integrator of the flow: euler, midpoint, heun or rk4."""
@@ -109,7 +109,7 @@ class RFO:
     max_grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        require(self, "positive", "horizon", "updates", "steps", "source_noise", "critic_count")
+        require(self, "positive", "horizon", "updates", "flow_steps", "source_noise", "critic_count")
         require(self, "positive", "critic_iterations", "critic_batches", "max_grad_norm", "return_scale")
         require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "last_scale")
         require(self, "not negative", "c_past", "c_uni", "frequencies", "weight_decay", "final_learning_rate")
@@ -128,7 +128,7 @@ class RFO:
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
-            steps=self.steps,
+            steps=self.flow_steps,
             solver=self.solver,
             source_noise=self.source_noise,
             frequencies=self.frequencies,
@@ -151,9 +151,9 @@ class RFO:
             critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation_size),
             past=Past(
-                jnp.zeros((*shape, spec.observation_size)),
-                jnp.zeros((*shape, spec.action_size)),
-                jnp.zeros(()),
+                observation=jnp.zeros((*shape, spec.observation_size)),
+                latent=jnp.zeros((*shape, spec.action_size)),
+                filled=jnp.zeros(()),
             ),
             env=env.init(env_key),
             key=key,
@@ -173,11 +173,8 @@ class RFO:
             actor_loss = -self.return_scale * returns.mean() / self.horizon
             past, uniform = self._matching(actor, normalize, data, state.past, matching_key)
             total = actor_loss + self.c_past * past + self.c_uni * uniform
-            return total, (
-                after,
-                data,
-                {"loss_actor": actor_loss, "loss_past": past, "loss_uniform": uniform},
-            )
+            losses = {"loss_actor": actor_loss, "loss_past": past, "loss_uniform": uniform}
+            return total, (after, data, losses)
 
         gradient, (after, data, losses) = jax.grad(loss, has_aux=True)(state.actor)
         actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(

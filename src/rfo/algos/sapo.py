@@ -57,6 +57,8 @@ class SAPO:
     """Length of the learning rates' schedule."""
     gamma: float = 0.99
     """Discount of one control step."""
+    return_scale: float = 1.0
+    """Factor on ``return / horizon`` in the actor's loss."""
     td_lambda: float = 0.95
     """Of the critics' targets."""
 
@@ -91,7 +93,16 @@ class SAPO:
     max_grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        require(self, "positive", "horizon", "updates", "critic_count", "critic_iterations", "critic_batches")
+        require(
+            self,
+            "positive",
+            "horizon",
+            "updates",
+            "return_scale",
+            "critic_count",
+            "critic_iterations",
+            "critic_batches",
+        )
         require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "max_grad_norm")
         require(self, "positive", "initial_alpha")
         require(self, "not negative", "alpha_learning_rate", "weight_decay", "final_learning_rate")
@@ -158,7 +169,7 @@ class SAPO:
             reward = data.reward + alpha * scaled_entropy(data.extras, target_entropy)
             value = state.critics(normalize(data.next_observation)).mean(0)
             returns = segment_return(reward, value, data.terminated, data.truncated, self.gamma)
-            return -returns.mean() / self.horizon, (after, data, reward)
+            return -self.return_scale * returns.mean() / self.horizon, (after, data, reward)
 
         (actor_loss, (after, data, reward)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
         actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(
@@ -168,7 +179,7 @@ class SAPO:
         alpha_loss, alpha_gradient = jax.value_and_grad(alpha_objective)(
             state.log_alpha, entropy, target_entropy
         )
-        log_alpha, alpha_optimizer, alpha_step = self._alpha_descent().step(
+        log_alpha, alpha_optimizer, _ = self._alpha_descent().step(
             state.log_alpha, state.alpha_optimizer, alpha_gradient, state.updates
         )
 

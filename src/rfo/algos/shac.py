@@ -54,6 +54,8 @@ class SHAC:
     """Length of the learning rates' schedule."""
     gamma: float = 0.99
     """Discount of one control step."""
+    return_scale: float = 1.0
+    """Factor on ``return / horizon`` in the actor's loss."""
     td_lambda: float = 0.95
     """Of the critic's targets."""
     target_keep: float = 0.2
@@ -81,7 +83,16 @@ class SHAC:
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        require(self, "positive", "horizon", "updates", "critic_count", "critic_iterations", "critic_batches")
+        require(
+            self,
+            "positive",
+            "horizon",
+            "updates",
+            "return_scale",
+            "critic_count",
+            "critic_iterations",
+            "critic_batches",
+        )
         require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "max_grad_norm")
         require(self, "not negative", "weight_decay", "final_learning_rate")
         require(self, "in [0, 1]", "gamma", "td_lambda", "target_keep")
@@ -131,7 +142,7 @@ class SHAC:
             after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise)
             value = state.critics(normalize(data.next_observation)).mean(0)
             returns = segment_return(data.reward, value, data.terminated, data.truncated, self.gamma)
-            return -returns.mean() / self.horizon, (after, data)
+            return -self.return_scale * returns.mean() / self.horizon, (after, data)
 
         (actor_loss, (after, data)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
         actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(

@@ -326,7 +326,7 @@ class Bimodal:
         after = BimodalState(jnp.where(state.second, state.first, a), ~state.second)
         return Step(after, self.observe(after), jnp.where(state.second, paid, 0.0), state.second)
 
-    def wells(self, action: Array) -> Array:
+    def wells(self, action: Array | np.ndarray) -> Array | np.ndarray:
         """``-c (a^2 - w^2)^2``."""
         return -self.well * (action**2 - self.mode**2 + self.repulsion / (2 * self.well)) ** 2
 

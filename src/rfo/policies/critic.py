@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from rfo.policies.nets import MLP
 from rfo.types import Array, Float, PRNGKey
@@ -43,6 +44,9 @@ class Critics(eqx.Module):
         sizes = (observation_size, *hidden, 1)
         self.nets = jax.vmap(lambda k: MLP(k, sizes, activation, gain))(jax.random.split(key, ensemble))
 
-    def __call__(self, observation: Float[Array, "*batch O"]) -> Float[Array, "E *batch"]:
+    def __call__(self, observation: Float[Array, "*batch O"]) -> Float[Array, "E ..."]:
         """Each critic's value of a normalised observation."""
-        return jax.vmap(lambda net: net(observation))(self.nets)[..., 0]
+        # unrolled: on a CPU, separate matrix products beat one with a batch dimension
+        members = len(self.nets.biases[0])
+        nets = [jax.tree.map(lambda leaf, i=i: leaf[i], self.nets) for i in range(members)]
+        return jnp.stack([net(observation)[..., 0] for net in nets])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -83,11 +84,45 @@ class MLP(eqx.Module):
 
     def after_first(self, hidden: Float[Array, "*batch width"]) -> Float[Array, "*batch outputs"]:
         """The rest of the network, given the output of ``affine(0)``."""
-        activate = ACTIVATIONS[self.activation]
         for layer in range(1, len(self.weights)):
-            power = jnp.mean(hidden * hidden, -1, keepdims=True)
-            hidden = hidden * jax.lax.rsqrt(power + NORM_EPSILON)
-            hidden = activate(hidden * self.scales[layer - 1] + self.offsets[layer - 1])
+            hidden = _normalize_activate(
+                self.activation, hidden, self.scales[layer - 1], self.offsets[layer - 1]
+            )
             weight, bias = self.affine(layer)
             hidden = hidden @ weight + bias
         return hidden
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _normalize_activate(activation: str, centred: Array, scale: Array, offset: Array) -> Array:
+    """Layer normalisation of inputs whose mean is already 0, then the activation.
+
+    The derivative is written by hand because the compiler, left alone, evaluates the activation's
+    exponential several times over in the backward pass: this halves the gradient of a rollout on a CPU.
+    """
+    return _normalize_activate_forward(activation, centred, scale, offset)[0]
+
+
+def _normalize_activate_forward(
+    activation: str, centred: Array, scale: Array, offset: Array
+) -> tuple[Array, tuple[Array, ...]]:
+    inverse = jax.lax.rsqrt(jnp.mean(centred * centred, -1, keepdims=True) + NORM_EPSILON)
+    normal = centred * inverse
+    before = normal * scale + offset
+    after, slope = jax.jvp(ACTIVATIONS[activation], (before,), (jnp.ones_like(before),))
+    return after, (normal, inverse, slope, scale)
+
+
+def _normalize_activate_backward(
+    activation: str, saved: tuple[Array, ...], cotangent: Array
+) -> tuple[Array, Array, Array]:
+    del activation  # its slope is saved
+    normal, inverse, slope, scale = saved
+    before = cotangent * slope
+    batch = tuple(range(before.ndim - 1))
+    along = before * scale
+    centred = inverse * (along - normal * jnp.mean(along * normal, -1, keepdims=True))
+    return centred, jnp.sum(before * normal, batch), jnp.sum(before, batch)
+
+
+_normalize_activate.defvjp(_normalize_activate_forward, _normalize_activate_backward)
