@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import warp as wp
 from jax.extend.core import Primitive
@@ -297,10 +298,13 @@ def _fold(primitive: Primitive):
     def rule(args, dims, *, bridge: Bridge, **params):
         params = {"bridge": bridge, **params}
         n = len(bridge.kernels.input_widths)
-        if len(args) > n and dims[n] is batching.not_mapped:
+        if len(args) > n and dims[n] is None:
             return _one_by_one(primitive, args, dims, params)
-        size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not batching.not_mapped)
-        moved = [batching.bdim_at_front(x, d, size) for x, d in zip(args, dims, strict=True)]
+        size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
+        moved = [
+            jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
+            for x, d in zip(args, dims, strict=True)
+        ]
         results = primitive.bind(*(x.reshape(-1, *x.shape[2:]) for x in moved), **params)
         return [x.reshape(size, -1, *x.shape[1:]) for x in results], [0] * len(results)
 
@@ -308,15 +312,11 @@ def _fold(primitive: Primitive):
 
 
 def _one_by_one(primitive: Primitive, args, dims, params):
-    mapped = [
-        batching.moveaxis(x, d, 0) for x, d in zip(args, dims, strict=True) if d is not batching.not_mapped
-    ]
+    mapped = [jnp.moveaxis(x, d, 0) for x, d in zip(args, dims, strict=True) if d is not None]
 
     def call(slices):
         remaining = iter(slices)
-        operands = [
-            x if d is batching.not_mapped else next(remaining) for x, d in zip(args, dims, strict=True)
-        ]
+        operands = [x if d is None else next(remaining) for x, d in zip(args, dims, strict=True)]
         return primitive.bind(*operands, **params)
 
     results = jax.lax.map(call, mapped)

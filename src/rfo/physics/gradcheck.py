@@ -56,12 +56,14 @@ class Direction:
         return self._disagreement.min(axis=0) <= TOLERANCE
 
     @property
+    def difference(self) -> np.ndarray:
+        """(B,) the difference to believe: mean of the two neighbours that agree best."""
+        return self._best((self.numeric[1:] + self.numeric[:-1]) / 2)
+
+    @property
     def error(self) -> np.ndarray:
-        """(B,) relative error against the difference that agrees best with its neighbour."""
-        best = self._disagreement.argmin(axis=0)
-        believed = np.take_along_axis((self.numeric[1:] + self.numeric[:-1]) / 2, best[None], axis=0)[0]
-        scale = np.take_along_axis(self._pair_scale, best[None], axis=0)[0]
-        return np.abs(believed - self.analytic) / scale
+        """(B,) relative error against `difference`."""
+        return np.abs(self.difference - self.analytic) / self._best(self._pair_scale)
 
     @property
     def judged(self) -> bool:
@@ -88,6 +90,10 @@ class Direction:
         """(steps - 1, B) relative difference of neighbouring step sizes."""
         distance = np.abs(np.diff(self.numeric, axis=0)) / self._pair_scale
         return np.where(np.isfinite(distance), distance, np.inf)
+
+    def _best(self, pairs: np.ndarray) -> np.ndarray:
+        """(B,) entries of `pairs` (steps - 1, B) where neighbouring step sizes agree best."""
+        return np.take_along_axis(pairs, self._disagreement.argmin(axis=0)[None], axis=0)[0]
 
     @property
     def _pair_scale(self) -> np.ndarray:
