@@ -16,6 +16,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rfo.algos.base import Algorithm
@@ -24,7 +25,7 @@ from rfo.train import checkpoint
 from rfo.train.guard import Guard, Interruption, all_finite
 from rfo.train.record import RunFolder
 from rfo.train.screen import Rate, Screen
-from rfo.types import Array, Metrics, PyTree
+from rfo.types import Array, Metrics, PRNGKey, PyTree
 
 RETURN_WINDOW = 100
 """Finished episodes that `return_mean` averages."""
@@ -123,9 +124,15 @@ class Track:
 def initial_state(algorithm: Algorithm, env: Batch, seeds: Sequence[int]) -> PyTree:
     """Training state of one seed, or of several stacked along a new leading axis."""
     keys = [jax.random.key(seed) for seed in seeds]
-    if len(keys) == 1:
-        return eqx.filter_jit(lambda key: algorithm.init(key, env))(keys[0])
-    return eqx.filter_jit(eqx.filter_vmap(lambda key: algorithm.init(key, env)))(jax.numpy.stack(keys))
+    return _compiled_init(algorithm, env, len(keys))(keys[0] if len(keys) == 1 else jnp.stack(keys))
+
+
+@lru_cache(maxsize=8)
+def _compiled_init(algorithm: Algorithm, env: Batch, seeds: int) -> Callable[[PRNGKey], PyTree]:
+    def init(key: PRNGKey) -> PyTree:
+        return algorithm.init(key, env)
+
+    return eqx.filter_jit(init if seeds == 1 else eqx.filter_vmap(init))
 
 
 def state_shapes(algorithm: Algorithm, env: Batch) -> PyTree:

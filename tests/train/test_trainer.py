@@ -1,0 +1,179 @@
+"""The training loop: repeatable, resumable bit for bit, seeds apart, divergence told."""
+
+import json
+import signal
+
+import jax
+import numpy as np
+import pytest
+from toy import Broken, batch, leaves, small_apg, train
+
+from rfo.algos.rfo import RFO
+from rfo.envs.probe import LQR, Terminating
+from rfo.train import checkpoint, guard, trainer
+from rfo.train.record import RunFolder
+
+UPDATES = 6
+WALL_CLOCK = ("seconds", "steps_per_second")
+
+
+def small_rfo():
+    return RFO(
+        horizon=4,
+        actor_hidden=(8,),
+        critic_hidden=(8,),
+        critic_iterations=2,
+        critic_batches=2,
+        updates=UPDATES,
+    )
+
+
+def lines(folder):
+    """Metrics without what the clock decides."""
+    content = [json.loads(text) for text in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in content]
+
+
+def stopping_after(update):
+    """A way to make run folders in which recording that update sends Ctrl-C."""
+
+    class Stopping(RunFolder):
+        def append(self, line):
+            super().append(line)
+            if line["update"] == update:
+                signal.raise_signal(signal.SIGINT)
+
+    return Stopping.create
+
+
+def assert_equal_states(ours, theirs):
+    for a, b in zip(leaves(ours), leaves(theirs), strict=True):
+        assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def test_stopping_and_resuming_equals_an_uninterrupted_run_bit_for_bit(tmp_path):
+    """RFO on a task with resets: flow, critics, optimisers, normaliser, past rollout, keys, episodes."""
+    algorithm, task = small_rfo(), Terminating()
+    whole, (whole_folder,) = train(tmp_path / "whole", task, algorithm, updates=UPDATES)
+    assert not whole.interrupted
+
+    stopped, (folder,) = train(
+        tmp_path / "parts", task, algorithm, updates=UPDATES, make=stopping_after(update=2)
+    )
+    assert stopped.interrupted and 2 <= stopped.update < UPDATES
+    shapes = trainer.state_shapes(algorithm, batch(task))
+    state, progress = checkpoint.load_latest(folder.checkpoints, shapes, pytest.fail)
+    assert progress["update"] == stopped.update
+    resumed, _ = train(
+        tmp_path / "parts",
+        task,
+        algorithm,
+        updates=UPDATES,
+        start=trainer.Start(state, progress),
+        make=lambda path, _: RunFolder.open(path),
+    )
+    assert_equal_states(whole.states[0], resumed.states[0])
+    assert lines(whole_folder) == lines(folder)
+    final, _ = checkpoint.load(folder.checkpoints / checkpoint.FINAL, shapes)
+    assert_equal_states(whole.states[0], final)
+
+
+def test_one_seed_repeats_and_two_differ(tmp_path):
+    first, (first_folder,) = train(tmp_path / "first", LQR())
+    again, (again_folder,) = train(tmp_path / "again", LQR())
+    other, _ = train(tmp_path / "other", LQR(), seeds=(1,))
+    assert_equal_states(first.states[0], again.states[0])
+    assert lines(first_folder) == lines(again_folder)
+    assert not np.allclose(leaves(first.states[0])[0], leaves(other.states[0])[0])
+
+
+def test_seeds_trained_together_equal_each_trained_alone(tmp_path):
+    algorithm, task = small_rfo(), Terminating()
+    together, folders = train(tmp_path / "together", task, algorithm, seeds=(3, 4), updates=UPDATES)
+    for i, seed in enumerate((3, 4)):
+        alone, (folder,) = train(tmp_path / "alone", task, algorithm, seeds=(seed,), updates=UPDATES)
+        for a, b in zip(leaves(together.states[i]), leaves(alone.states[0]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+        for a, b in zip(lines(folders[i]), lines(folder), strict=True):
+            assert a.keys() == b.keys()
+            assert a["episodes"] == b["episodes"]
+            assert a["return_mean"] == pytest.approx(b["return_mean"], rel=1e-4)
+        assert (folders[i].checkpoints / checkpoint.FINAL).exists()
+
+
+def test_every_update_has_its_line_with_the_names_that_scripts_rely_on(tmp_path):
+    _, (folder,) = train(tmp_path, LQR(), updates=20)
+    content = [json.loads(text) for text in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["env_steps"] for line in content] == [16 * update for update in range(1, 21)]
+    assert all(line["return_mean"] is None for line in content[:15])  # no episode of 64 steps has ended
+    assert all(line["return_mean"] < 0 for line in content[15:])
+    seconds = [line["seconds"] for line in content]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    assert all(line["nonfinite"] == 0 for line in content)
+
+
+def test_checkpoints_come_at_their_updates_and_the_last_two_stay(tmp_path):
+    _, (folder,) = train(tmp_path, LQR(), updates=8, checkpoint_every=2)
+    names = [path.name for path in checkpoint.newest_first(folder.checkpoints)]
+    assert names == ["final.ckpt", "update-00000006.ckpt", "update-00000004.ckpt"]
+
+
+def test_contained_environments_are_counted_and_the_others_learn_on(tmp_path):
+    outcome, (folder,) = train(tmp_path, Broken(count=1), updates=4)
+    assert outcome.diverged == [None]
+    assert [line["nonfinite"] for line in lines(folder)] == [0.25] * 4
+    assert all(np.isfinite(line["grad_norm"]) and line["grad_norm"] > 0 for line in lines(folder))
+
+
+def test_a_run_whose_environments_keep_blowing_up_ends_with_a_dump(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "PATIENCE", 3)
+    outcome, (folder,) = train(tmp_path, Broken(count=4), updates=20)
+    assert "blew up" in (outcome.diverged[0] or "")
+    assert not outcome.interrupted and outcome.update < 20
+    report = folder.read_json("diverged/report.json")
+    assert report["reason"] == outcome.diverged[0]
+    assert [line["update"] for line in report["last_updates"]] == [1, 2, 3]
+    shapes = trainer.state_shapes(small_apg(), batch(Broken(4)))
+    checkpoint.load(folder.path / "diverged" / "state.ckpt", shapes)
+    assert checkpoint.newest_first(folder.checkpoints) == []  # a diverged state is no checkpoint
+
+
+def test_one_seed_that_diverges_does_not_stop_the_other(tmp_path, monkeypatch):
+    judge = guard.Guard.judge
+    doomed = []
+
+    def judge_first_badly(self, finite, nonfinite, grad_norm):
+        doomed[:] = doomed or [self]
+        return judge(self, finite and self is not doomed[0], nonfinite, grad_norm)
+
+    monkeypatch.setattr(guard.Guard, "judge", judge_first_badly)
+    outcome, (bad, good) = train(tmp_path, LQR(), seeds=(0, 1), updates=5)
+    assert outcome.diverged[0] and outcome.diverged[1] is None
+    assert len(lines(bad)) == 1 and len(lines(good)) == 5
+    assert (bad.path / "diverged" / "report.json").exists()
+    assert (good.checkpoints / checkpoint.FINAL).exists()
+    assert not (bad.checkpoints / checkpoint.FINAL).exists()
+
+
+def test_a_poisoned_state_ends_the_run_at_once(tmp_path):
+    outcome, (folder,) = train(tmp_path / "healthy", LQR(), updates=1)
+    poisoned = outcome.states[0]._replace(actor=jax.tree.map(lambda x: x * np.nan, outcome.states[0].actor))
+    progress = {"update": 1, "seconds": 0.0, "window": []}
+    outcome, (folder,) = train(tmp_path, LQR(), updates=9, start=trainer.Start(poisoned, progress))
+    assert outcome.diverged == ["the training state is not finite"]
+    assert folder.read_json("diverged/report.json")["update"] == 2
+
+
+def test_return_window_is_the_mean_of_the_last_episodes():
+    """Updates of equal episodes, so that the mean of the last 100 is known one by one."""
+    rng = np.random.default_rng(0)
+    window, episodes = trainer.ReturnWindow(), []
+    assert window.mean is None
+    for _ in range(60):
+        count, value = int(rng.integers(0, 9)), float(rng.normal())
+        window.add(count, value if count else float("nan"))
+        episodes += [value] * count
+        if episodes:
+            assert window.mean == pytest.approx(np.mean(episodes[-100:]))
+    assert trainer.ReturnWindow(json.loads(json.dumps(window.content))).mean == window.mean
+    assert len(window.content) < 60

@@ -1,0 +1,123 @@
+"""Small tasks and training set-ups for the tests of the training room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.algos.apg import APG
+from rfo.envs.base import EnvSpec, Step
+from rfo.envs.batch import Batch
+from rfo.train import trainer
+from rfo.train.record import RunFolder
+
+
+class Life(NamedTuple):
+    """Steps left, and how many there were."""
+
+    left: jax.Array
+    total: jax.Array
+
+
+class Lives:
+    """Each episode lasts 1 or 20 steps with equal odds and pays 1 + action per step."""
+
+    spec = EnvSpec("lives", observation_size=1, action_size=1, episode_length=30, dt=0.5)
+
+    def reset(self, key, batch):
+        total = jnp.where(jax.random.bernoulli(key, shape=(batch,)), 1, 20)
+        return Life(total, total)
+
+    def observe(self, state):
+        return state.left[:, None] / 20.0
+
+    def step(self, state, action):
+        after = Life(state.left - 1, state.total)
+        return Step(after, self.observe(after), 1.0 + action[:, 0], after.left == 0)
+
+    def scene(self):
+        return [
+            {
+                "type": "sphere",
+                "size": [0.1],
+                "body": 0,
+                "pos": [0, 0, 0],
+                "quat": [1, 0, 0, 0],
+                "rgba": [1, 0, 0, 1],
+            }
+        ]
+
+    def poses(self, state):
+        position = jnp.stack([state.left * 1.0, state.total * 1.0, jnp.zeros(len(state.left))], axis=-1)
+        turn = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0, 0.0]), (len(state.left), 4))
+        return jnp.concatenate([position, turn], axis=-1)[:, None]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Pays NaN in the first `count` environments at every step."""
+
+    count: int
+    spec: ClassVar[EnvSpec] = EnvSpec("broken", observation_size=1, action_size=1, episode_length=8, dt=1.0)
+
+    def reset(self, key, batch):
+        return jax.random.uniform(key, (batch, 1))
+
+    def observe(self, state):
+        return state
+
+    def step(self, state, action):
+        reward = -jnp.sum((action - state) ** 2, axis=-1)
+        reward = jnp.where(jnp.arange(len(state)) < self.count, jnp.nan, reward)
+        return Step(state, state, reward, jnp.zeros(len(state), bool))
+
+
+def small_apg(**changes) -> APG:
+    return APG(**({"horizon": 4, "actor_hidden": (8,), "updates": 8} | changes))
+
+
+@cache
+def batch(task, environments: int = 4) -> Batch:
+    """The same batch for equal tasks, so that what was compiled for it is used again."""
+    return Batch(task, environments)
+
+
+def train(
+    folder: Path,
+    task,
+    algorithm=None,
+    seeds=(0,),
+    updates: int = 8,
+    environments: int = 4,
+    checkpoint_every: int = 100,
+    start: trainer.Start | None = None,
+    make=RunFolder.create,
+) -> tuple[trainer.Outcome, list[RunFolder]]:
+    """Train in folders `folder`/s0, ...; `make` makes a run folder of a path and a configuration."""
+    folders = [make(folder / f"s{seed}", {}) for seed in seeds]
+    outcome = trainer.run(
+        algorithm or small_apg(),
+        batch(task, environments),
+        folders,
+        seeds,
+        trainer.Plan(updates, checkpoint_every),
+        "test",
+        start,
+    )
+    return outcome, folders
+
+
+def leaves(tree) -> list[np.ndarray]:
+    """All arrays of a state, random keys as integers."""
+    found = []
+    for leaf in jax.tree.leaves(tree):
+        if hasattr(leaf, "dtype"):
+            is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            found.append(np.asarray(jax.random.key_data(leaf) if is_key else leaf))
+    return found
