@@ -1,0 +1,211 @@
+"""What every registered environment owes to the algorithms."""
+
+import json
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rfo.envs.base import Environment, Renderable
+from rfo.envs.batch import OBSERVATION_LIMIT, Batch, where_env
+from rfo.experiments import TASKS, build_task
+
+B = 5
+SIMULATED = [name for name in TASKS if TASKS[name].simulated]
+FIXED_START = {"bimodal"}
+"""Tasks whose episodes all start in one state."""
+
+every_task = pytest.mark.parametrize("name", TASKS)
+
+
+@cache
+def task(name):
+    return build_task(name, threads=2 if TASKS[name].simulated else None)
+
+
+@cache
+def programs(name):
+    """Compiled reset and step."""
+    env = task(name)
+    return jax.jit(env.reset, static_argnums=1), jax.jit(env.step)
+
+
+def actions(name, steps, seed=0, batch=B):
+    shape = (steps, batch, task(name).spec.action_size)
+    return jax.random.uniform(jax.random.key(seed), shape, minval=-0.9, maxval=0.9)
+
+
+def rewards(name, state, controls):
+    """(T, B) without any reset."""
+
+    def step(state, action):
+        after = task(name).step(state, action)
+        return after.state, after.reward
+
+    return jax.lax.scan(step, state, controls)[1]
+
+
+def assert_equal(a, b, **tolerance):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(np.asarray(x, float), np.asarray(y, float), **(tolerance or {"rtol": 0}))
+
+
+def differ(a, b):
+    return any(np.any(x != y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@every_task
+def test_shapes_and_types(name):
+    """As the spec says; and a step keeps the state's structure, which scans and resets rely on."""
+    env, (reset, step) = task(name), programs(name)
+    spec = env.spec
+    assert isinstance(env, Environment)
+    assert spec.name == name and spec.dt > 0 and spec.episode_length > 0
+    state = reset(jax.random.key(0), B)
+    after = step(state, actions(name, 1)[0])
+    for observation in (env.observe(state), after.observation):
+        assert observation.shape == (B, spec.observation_size) and observation.dtype == jnp.float32
+    assert after.reward.shape == (B,) and after.reward.dtype == jnp.float32
+    assert after.terminated.shape == (B,) and after.terminated.dtype == bool
+    assert all(x.shape[0] == B for x in jax.tree.leaves(state))
+    kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (state, after.state)]
+    assert kinds[0] == kinds[1]
+    np.testing.assert_allclose(after.observation, env.observe(after.state), rtol=1e-5, atol=1e-6)
+
+
+@every_task
+def test_keys_decide(name):
+    """One key, one episode; another key, and another environment of the batch, another start."""
+    reset, step = programs(name)
+    state = reset(jax.random.key(1), B)
+    assert_equal(state, reset(jax.random.key(1), B))
+    control = actions(name, 1)[0]
+    assert_equal(step(state, control), step(state, control))
+    assert differ(state, reset(jax.random.key(2), B)) or name in FIXED_START
+    first, second = (jax.tree.map(lambda x, i=i: x[i], state) for i in (0, 1))
+    assert differ(first, second) or name in FIXED_START
+
+
+@every_task
+def test_numbers_stay_bounded(name):
+    """Over two seconds of random actions with automatic resets nothing diverges."""
+    env = Batch(task(name), B)
+
+    def step(state, action):
+        after = env.step(state, action)
+        return after.state, (after.next_observation, after.reward, after.nonfinite, after.state.elapsed)
+
+    _, (observation, reward, nonfinite, elapsed) = jax.jit(lambda s, a: jax.lax.scan(step, s, a))(
+        env.init(jax.random.key(3)), actions(name, 120, seed=3)
+    )
+    assert not nonfinite.any()
+    assert np.abs(observation).max() < OBSERVATION_LIMIT / 1e3
+    assert np.isfinite(reward).all()
+    assert elapsed.max() < env.spec.episode_length
+
+
+@every_task
+def test_actions_are_clipped(name):
+    reset, step = programs(name)
+    state, control = reset(jax.random.key(4), B), 3 * jnp.sign(actions(name, 1)[0])
+    assert_equal(step(state, control), step(state, control / 3))
+    assert differ(step(state, control / 3), step(state, control / 6))
+
+
+@every_task
+def test_gradient_is_that_of_differences_and_alive(name):
+    """Of the return over four steps in all actions, per environment, against a central difference along it.
+
+    An episode that ends at once may have nothing to gain from its action."""
+    if not task(name).spec.differentiable:
+        pytest.skip("has no gradient")
+    state, controls = programs(name)[0](jax.random.key(5), B), actions(name, 4)
+    returns = jax.jit(lambda a: rewards(name, state, a).sum(axis=0))
+    gradient = np.asarray(jax.jit(jax.grad(lambda a: rewards(name, state, a).sum()))(controls))
+    assert np.isfinite(gradient).all()
+    norm = np.linalg.norm(gradient, axis=(0, 2))
+    over = np.asarray(programs(name)[1](state, controls[0]).terminated)
+    assert norm.any() and np.all(norm[~over] > 1e-3)
+    step = 0.01 * gradient / np.maximum(norm, 1e-9)[:, None]
+    difference = (returns(controls + step) - returns(controls - step)) / 0.02
+    np.testing.assert_allclose(difference, norm, rtol=0.01, atol=1e-3)
+
+
+@every_task
+def test_environments_do_not_influence_each_other(name):
+    """Environment 0 starts and acts otherwise; only its own row changes."""
+    reset, step = programs(name)
+    state, control = reset(jax.random.key(6), B), actions(name, 1)[0]
+    first = jnp.arange(B) == 0
+    changed = where_env(first, reset(jax.random.key(60), B), state), where_env(first, -control, control)
+    rows, changed_rows = step(state, control), step(*changed)
+    assert_equal(*(jax.tree.map(lambda x: x[1:], after) for after in (rows, changed_rows)))
+    assert differ(*(jax.tree.map(lambda x: x[:1], after) for after in (rows, changed_rows)))
+
+
+@every_task
+def test_a_reset_leaves_the_neighbours_and_their_gradient_alone(name):
+    """The clock ends the episode of environment 0 after one of three steps, or not."""
+    env, controls = Batch(task(name), B), actions(name, 3, seed=7)
+    going = env.init(jax.random.key(7))
+    ending = going._replace(elapsed=going.elapsed.at[0].set(env.spec.episode_length - 1))
+
+    def roll(state, controls):
+        def step(state, action):
+            after = env.step(state, action)
+            return after.state, (after.reward, after.state)
+
+        return jax.lax.scan(step, state, controls)[1]
+
+    @jax.jit
+    def late_rewards_gradient(state):
+        return jax.grad(lambda a: roll(state, a)[0][1:].sum())(controls)
+
+    roll_controls = jax.jit(lambda state: roll(state, controls))
+    (reward, states), (reward_reset, states_reset) = roll_controls(going), roll_controls(ending)
+    np.testing.assert_array_equal(reward[:, 1:], reward_reset[:, 1:])
+    assert_equal(*(jax.tree.map(lambda x: x[:, 1:], s.task) for s in (states, states_reset)))
+    assert states_reset.elapsed[0, 0] == 0
+    gradient, gradient_reset = late_rewards_gradient(going), late_rewards_gradient(ending)
+    np.testing.assert_array_equal(gradient[:, 1:], gradient_reset[:, 1:])
+    assert not gradient_reset[0, 0].any()
+    if name in SIMULATED:
+        assert gradient[0, 0].any()
+
+
+@every_task
+def test_compiled_and_mapped_over_seeds(name):
+    """Both are the same as calling it plainly."""
+    env, keys = task(name), jax.random.split(jax.random.key(8), 2)
+    control = actions(name, 2, seed=8)  # one per seed
+
+    def start_and_step(key, action):
+        return env.step(env.reset(key, B), action)
+
+    mapped = jax.jit(jax.vmap(start_and_step))(keys, control)
+    compiled = jax.jit(start_and_step)
+    for seed in range(2):
+        one = jax.tree.map(lambda x, i=seed: x[i], mapped)
+        assert_equal(compiled(keys[seed], control[seed]), one, rtol=1e-4, atol=1e-5)
+    assert_equal(start_and_step(keys[1], control[1]), one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_replay(name):
+    """A scene that can be written down, and poses of the bodies it speaks of."""
+    env = task(name)
+    assert isinstance(env, Renderable)
+    scene, poses = env.scene(), env.poses(programs(name)[0](jax.random.key(9), B))
+    json.dumps(scene)
+    bodies = poses.shape[1]
+    assert poses.shape == (B, bodies, 7)
+    assert {geom["body"] for geom in scene} <= set(range(-1, bodies))
+    np.testing.assert_allclose(np.linalg.norm(poses[..., 3:], axis=-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_building_a_task_again_reads_no_file(name):
+    assert build_task(name).simulator.model is task(name).simulator.model
