@@ -29,6 +29,8 @@ from jax.interpreters import ad, batching, mlir
 
 from rfo.types import Array
 
+wp.config.log_level = wp.LOG_ERROR  # a machine without a GPU is no reason for a warning
+wp.init()
 wp.config.log_level = wp.LOG_WARNING
 
 
