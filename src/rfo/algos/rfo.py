@@ -166,22 +166,22 @@ class RFO:
         noise = jax.random.normal(noise_key, (self.horizon, env.size, env.spec.action_size))
         normalize = state.normalizer
 
-        def loss(actor: FlowPolicy) -> tuple[Array, tuple[BatchState, Rollout, Metrics]]:
+        def loss(actor: FlowPolicy) -> tuple[Array, tuple[BatchState, Rollout, Array, Metrics]]:
             after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise)
-            value = state.critics(normalize(data.next_observation)).mean(0)
-            returns = segment_return(data.reward, value, data.terminated, data.truncated, self.gamma)
+            values = state.critics(normalize(data.next_observation))
+            returns = segment_return(data.reward, values.mean(0), data.terminated, data.truncated, self.gamma)
             actor_loss = -self.return_scale * returns.mean() / self.horizon
             past, uniform = self._matching(actor, normalize, data, state.past, matching_key)
             total = actor_loss + self.c_past * past + self.c_uni * uniform
             losses = {"loss_actor": actor_loss, "loss_past": past, "loss_uniform": uniform}
-            return total, (after, data, losses)
+            return total, (after, data, values, losses)
 
-        gradient, (after, data, losses) = jax.grad(loss, has_aux=True)(state.actor)
+        gradient, (after, data, values, losses) = jax.grad(loss, has_aux=True)(state.actor)
         actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(
             state.actor, state.actor_optimizer, gradient, state.updates
         )
 
-        value = combine_critics(self.critic_target)(state.critics(normalize(data.next_observation)), axis=0)
+        value = combine_critics(self.critic_target)(values, axis=0)
         target = td_lambda(data.reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda)
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,

@@ -153,25 +153,28 @@ class SAPO:
 
     def update(self, state: SAPOState, env: Batch) -> tuple[SAPOState, Metrics]:
         """One rollout, one actor step, one step of alpha, one fit of the critics."""
-        key, noise_key, spread_key = jax.random.split(state.key, 3)
+        key, noise_key, spread_key, entropy_key = jax.random.split(state.key, 4)
         action_size = env.spec.action_size
-        noise = jax.random.normal(noise_key, (self.horizon, 2, env.size, action_size))
+        shape = (self.horizon, env.size, action_size)
+        noise = jax.random.normal(noise_key, shape), jax.random.normal(entropy_key, shape)
         normalize, alpha = state.normalizer, jnp.exp(state.log_alpha)
         target_entropy = self.target_entropy * action_size
 
-        def loss(actor: TanhGaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout, Array]]:
-            def act(observation: Array, noise: Array) -> tuple[Array, Array]:
+        def loss(actor: TanhGaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout, Array, Array]]:
+            def act(observation: Array, noise: tuple[Array, Array]) -> tuple[Array, Array]:
+                action_noise, entropy_noise = noise
                 mean, log_std = actor.parameters(normalize(observation))
-                entropy = -tanh_gaussian_log_prob(mean, log_std, noise[1])
-                return jnp.tanh(mean + jnp.exp(log_std) * noise[0]), entropy
+                entropy = -tanh_gaussian_log_prob(mean, log_std, entropy_noise)
+                return jnp.tanh(mean + jnp.exp(log_std) * action_noise), entropy
 
             after, data = rollout(env, state.env, act, noise)
             reward = data.reward + alpha * scaled_entropy(data.extras, target_entropy)
-            value = state.critics(normalize(data.next_observation)).mean(0)
-            returns = segment_return(reward, value, data.terminated, data.truncated, self.gamma)
-            return -self.return_scale * returns.mean() / self.horizon, (after, data, reward)
+            values = state.critics(normalize(data.next_observation))
+            returns = segment_return(reward, values.mean(0), data.terminated, data.truncated, self.gamma)
+            return -self.return_scale * returns.mean() / self.horizon, (after, data, reward, values)
 
-        (actor_loss, (after, data, reward)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
+        (actor_loss, aux), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
+        after, data, reward, values = aux
         actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(
             state.actor, state.actor_optimizer, gradient, state.updates
         )
@@ -183,7 +186,7 @@ class SAPO:
             state.log_alpha, state.alpha_optimizer, alpha_gradient, state.updates
         )
 
-        value = combine_critics(self.critic_target)(state.critics(normalize(data.next_observation)), axis=0)
+        value = combine_critics(self.critic_target)(values, axis=0)
         target = td_lambda(reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda)
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,

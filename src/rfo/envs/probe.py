@@ -79,8 +79,8 @@ class LQR:
         return EnvSpec("lqr", 2, 1, self.episode_length, dt=0.2)
 
     def reset(self, key: PRNGKey, batch: int) -> Float[Array, "B 2"]:
-        """Uniform in [-0.4, 0.4]^2."""
-        return jax.random.uniform(key, (batch, 2), minval=-0.4, maxval=0.4)
+        """Uniform in [-0.15, 0.15]^2."""
+        return jax.random.uniform(key, (batch, 2), minval=-0.15, maxval=0.15)
 
     def observe(self, state: Float[Array, "B 2"]) -> Float[Array, "B 2"]:
         """The state."""

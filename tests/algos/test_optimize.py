@@ -1,0 +1,105 @@
+"""Descent against optax and hand arithmetic."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
+from rfo.algos.optimize import Descent
+from rfo.policies.critic import Critics
+
+PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.2])}
+
+
+def gradients(seed):
+    return jax.tree.map(lambda x: jax.random.normal(jax.random.key(seed), x.shape), PARAMS)
+
+
+def test_equals_optax_adamw_with_schedule_and_clip():
+    descent = Descent(1e-2, 1e-5, 4, beta1=0.7, beta2=0.95, weight_decay=0.1, max_norm=0.5)
+    oracle = optax.chain(
+        optax.clip_by_global_norm(0.5),
+        optax.adamw(optax.linear_schedule(1e-2, 1e-5, 4), b1=0.7, b2=0.95, weight_decay=0.1),
+    )
+    params, state = PARAMS, descent.init(PARAMS)
+    expected, oracle_state = PARAMS, oracle.init(PARAMS)
+    for i in range(6):  # two beyond the end of the schedule
+        params, state, report = descent.step(params, state, gradients(i), jnp.asarray(i))
+        updates, oracle_state = oracle.update(gradients(i), oracle_state, expected)
+        expected = optax.apply_updates(expected, updates)
+        norm = float(optax.tree.norm(gradients(i)))
+        assert report.norm == pytest.approx(norm, rel=1e-6)
+        assert report.clipped_norm == pytest.approx(min(norm, 0.5), rel=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), params, expected)
+
+
+def test_first_step_by_hand():
+    """Adam's first step is the learning rate along the sign; decay takes lr * wd * w on top."""
+    descent = Descent(0.1, 0.1, 1, weight_decay=0.5)
+    gradient = {"w": jnp.array([[2.0, -3.0], [4.0, -5.0]]), "b": jnp.array([1.0, -1.0])}
+    params, _, report = descent.step(PARAMS, descent.init(PARAMS), gradient, jnp.asarray(0))
+    np.testing.assert_allclose(params["w"], [[1 - 0.1 - 0.05, -2 + 0.1 + 0.1], [0.375, 2.95]], rtol=1e-5)
+    assert report.norm == report.clipped_norm == pytest.approx(np.sqrt(4 + 9 + 16 + 25 + 2), rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_non_finite_gradient_changes_nothing_but_the_count(bad):
+    descent = Descent(0.1, 0.1, 1, weight_decay=0.5, max_norm=1.0)
+    params, state, _ = descent.step(PARAMS, descent.init(PARAMS), gradients(0), jnp.asarray(0))
+    poisoned = {**gradients(1), "b": jnp.array([0.0, bad])}
+    after, after_state, report = descent.step(params, state, poisoned, jnp.asarray(1))
+    jax.tree.map(np.testing.assert_array_equal, (after, after_state.moments), (params, state.moments))
+    assert report.skipped and after_state.skipped == state.skipped + 1
+
+
+def critic_data():
+    observation = jax.random.normal(jax.random.key(1), (8, 16, 3))
+    return observation, observation[..., 0] - 2 * observation[..., 1]
+
+
+def test_each_critic_of_an_ensemble_is_fitted_as_if_alone():
+    observation, target = critic_data()
+    both = Critics(jax.random.key(0), 3, (16,), ensemble=2)
+    descent = Descent(1e-2, 1e-3, 1)
+
+    def fitted(critics):
+        after, _, metrics = fit_critics(
+            critics, (descent, descent.init(critics)), observation, target, 5, 4, jnp.asarray(0)
+        )
+        return after(observation), metrics
+
+    together, metrics = jax.jit(fitted)(both)
+    for i in range(2):
+        member = jax.tree.map(lambda x, i=i: x[i : i + 1], both)
+        np.testing.assert_allclose(together[i], jax.jit(fitted)(member)[0][0], rtol=1e-4, atol=1e-5)
+    before = both(observation)
+    assert metrics["critic_error"] == pytest.approx(float(jnp.mean((before - target) ** 2)), rel=1e-5)
+    explained = [1 - jnp.var(target - v) / jnp.var(target) for v in before]
+    assert metrics["critic_explained_variance"] == pytest.approx(float(np.mean(explained)), rel=1e-4)
+    assert metrics["critic_loss"] < metrics["critic_error"]
+
+
+def test_minibatches_run_in_order_of_time():
+    """Two minibatches with one descent each equal two hand-made steps, the early half first."""
+    observation, target = critic_data()
+    critics = Critics(jax.random.key(0), 3, (4,), ensemble=1)
+    descent = Descent(1e-2, 1e-2, 1)
+    fitted, _, _ = fit_critics(
+        critics, (descent, descent.init(critics)), observation, target, 1, 2, jnp.asarray(0)
+    )
+    by_hand, state = critics, descent.init(critics)
+    for half in (slice(0, 4), slice(4, 8)):
+        gradient = jax.grad(lambda c, h=half: jnp.mean((c(observation[h])[0] - target[h]) ** 2))(by_hand)
+        by_hand, state, _ = descent.step(by_hand, state, gradient, jnp.asarray(0))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), fitted, by_hand)
+
+
+def test_settings_are_checked():
+    assert combine_critics("min")(jnp.array([[1.0], [3.0]]), axis=0) == 1
+    assert combine_critics("mean")(jnp.array([[1.0], [3.0]]), axis=0) == 2
+    with pytest.raises(ValueError, match="not 'max'"):
+        combine_critics("max")
+    with pytest.raises(ValueError, match="must divide horizon"):
+        require_divisible(10, 4)

@@ -1,0 +1,117 @@
+"""The flow: order of its integrators, its gradients, and what it computes written out plainly."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+from test_nets import plain_mlp, scrambled
+
+from rfo.policies.flow import SOLVERS, FlowPolicy, integrate, time_features
+
+ORDER = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4}
+DIFFRAX = {"euler": diffrax.Euler(), "midpoint": diffrax.Midpoint(), "heun": diffrax.Heun()}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_order_on_a_linear_field_with_known_solution(solver):
+    """dz/du = M z + b u has the solution of one matrix exponential, with (u, 1) appended to z."""
+    matrix, b = np.array([[-0.5, 2.0], [-2.0, 0.3]]), np.array([1.0, -0.7])
+    augmented = np.zeros((4, 4))
+    augmented[:2, :2], augmented[:2, 2], augmented[2, 3] = matrix, b, 1.0
+    exact = (scipy.linalg.expm(augmented) @ np.array([1.0, 0.5, 0.0, 1.0]))[:2]
+    with jax.enable_x64(True):
+        steps = np.array([8, 16, 32, 64])
+        errors = [
+            np.abs(integrate(lambda z, u: matrix @ z + b * u, jnp.array([1.0, 0.5]), n, solver) - exact).max()
+            for n in steps
+        ]
+    slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert -slope == pytest.approx(ORDER[solver], abs=0.15)
+
+
+def random_flow(solver="euler"):
+    """A flow with random biases and offsets, in float64."""
+    with jax.enable_x64(True):
+        settings = {"steps": 3, "solver": solver, "source_noise": 0.7, "frequencies": 2}
+        return scrambled(FlowPolicy(jax.random.key(0), 5, 3, (16, 8), **settings), jax.random.key(1))
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return random_flow()
+
+
+@pytest.mark.parametrize("solver", DIFFRAX)
+def test_same_steps_as_diffrax(policy, solver):
+    with jax.enable_x64(True):
+        context = policy.context(jax.random.normal(jax.random.key(2), (5,)))
+        z0 = jax.random.normal(jax.random.key(3), (3,))
+        term = diffrax.ODETerm(lambda u, z, _: policy.velocity(context, z, u))
+        steps = 5
+        oracle = diffrax.diffeqsolve(term, DIFFRAX[solver], 0.0, 1.0, 1.0 / steps, z0).ys[-1]
+        ours = integrate(lambda z, u: policy.velocity(context, z, u), z0, steps, solver)
+        np.testing.assert_allclose(ours, oracle, rtol=1e-10)
+
+
+def test_state_part_computed_once_equals_plain_concatenation(policy):
+    with jax.enable_x64(True):
+        observation = jax.random.normal(jax.random.key(2), (4, 5))
+        noise = jax.random.normal(jax.random.key(3), (4, 3))
+        z = 0.7 * np.asarray(noise)
+        for step in range(3):
+            u = np.full(4, step / 3)
+            time = np.stack([u] + [f(np.pi * n * u) for n in (1, 2) for f in (np.sin, np.cos)], -1)
+            z = z + plain_mlp(policy.net, np.concatenate([observation, z, time], -1)) / 3
+        action, latent = policy(observation, noise)
+        np.testing.assert_allclose(latent, z, rtol=1e-10)
+        np.testing.assert_allclose(action, np.tanh(z), rtol=1e-10)
+
+
+@pytest.mark.parametrize("solver", ["euler", "rk4"])
+def test_gradients_to_weights_noise_and_state_match_finite_differences(solver):
+    with jax.enable_x64(True):
+        inputs = (
+            random_flow(solver),
+            jax.random.normal(jax.random.key(2), (4, 5)),
+            jax.random.normal(jax.random.key(3), (4, 3)),
+        )
+
+        @jax.jit
+        def loss(inputs):
+            policy, observation, noise = inputs
+            return jnp.sum(policy(observation, noise)[0] ** 3)
+
+        gradient = jax.grad(loss)(inputs)
+        for part in range(3):  # one of weights, state and noise at a time: no part may hide behind another
+            direction = scrambled(jax.tree.map(jnp.zeros_like, inputs), jax.random.key(part))
+            direction = tuple(
+                d if i == part else jax.tree.map(jnp.zeros_like, d) for i, d in enumerate(direction)
+            )
+            eps = 1e-5
+            ahead = loss(jax.tree.map(lambda a, d: a + eps * d, inputs, direction))
+            behind = loss(jax.tree.map(lambda a, d: a - eps * d, inputs, direction))
+            products = jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, direction)
+            np.testing.assert_allclose(
+                sum(jax.tree.leaves(products)), (ahead - behind) / (2 * eps), rtol=1e-6
+            )
+
+
+def test_zero_noise_and_zero_field_mean_zero_action():
+    policy = FlowPolicy(jax.random.key(0), 5, 3, (16,), last_scale=1e-12)
+    action, _ = policy(jnp.ones((2, 5)), jnp.zeros((2, 3)))
+    np.testing.assert_allclose(action, 0, atol=1e-9)
+
+
+def test_time_is_one_feature_without_frequencies():
+    np.testing.assert_allclose(time_features(jnp.asarray(0.25), 0), [0.25])
+
+
+def test_bad_settings_are_refused_by_name():
+    with pytest.raises(ValueError, match="unknown solver 'verlet'"):
+        integrate(lambda z, u: z, jnp.ones(2), 2, "verlet")
+    with pytest.raises(ValueError, match="at least one integration step"):
+        integrate(lambda z, u: z, jnp.ones(2), 0, "euler")
+    with pytest.raises(ValueError, match="at least one hidden layer"):
+        FlowPolicy(jax.random.key(0), 5, 3, ())
