@@ -29,9 +29,21 @@ from jax.interpreters import ad, batching, mlir
 
 from rfo.types import Array
 
-wp.config.log_level = wp.LOG_ERROR  # a machine without a GPU is no reason for a warning
-wp.init()
-wp.config.log_level = wp.LOG_WARNING
+
+def _start_warp() -> None:
+    """Start Warp without its native warning, written past Python, that a machine has no GPU."""
+    wp.config.log_level = wp.LOG_WARNING
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        wp.init()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
+
+
+_start_warp()
 
 
 class Kernels(Protocol):
