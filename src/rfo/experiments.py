@@ -125,15 +125,15 @@ class Experiment:
         Raises:
             ExperimentError: for a name that is unknown here, or a value that is refused.
         """
-        settings = dict(data)
-        hyperparameters = dict(settings.get("algorithm", {}))
-        algorithm = algorithm_class(str(hyperparameters.pop("name", "")))
-        refuse_unknown("setting", settings, {f.name for f in dataclasses.fields(cls)})
-        settings["algorithm"] = configured(algorithm, hyperparameters)
+        refuse_unknown("setting", data, {f.name for f in dataclasses.fields(cls)})
         try:
-            return cls(**settings)
-        except TypeError as error:
-            raise ExperimentError(f"config.json cannot be read: {error}") from None
+            hyperparameters = dict(data["algorithm"])
+            algorithm = configured(algorithm_class(hyperparameters.pop("name")), hyperparameters)
+            return cls(**{**data, "algorithm": algorithm})
+        except KeyError as error:
+            raise ExperimentError(f"{error} is missing") from None
+        except (TypeError, ValueError) as error:
+            raise ExperimentError(str(error)) from None
 
 
 def updates_for(steps: int, environments: int, horizon: int) -> int:

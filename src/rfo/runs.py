@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
 
@@ -185,8 +186,8 @@ def replay_page(path: Path) -> Path:
         raise RunError(
             f"{path} holds no replay: it is written when a training finishes, for tasks that can be drawn"
         ) from None
-    except ValueError as error:
-        raise RunError(f"the replay is damaged: {error}") from None
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise RunError(f"the replay of {path} is damaged: {error}") from None
 
 
 def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> None:

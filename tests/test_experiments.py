@@ -1,0 +1,177 @@
+"""Registries, presets, the spec check, and configurations that survive a file."""
+
+import ast
+import dataclasses
+import inspect
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rfo import experiments
+from rfo.cli import Resume, Train
+from rfo.envs.base import EnvSpec
+from rfo.envs.probe import LQR
+from rfo.experiments import ALGORITHMS, TASKS, Experiment, ExperimentError, preset
+
+SOURCE = Path(experiments.__file__).parent
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_preset_builds_and_survives_json(task, algorithm):
+    experiment = preset(task, algorithm, seed=3)
+    again = Experiment.from_json(json.loads(json.dumps(experiment.to_json())))
+    assert again == experiment
+    assert type(again.algorithm) is experiments.algorithm_class(algorithm)
+    method, env = experiments.build(experiment)
+    assert (env.size, method.updates) == (experiment.environments, experiment.updates)
+
+
+def read_attributes(source):
+    """Names that a source reads as attributes, outside of the validation in __post_init__."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            node.body = [item for item in node.body if getattr(item, "name", "") != "__post_init__"]
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.attr for node in nodes if isinstance(node.ctx, ast.Load)}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_hyperparameter_is_read(algorithm):
+    kind = experiments.algorithm_class(algorithm)
+    fields = {f.name for f in dataclasses.fields(kind)}
+    assert fields <= read_attributes(inspect.getsource(sys.modules[kind.__module__]))
+
+
+@pytest.mark.parametrize("kind", [Experiment, experiments.Task])
+def test_every_setting_is_read(kind):
+    read = set()
+    for name in ("experiments.py", "runs.py"):
+        read |= read_attributes((SOURCE / name).read_text())
+    assert {f.name for f in dataclasses.fields(kind)} <= read
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_no_hyperparameter_hides_an_option_of_the_command_line(algorithm):
+    options = {f.name for f in dataclasses.fields(Train)} | {f.name for f in dataclasses.fields(Resume)}
+    names = {f.name for f in dataclasses.fields(experiments.algorithm_class(algorithm))}
+    assert not names & (options | {f.name for f in dataclasses.fields(Experiment)})
+
+
+def test_the_ant_has_the_published_budget_and_networks():
+    """SAPO's AntRun: 64 environments, 4.1M steps in 2000 updates of 32 steps, [128, 64, 32], [64, 64]."""
+    for name in ALGORITHMS:
+        experiment = preset("ant", name)
+        assert (experiment.environments, experiment.steps, experiment.updates) == (64, 4_096_000, 2000)
+        assert experiment.algorithm.horizon == 32
+        assert experiment.algorithm.actor_hidden == (128, 64, 32)
+        assert getattr(experiment.algorithm, "critic_hidden", (64, 64)) == (64, 64)
+
+
+@pytest.mark.parametrize(("steps", "updates"), [(1, 1), (128, 1), (129, 2), (1280, 10)])
+def test_steps_are_rounded_up_to_whole_updates_which_the_schedule_spans(steps, updates):
+    experiment = preset("lqr", "apg", steps=steps, environments=4, horizon=32)
+    assert experiment.updates == experiment.algorithm.updates == updates
+
+
+def test_evaluation_has_two_episodes_per_environment_unless_told():
+    assert preset("lqr", "apg", environments=10).evaluation_episodes == 20
+    assert preset("lqr", "apg", environments=10, evaluation_episodes=3).evaluation_episodes == 3
+
+
+@dataclasses.dataclass(frozen=True)
+class BlindLQR(LQR):
+    @property
+    def spec(self):
+        return EnvSpec("blind", 2, 1, 64, 0.2, differentiable=False)
+
+
+def test_an_algorithm_that_needs_a_gradient_is_refused_without_one(monkeypatch):
+    monkeypatch.setitem(TASKS, "blind", experiments.Task(__name__, "BlindLQR", "no gradient", steps=100))
+    with pytest.raises(ExperimentError, match="needs the gradient") as refused:
+        experiments.build(preset("blind", "apg"))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"task": "antt"}, "did you mean ant"),
+        ({"algorithm": "sappo"}, "did you mean sapo"),
+        ({"algorithm": "zzz"}, "choose from apg, rfo, sapo, shac"),
+        ({"gama": 0.9}, "did you mean gamma"),
+        ({"gamma": 1.5}, "gamma must be"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"environments": -1}, "environments must be at least 1"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1"),
+        ({"evaluation_episodes": 0}, "evaluation_episodes must be at least 1"),
+    ],
+)
+def test_bad_settings_are_refused_with_one_line(change, line):
+    with pytest.raises(ExperimentError, match=line) as refused:
+        preset(**({"task": "lqr", "algorithm": "apg"} | change))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: c.pop("task"),
+        lambda c: c.update(colour="red"),
+        lambda c: c["algorithm"].update(colour="red"),
+        lambda c: c["algorithm"].update(name="zzz"),
+        lambda c: c["algorithm"].update(gamma="high"),
+        lambda c: c.update(algorithm=3),
+        lambda c: c.update(steps="many"),
+    ],
+)
+def test_an_edited_configuration_is_refused_with_one_line(edit):
+    config = preset("lqr", "apg").to_json()
+    edit(config)
+    with pytest.raises(ExperimentError) as refused:
+        Experiment.from_json(config)
+    assert "\n" not in str(refused.value)
+
+
+def test_gradient_of_a_task_is_right_and_alive():
+    checks = list(experiments.check_gradient("lqr", environments=6, horizons=(1, 4)))
+    ok, worst = experiments.gradient_verdict(checks)
+    assert ok and worst < 1e-3
+    assert [(c.start, c.steps) for c in checks] == [("reset", 1), ("reset", 4)]
+    # one step pays -x Q x - R a^2 before it moves: the gradient is -2 R a, and |a| is at most 0.8
+    norm = checks[0].report.norm
+    assert norm.shape == (6,) and np.all(norm > 0) and np.all(norm <= 2 * 0.1 * 0.8)
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongLQR(LQR):
+    """The gradient to the action is 3 % too large."""
+
+    def step(self, state, action):
+        return super().step(state, action + 0.03 * (action - _constant(action)))
+
+
+def _constant(x):
+    import jax
+
+    return jax.lax.stop_gradient(x)
+
+
+def test_wrong_gradient_of_a_task_is_found(monkeypatch):
+    monkeypatch.setitem(TASKS, "wrong", experiments.Task(__name__, "WrongLQR", "3 % off", steps=100))
+    checks = list(experiments.check_gradient("wrong", environments=6, horizons=(1, 4)))
+    ok, worst = experiments.gradient_verdict(checks)
+    assert not ok and worst == pytest.approx(0.03, rel=0.2)
+
+
+def test_speed_tells_what_scripts_rely_on(monkeypatch):
+    monkeypatch.setitem(TASKS, "lqr", dataclasses.replace(TASKS["lqr"], environments=2))
+    (result,) = experiments.speed(["lqr"], "apg", threads=1)
+    assert result["physics_env_steps_per_s"] > result["train_env_steps_per_s"] > 0
+    assert result["threads"] == 1 and result["task"] == "lqr"

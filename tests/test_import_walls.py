@@ -1,0 +1,102 @@
+"""The walls of the house: which room may import which, and which third party stays where."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "rfo"
+MODULES = {
+    ".".join(("rfo", *path.relative_to(SOURCE).with_suffix("").parts)): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+
+ALLOWED = {
+    "rfo.types": (),
+    "rfo.physics": ("rfo.types", "rfo.physics"),
+    "rfo.envs.base": ("rfo.types",),
+    "rfo.envs.batch": ("rfo.types", "rfo.envs.base"),
+    "rfo.envs": ("rfo.types", "rfo.physics", "rfo.envs"),
+    "rfo.policies": ("rfo.types", "rfo.policies"),
+    "rfo.algos": ("rfo.types", "rfo.policies", "rfo.envs.base", "rfo.envs.batch", "rfo.algos"),
+    "rfo.train": ("rfo.types", "rfo.algos.base", "rfo.envs.base", "rfo.envs.batch", "rfo.train"),
+    "rfo.results": ("rfo.results",),
+    "rfo.view": ("rfo.view",),
+    "rfo.experiments": ("rfo.types", "rfo.physics", "rfo.envs", "rfo.algos", "rfo.policies", "rfo.train"),
+}
+"""Modules of rfo that a room may import; the longest name that fits a module decides. What is not listed
+(the command line and what serves it) may import everything but the command line."""
+
+FENCES = {
+    "warp": ("rfo.physics",),
+    "mujoco": ("rfo.physics.model", "rfo.physics.mjcf", "rfo.view"),
+    "tyro": ("rfo.cli",),
+    "tensorboardX": ("rfo.train.record",),
+    "wandb": (),
+    "torch": (),
+}
+"""Where alone a third party may be imported."""
+
+PLOTTING = {"numpy", "scipy", "matplotlib", "PIL", "rich"}
+"""Third parties of the rooms that read finished runs."""
+
+
+def within(module, rooms):
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def imports(path):
+    """Absolute names of the modules that a file imports, anywhere in it."""
+    package = ".".join(("rfo", *path.relative_to(SOURCE).parent.parts))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            prefix = parents[: len(parents) - node.level + 1] if node.level else []
+            base = ".".join([*prefix, *([node.module] if node.module else [])])
+            submodules = [f"{base}.{alias.name}" for alias in node.names]
+            found = [name for name in submodules if name in MODULES or f"{name}.__init__" in MODULES]
+            yield from found or [base]
+
+
+def allowed(module):
+    rooms = [room for room in ALLOWED if within(module, [room])]
+    return ALLOWED[max(rooms, key=len)] if rooms else None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms_import_only_what_their_walls_let_through(module):
+    walls = allowed(module)
+    for name in imports(MODULES[module]):
+        if not within(name, ["rfo"]):
+            continue
+        assert not within(name, ["rfo.cli"]), f"{module} imports the command line"
+        if walls is not None and name != "rfo":
+            assert within(name, walls), f"{module} must not import {name}"
+
+
+@pytest.mark.parametrize("party", FENCES)
+def test_third_parties_stay_behind_their_fences(party):
+    users = [module for module, path in MODULES.items() if any(within(n, [party]) for n in imports(path))]
+    strangers = [module for module in users if not within(module, FENCES[party])]
+    assert not strangers, f"{party} is imported in {', '.join(strangers)}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if within(m, ["rfo.results", "rfo.view"])])
+def test_results_and_view_read_files_with_plain_tools(module):
+    for name in imports(MODULES[module]):
+        top = name.split(".")[0]
+        assert top in sys.stdlib_module_names or top in PLOTTING or top in ("rfo", "__future__"), (
+            f"{module} must not import {name}"
+        )
+
+
+def test_the_walk_sees_imports_in_functions_and_of_submodules(tmp_path):
+    """The checks above would pass on nothing at all: these imports must be found."""
+    assert "warp" in set(imports(SOURCE / "physics" / "bridge.py"))
+    assert "rfo.train.timing" in set(imports(SOURCE / "experiments.py"))  # inside a function
+    assert "rfo.train.checkpoint" in set(imports(SOURCE / "train" / "trainer.py"))  # from rfo.train import
+    assert not within("rfo.envs.ant", ALLOWED["rfo.train"])
+    assert allowed("rfo.envs.batch") == ("rfo.types", "rfo.envs.base")

@@ -1,0 +1,21 @@
+"""Tasks that the command line's tests register by name."""
+
+import jax
+import jax.numpy as jnp
+
+from rfo.envs.base import EnvSpec, Step
+
+
+class AllBroken:
+    """Pays NaN at every step."""
+
+    spec = EnvSpec("broken", observation_size=1, action_size=1, episode_length=8, dt=1.0)
+
+    def reset(self, key, batch):
+        return jax.random.uniform(key, (batch, 1))
+
+    def observe(self, state):
+        return state
+
+    def step(self, state, action):
+        return Step(state, state, jnp.nan * action[:, 0], jnp.zeros(len(state), bool))
