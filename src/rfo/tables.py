@@ -36,7 +36,7 @@ def report_gradient(task: str, checks: Iterable[GradientCheck], as_json: bool) -
         return 0 if ok else 1
     console = Console()
     if not console.is_terminal:
-        console.width = 130
+        console.width = 140
     console.print(_agreement(task, done))
     console.print(_norms(task, done))
     print(f"{task}: the gradient is {'right' if ok else 'WRONG'}; worst relative error {worst:.2%}")

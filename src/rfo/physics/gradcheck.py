@@ -5,9 +5,10 @@ the compiled program, so that float32 noise stays that of single rewards and one
 of the contact law does not hide in, or spoil, a sum over the batch.
 
 Which difference to believe is decided by the differences alone, never by the gradient under test: per
-environment and direction, of all pairs of neighbouring step sizes the one whose two values agree best.
-Where even those disagree, the return is rough at every scale tried, and that environment says nothing
-about the adjoint; its share is reported. Over the others, the median relative error decides.
+environment and direction, of all three neighbouring step sizes (a decade) those whose values agree best.
+Two are not enough: a return with kinks is often smooth at a coarse scale, with another slope. Where even
+those three disagree, the return is rough at every scale tried, and that environment says nothing about
+the adjoint; its share is reported. Over the others, the median relative error decides.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ Rollout = Callable[[Float[Array, "T B A"]], Float[Array, "T B"]]
 
 STEP_SIZES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 TOLERANCE = 0.01
+NEIGHBOURS = 3
+"""Step sizes in a row that must agree."""
 ENOUGH = 0.25
 """Share of environments whose differences must converge for a direction to be judged."""
 
@@ -52,18 +55,18 @@ class Direction:
 
     @property
     def converged(self) -> np.ndarray:
-        """(B,) whether two neighbouring step sizes agree within `TOLERANCE`."""
+        """(B,) whether `NEIGHBOURS` step sizes in a row agree within `TOLERANCE`."""
         return self._disagreement.min(axis=0) <= TOLERANCE
 
     @property
     def difference(self) -> np.ndarray:
-        """(B,) the difference to believe: mean of the two neighbours that agree best."""
-        return self._best((self.numeric[1:] + self.numeric[:-1]) / 2)
+        """(B,) the difference to believe: mean of the neighbours that agree best."""
+        return self._best(_windows(self.numeric).mean(axis=1))
 
     @property
     def error(self) -> np.ndarray:
         """(B,) relative error against `difference`."""
-        return np.abs(self.difference - self.analytic) / self._best(self._pair_scale)
+        return np.abs(self.difference - self.analytic) / self._best(_windows(self.scale).max(axis=1))
 
     @property
     def judged(self) -> bool:
@@ -87,18 +90,18 @@ class Direction:
 
     @property
     def _disagreement(self) -> np.ndarray:
-        """(steps - 1, B) relative difference of neighbouring step sizes."""
-        distance = np.abs(np.diff(self.numeric, axis=0)) / self._pair_scale
+        """(rows, B) relative range of each `NEIGHBOURS` step sizes in a row."""
+        distance = np.ptp(_windows(self.numeric), axis=1) / _windows(self.scale).max(axis=1)
         return np.where(np.isfinite(distance), distance, np.inf)
 
-    def _best(self, pairs: np.ndarray) -> np.ndarray:
-        """(B,) entries of `pairs` (steps - 1, B) where neighbouring step sizes agree best."""
-        return np.take_along_axis(pairs, self._disagreement.argmin(axis=0)[None], axis=0)[0]
+    def _best(self, rows: np.ndarray) -> np.ndarray:
+        """(B,) entries of `rows` (rows, B) where neighbouring step sizes agree best."""
+        return np.take_along_axis(rows, self._disagreement.argmin(axis=0)[None], axis=0)[0]
 
-    @property
-    def _pair_scale(self) -> np.ndarray:
-        """(steps - 1, B) `scale` of neighbouring step sizes."""
-        return np.maximum(self.scale[1:], self.scale[:-1])
+
+def _windows(values: np.ndarray) -> np.ndarray:
+    """(rows, NEIGHBOURS, B) of values (steps, B)."""
+    return np.stack([values[i : i + NEIGHBOURS] for i in range(len(values) - NEIGHBOURS + 1)])
 
 
 @dataclass(frozen=True)
@@ -155,13 +158,13 @@ def check(
         controls: where to check; leave room of the largest step size to any bound that clips.
         key: draws the random directions.
         random_directions: directions beside the gradient's own, at least one.
-        step_sizes: lengths of the steps along a unit direction, falling; at least two.
+        step_sizes: lengths of the steps along a unit direction, falling; at least `NEIGHBOURS`.
 
     Raises:
-        ValueError: if fewer than two step sizes or no random directions are given.
+        ValueError: if there are too few step sizes or random directions.
     """
-    if len(step_sizes) < 2 or random_directions < 1:
-        raise ValueError("a gradient check needs two step sizes and a random direction, at least")
+    if len(step_sizes) < NEIGHBOURS or random_directions < 1:
+        raise ValueError(f"a gradient check needs {NEIGHBOURS} step sizes and a random direction, at least")
     forward = jax.jit(rollout)
     gradient = np.asarray(_gradient(rollout)(controls), np.float64)
     norm = np.sqrt((gradient**2).sum(axis=(0, 2)))
