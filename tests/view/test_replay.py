@@ -1,0 +1,161 @@
+"""The replay page: complete, self-contained, honest about bad input, and drawn by a real browser."""
+
+import base64
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rfo.view.replay import write_html
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --use-gl=angle --use-angle=swiftshader "
+    "--enable-unsafe-swiftshader --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=800,500"
+)
+in_browser = pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is installed")
+
+
+def embedded(page):
+    """The page's data, and the text that stands outside of it."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
+    assert found
+    return json.loads(found[1]), text[: found.start()] + text[found.end() :]
+
+
+def rewrite(folder, **arrays):
+    with np.load(folder / "replay.npz") as file:
+        np.savez(folder / "replay.npz", **{**file, **arrays})
+
+
+def redescribe(folder, change):
+    content = json.loads((folder / "replay.json").read_text())
+    change(content)
+    (folder / "replay.json").write_text(json.dumps(content))
+
+
+def test_page_carries_every_frame_bit_for_bit(run_folder):
+    data, _ = embedded(write_html(run_folder))
+    with np.load(run_folder / "replay.npz") as file:
+        for name in ("poses", "reward"):
+            assert base64.b64decode(data[name]) == file[name].astype("<f4").tobytes()
+        assert (data["frames"], data["bodies"]) == file["poses"].shape[:2]
+
+
+def test_page_loads_nothing_from_elsewhere(run_folder):
+    _, text = embedded(write_html(run_folder))
+    assert "default-src 'none'" in text
+    assert not re.search(r"<script[^>]*\bsrc=|<link\b|<img\b|@import", text)
+    assert "The MIT License" in text, "three.js may only be passed on with its licence"
+
+
+def test_title_tells_task_algorithm_seed_and_return(run_folder):
+    (run_folder / "config.json").write_text(
+        json.dumps({"task": "ant", "algorithm": {"name": "sapo", "gamma": 0.99}, "seed": 7})
+    )
+    rewrite(run_folder, reward=np.full(240, 10.0))
+    text = write_html(run_folder).read_text(encoding="utf-8")
+    assert "<h1>ant · SAPO</h1>" in text
+    assert "seed 7" in text
+    assert "<dd>2,400</dd>" in text
+
+
+def test_names_cannot_break_out_of_the_page(run_folder):
+    evil = "</script><script>alert(1)</script>"
+
+    def change(content):
+        content["task"] = evil
+        content["geoms"][0]["name"] = evil
+
+    redescribe(run_folder, change)
+    data, text = embedded(write_html(run_folder))
+    assert data["geoms"][0]["name"] == evil
+    assert evil not in text
+    assert html.escape(evil) in text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda folder: rewrite(folder, poses=np.zeros((240, 9, 6))), r"shape \(frames, bodies, 7\)"),
+        (lambda folder: rewrite(folder, reward=np.zeros(3)), r"shape \(240,\)"),
+        (lambda folder: rewrite(folder, reward=np.where(np.arange(240) < 17, 0, np.nan)), "frame 17"),
+        (lambda folder: (folder / "replay.npz").write_bytes(b"PK broken"), "cannot be read"),
+        (lambda folder: (folder / "replay.json").write_text("{"), "is not JSON"),
+        (lambda folder: redescribe(folder, lambda c: c.pop("dt")), "lacks dt"),
+        (lambda folder: redescribe(folder, lambda c: c["geoms"][1].update(type="mesh")), "not mesh"),
+        (lambda folder: redescribe(folder, lambda c: c["geoms"][3].update(size=[1])), "needs 2 sizes"),
+        (lambda folder: redescribe(folder, lambda c: c["geoms"][1].update(body=9)), "has 9 bodies"),
+        (lambda folder: redescribe(folder, lambda c: c["geoms"][1].pop("rgba")), "lacks rgba"),
+    ],
+)
+def test_malformed_replay_is_refused_by_name(run_folder, spoil, complaint):
+    spoil(run_folder)
+    with pytest.raises(ValueError, match=complaint):
+        write_html(run_folder)
+
+
+def test_folder_without_replay_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no replay"):
+        write_html(tmp_path)
+
+
+def browse(page, profile, *flags, address=""):
+    command = [BROWSER, *FLAGS.split(), f"--user-data-dir={profile}", "--virtual-time-budget=6000", *flags]
+    done = subprocess.run(
+        [*command, page.as_uri() + address], capture_output=True, text=True, timeout=110, check=True
+    )
+    return done.stdout
+
+
+def picture(page, tmp_path, seconds):
+    """The page at a time of the episode, as (height, width, 3) numbers."""
+    file = tmp_path / f"{seconds}.png"
+    browse(page, tmp_path / f"profile{seconds}", f"--screenshot={file}", address=f"#t={seconds}")
+    return np.asarray(Image.open(file).convert("RGB"), float)
+
+
+def orange(image):
+    """Where the figure's colour shows in the stage, away from the panels."""
+    red, green, blue = np.moveaxis(image[100:400], -1, 0)
+    return (red > 1.25 * green) & (green > 1.25 * blue)
+
+
+@in_browser
+@pytest.mark.timeout(240)
+def test_browser_draws_a_figure_that_moves_and_stays_in_view(run_folder, tmp_path):
+    page = write_html(run_folder)
+    early, late = (picture(page, tmp_path, seconds) for seconds in (0.5, 3.5))
+    for image in (early, late):
+        assert image[100:400].std() > 5, "the stage is blank"
+        rows, columns = np.nonzero(orange(image))
+        assert 0.01 < orange(image).mean() < 0.5
+        assert abs(columns.mean() - 400) < 80, "the camera lost the figure, which walked 4.5 m"
+        assert rows.min() > 0 and rows.max() < 299
+    assert (orange(early) != orange(late)).mean() > 0.005, "the figure does not move"
+
+
+@in_browser
+@pytest.mark.timeout(120)
+def test_browser_plays_to_the_end_by_itself(run_folder, tmp_path):
+    with np.load(run_folder / "replay.npz") as file:
+        reward = file["reward"].astype(float)
+    dom = browse(write_html(run_folder), tmp_path / "profile", "--dump-dom")
+
+    def shown(name):
+        found = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
+        assert found
+        return found[1]
+
+    assert shown("clock") == "3.98 / 3.98 s"
+    assert float(shown("total").replace(",", "")) == pytest.approx(reward.sum(), abs=0.5)
+    assert float(shown("reward")) == pytest.approx(reward[-1], abs=0.005)
+    assert 'id="trouble" class="panel" role="alert" hidden' in dom
