@@ -51,13 +51,12 @@ class CartPole:
 
     Args:
         threads: CPU threads of the physics, by default all cores of the process.
-        device: of the physics, ``"cpu"``, ``"cuda"`` or None for JAX's default.
     """
 
     spec = EnvSpec("cartpole", observation_size=5, action_size=1, episode_length=240, dt=1 / 60)
 
-    def __init__(self, threads: int | None = None, device: str | None = None):
-        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, device=device, threads=threads)
+    def __init__(self, threads: int | None = None):
+        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
         """Pole hanging, see the class."""

@@ -61,13 +61,12 @@ class Hopper:
 
     Args:
         threads: CPU threads of the physics, by default all cores of the process.
-        device: of the physics, ``"cpu"``, ``"cuda"`` or None for JAX's default.
     """
 
     spec = EnvSpec("hopper", observation_size=11, action_size=3, episode_length=1000, dt=1 / 60)
 
-    def __init__(self, threads: int | None = None, device: str | None = None):
-        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, device=device, threads=threads)
+    def __init__(self, threads: int | None = None):
+        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
         """Upright, see the class."""

@@ -1,7 +1,8 @@
 """Articulated rigid bodies in reduced coordinates, with penalty contact: the simulator.
 
-The equations are in ``native/articulated*.h``. Contact is a penalty with regularised Coulomb friction, the reference
-tasks' law: for penetration depth d [m], normal and tangential velocity v_n, v_t of the contact point [m/s],
+The equations are in ``native/articulated*.h``. Contact is a penalty with regularised Coulomb friction, the
+reference tasks' law: for penetration depth d > 0 [m] of a contact sphere's lowest point, normal and
+tangential velocity v_n, v_t of that point [m/s],
 
     N = k_e d + k_d max(-v_n, 0),        F = N n - min(k_f, mu N / |v_t|) v_t.
 
@@ -39,7 +40,6 @@ class Articulated:
         model: the articulated model.
         dt: duration of one control step [s].
         substeps: integration steps per control step.
-        device: ``"cpu"``, ``"cuda"`` or None for JAX's default.
         threads: CPU threads of the physics, by default all cores of the process.
         dtype: precision, float32 or float64 (for gradient checks; needs JAX's x64 mode).
 
@@ -53,7 +53,6 @@ class Articulated:
         dt: float,
         substeps: int,
         *,
-        device: str | None = None,
         threads: int | None = None,
         dtype: Any = np.float32,
     ):
@@ -63,8 +62,8 @@ class Articulated:
         self.dt = dt
         self.substeps = substeps
         self.dtype = np.dtype(dtype)
-        self._kernels = ArticulatedKernels(model, dt / substeps, substeps, self.dtype)
-        self._bridge = Bridge(self._kernels, device=device, threads=threads)
+        self.kernels = ArticulatedKernels(model, dt / substeps, substeps, self.dtype)
+        self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, batch: int) -> ArticulatedState:
         """B copies at rest in the reference configuration."""
@@ -79,13 +78,13 @@ class Articulated:
 
     def mass_matrix(self, state: ArticulatedState) -> np.ndarray:
         """Joint-space inertia with armature (B, nv, nv), in the coordinates of `Joint`."""
-        return self._kernels.dynamics(state)[0]
+        return self.kernels.dynamics(state)[0]
 
     def bias(self, state: ArticulatedState) -> np.ndarray:
         """All forces but the controls' (B, nv), so that M qdd + bias = control forces [N or N m].
 
         Coriolis and gravity, less contact, limits, springs and damping."""
-        mass, bias = self._kernels.dynamics(state)
+        mass, bias = self.kernels.dynamics(state)
         qd = np.asarray(state.qd)
         for j in self.model.v_start[self.model.joint == Joint.FREE]:
             # the kernels solve for spatial accelerations, users think of classical ones
@@ -103,7 +102,7 @@ class _Workspace:
 
 
 class ArticulatedKernels:
-    """The kernels of `Articulated`, as the bridge wants them (`rfo.physics.bridge.Kernels`)."""
+    """The kernels of `Articulated`, as the bridge wants them (`rfo.physics.kernels.Kernels`)."""
 
     def __init__(self, model: Model, dt: float, substeps: int, dtype: np.dtype):
         self.model = model
@@ -131,21 +130,25 @@ class ArticulatedKernels:
         )
 
     def launch_forward(
-        self, ws: _Workspace, inputs: Sequence[wp.array], outputs: Sequence[wp.array], tape: wp.array
+        self,
+        workspace: _Workspace,
+        inputs: Sequence[wp.array],
+        outputs: Sequence[wp.array],
+        tape: wp.array,
     ) -> None:
-        """See `rfo.physics.bridge.Kernels.launch_forward`."""
-        self._launch(self._set.step, ws, [*inputs, *outputs, tape])
+        """See `rfo.physics.kernels.Kernels.launch_forward`."""
+        self._launch(self._set.step, workspace, [*inputs, *outputs, tape])
 
     def launch_adjoint(
         self,
-        ws: _Workspace,
+        workspace: _Workspace,
         inputs: Sequence[wp.array],
         tape: wp.array,
         adj_outputs: Sequence[wp.array],
         adj_inputs: Sequence[wp.array],
     ) -> None:
-        """See `rfo.physics.bridge.Kernels.launch_adjoint`."""
-        self._launch(self._set.adjoint, ws, [inputs[2], tape, *adj_outputs, *adj_inputs])
+        """See `rfo.physics.kernels.Kernels.launch_adjoint`."""
+        self._launch(self._set.adjoint, workspace, [inputs[2], tape, *adj_outputs, *adj_inputs])
 
     def dynamics(self, state: ArticulatedState) -> tuple[np.ndarray, np.ndarray]:
         """Mass matrix (B, nv, nv) and bias (B, nv) in the kernels' own coordinates."""

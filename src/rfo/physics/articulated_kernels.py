@@ -1,4 +1,7 @@
-"""The Warp kernels of articulated dynamics: native text in ``native/articulated*.h``, for float32 and float64."""
+"""The Warp kernels of articulated dynamics, float32 and float64: native text in ``native/articulated*.h``."""
+
+# Warp reads annotations as values and turns functions into kernels:
+# pyright: reportInvalidTypeForm=false, reportArgumentType=false
 
 from functools import cache
 from typing import NamedTuple

@@ -78,18 +78,22 @@ class Model:
 
     @property
     def links(self) -> int:
+        """Number of links L."""
         return len(self.parent)
 
     @property
     def nq(self) -> int:
+        """Number of coordinates."""
         return len(self.q0)
 
     @property
     def nv(self) -> int:
+        """Number of degrees of freedom."""
         return len(self.armature)
 
     @property
     def nu(self) -> int:
+        """Number of controls."""
         return len(self.control_dof)
 
     @property

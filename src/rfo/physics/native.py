@@ -1,8 +1,9 @@
 """Native Warp kernels whose numbers are lanes of environments.
 
-Warp turns one thread into one scalar program. On a CPU that leaves the vector units idle, so the simulators' inner
-loops are C++ text in ``native/`` on numbers of W lanes (16 floats on AVX-512), one environment a lane, compiled by the
-compiler inside Warp: for CUDA the same text has W = 1. Nothing but Warp is needed to build it.
+Warp turns one thread into one scalar program. On a CPU that leaves the vector units idle, so the simulators'
+inner loops are C++ text in ``native/`` on numbers of W lanes (16 floats on AVX-512), one environment a lane,
+compiled by the compiler inside Warp: for CUDA the same text has W = 1. Nothing but Warp is needed to build
+it.
 """
 
 from __future__ import annotations

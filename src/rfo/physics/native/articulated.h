@@ -161,7 +161,7 @@ auto contact_point = [&](int c, V3& centre, V3& x) {
   return F(m.ground_height) - up.dot(x + origin[i]);
 };
 
-// The penalty law, in rfo.physics.contact's words: pressure N, grip min(k_f, mu N / |v_t|), and whether it slides.
+// The penalty law of ../articulated.py: pressure N, grip min(k_f, mu N / |v_t|).
 const real speed_floor = real(1e-6);
 auto contact_law = [&](int c, F depth, const V3& velocity, F& vn, V3& vt, F& pressure, F& speed, F& grip) {
   vn = up.dot(velocity);

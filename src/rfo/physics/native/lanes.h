@@ -12,8 +12,8 @@ typedef real Packed;
 typedef int Mask;
 #define LANE(x, l) (x)
 #define SQRT(x) sqrt(x)
-#define MIN(a, b) min(a, b)
-#define MAX(a, b) max(a, b)
+#define MIN(a, b) wp::min(a, b)
+#define MAX(a, b) wp::max(a, b)
 #define ANY(mask) (mask)
 #else
 constexpr int W = 64 / sizeof(real);

@@ -1,0 +1,136 @@
+"""Kernels on the CPU: static buffers, one captured graph per thread.
+
+A Warp launch runs on one core, so the batch is shared out to threads. The launches of a whole control step,
+and those of its adjoint, are captured once per thread as a graph over static buffers; a call then is a few
+copies and one replay per thread, outside the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import warp as wp
+
+from rfo.physics.kernels import Kernels, cut, shares
+
+
+def available_threads() -> int:
+    """Threads that CPU physics uses by default: RFO_THREADS, or the cores this process may run on.
+
+    Raises:
+        ValueError: if RFO_THREADS is set to anything but a positive number.
+    """
+    setting = os.environ.get("RFO_THREADS", "")
+    if not setting:
+        return len(os.sched_getaffinity(0))
+    if not setting.isdecimal() or int(setting) < 1:
+        raise ValueError(f"RFO_THREADS must be a positive number, not {setting!r}")
+    return int(setting)
+
+
+class Plan:
+    """A control step of a fixed number of environments, from NumPy arrays to NumPy arrays.
+
+    Args:
+        kernels: the simulator.
+        envs: environments of the whole batch.
+        groups: equal batches of which it is made, see `rfo.physics.kernels.shares`.
+        threads: to share it out to.
+    """
+
+    def __init__(self, kernels: Kernels, envs: int, groups: int, threads: int):
+        self._lock = threading.Lock()
+        self._inputs = _Buffers(kernels.input_widths, envs, kernels.dtype)
+        self._outputs = _Buffers(kernels.output_widths, envs, kernels.dtype)
+        self._tape = _Buffers((kernels.tape_width,), envs, kernels.dtype)
+        self._adj_outputs = _Buffers(kernels.output_widths, envs, kernels.dtype)
+        self._adj_inputs = _Buffers(kernels.input_widths, envs, kernels.dtype)
+        self._forward: list[wp.Graph] = []
+        self._adjoint: list[wp.Graph] = []
+        self._memory = []  # what the graphs point into; a graph does not keep it alive
+        for share in shares(envs, groups, threads, kernels.pack_size("cpu")):
+            self._capture(kernels, envs, share)
+
+    def _capture(self, kernels: Kernels, envs: int, share: list[tuple[int, int]]) -> None:
+        """Graphs of one thread's share."""
+        parts = []
+        for part in share:
+            inputs, outputs = cut(self._inputs.flat, envs, part), cut(self._outputs.flat, envs, part)
+            (tape,) = cut(self._tape.flat, envs, part)
+            adj_outputs = cut(self._adj_outputs.flat, envs, part)
+            adj_inputs = cut(self._adj_inputs.flat, envs, part)
+            workspace = kernels.workspace(part[1] - part[0], "cpu")
+            parts.append((workspace, inputs, outputs, tape, adj_outputs, adj_inputs))
+
+        def forward():
+            for workspace, inputs, outputs, tape, _, _ in parts:
+                kernels.launch_forward(workspace, inputs, outputs, tape)
+
+        def adjoint():
+            for workspace, inputs, _, tape, adj_outputs, adj_inputs in parts:
+                kernels.launch_adjoint(workspace, inputs, tape, adj_outputs, adj_inputs)
+
+        self._memory.append(parts)
+        self._forward.append(_captured(forward))
+        self._adjoint.append(_captured(adjoint))
+
+    def forward(self, *inputs: np.ndarray, keep_tape: bool) -> tuple[np.ndarray, ...]:
+        """Inputs to outputs and, if asked for, the tape."""
+        with self._lock:
+            self._inputs.write(inputs)
+            _run(self._forward)
+            return self._outputs.read() + (self._tape.read() if keep_tape else ())
+
+    def adjoint(self, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Inputs, tape, adjoints of the outputs to adjoints of the inputs."""
+        n = len(self._inputs.arrays)
+        with self._lock:
+            self._inputs.write(operands[:n])
+            self._tape.write(operands[n : n + 1])
+            self._adj_outputs.write(operands[n + 1 :])
+            _run(self._adjoint)
+            return self._adj_inputs.read()
+
+
+class _Buffers:
+    """Static arrays (envs, width), seen by Warp as flat ones."""
+
+    def __init__(self, widths: Sequence[int], envs: int, dtype: np.dtype):
+        self.arrays = [np.zeros((envs, width), dtype) for width in widths]
+        self.flat = [
+            wp.array(ptr=x.ctypes.data, shape=x.size, dtype=wp.dtype_from_numpy(dtype), device="cpu")
+            for x in self.arrays
+        ]
+
+    def write(self, values: Sequence[np.ndarray]) -> None:
+        for x, value in zip(self.arrays, values, strict=True):
+            np.copyto(x, value)
+
+    def read(self) -> tuple[np.ndarray, ...]:
+        return tuple(x.copy() for x in self.arrays)
+
+
+def _captured(launches: Callable[[], None]) -> wp.Graph:
+    launches()  # loads the module: nothing may be compiled while capturing
+    with wp.ScopedCapture(device="cpu") as capture:
+        launches()
+    assert capture.graph is not None
+    return capture.graph
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="rfo-physics")
+
+
+def _run(graphs: Sequence[wp.Graph]) -> None:
+    """Replay the graphs in parallel, the first one on this thread."""
+    waiting = [_pool(len(graphs)).submit(wp.capture_launch, graph) for graph in graphs[1:]]
+    wp.capture_launch(graphs[0])
+    for future in waiting:
+        future.result()

@@ -1,0 +1,103 @@
+"""Kernels on a JAX stream, through Warp's foreign-function interface: the way on CUDA.
+
+XLA hands its own buffers to the launches, so nothing is copied, and its stream, which it may be capturing
+into a graph: whatever allocates or compiles happens before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature
+from typing import Any
+
+import warp as wp
+
+from rfo.physics.kernels import Kernels, cut, shares
+from rfo.types import Array
+
+
+class Stream:
+    """A control step of a fixed number of environments, as JAX functions that XLA runs on its stream.
+
+    All calls share one scratch on each device: XLA runs them one after the other.
+
+    Args:
+        kernels: the simulator.
+        envs: environments of the whole batch.
+        groups: equal batches of which it is made, see `rfo.physics.kernels.shares`.
+        devices: Warp's names of the devices on which it may run.
+    """
+
+    def __init__(self, kernels: Kernels, envs: int, groups: int, devices: Sequence[str]):
+        self._kernels = kernels
+        self._envs = envs
+        self._parts = {
+            device: [
+                (part, kernels.workspace(part[1] - part[0], device))
+                for part in shares(envs, groups, 1, kernels.pack_size(device))[0]
+            ]
+            for device in devices
+        }
+        inputs, outputs, tape = kernels.input_widths, kernels.output_widths, kernels.tape_width
+        self._forward = self._function(self._launch_forward, inputs, (*outputs, tape))
+        self._adjoint = self._function(self._launch_adjoint, (*inputs, tape, *outputs), inputs)
+
+    def forward(self, *inputs: Array, keep_tape: bool) -> list[Array]:
+        """Inputs to outputs and, if asked for, the tape."""
+        results = self._forward(*inputs)
+        return results if keep_tape else results[:-1]
+
+    def adjoint(self, *operands: Array) -> list[Array]:
+        """Inputs, tape, adjoints of the outputs to adjoints of the inputs."""
+        return self._adjoint(*operands)
+
+    def _launch_forward(self, workspace: Any, arrays: list[wp.array]) -> None:
+        n = len(self._kernels.input_widths)
+        self._kernels.launch_forward(workspace, arrays[:n], arrays[n:-1], arrays[-1])
+
+    def _launch_adjoint(self, workspace: Any, arrays: list[wp.array]) -> None:
+        n = len(self._kernels.input_widths)
+        self._kernels.launch_adjoint(workspace, arrays[:n], arrays[n], arrays[n + 1 : -n], arrays[-n:])
+
+    def _function(
+        self,
+        launch: Callable[[Any, list[wp.array]], None],
+        operand_widths: Sequence[int],
+        result_widths: Sequence[int],
+    ) -> Callable[..., list[Array]]:
+        """A JAX function from arrays (envs, width) to such arrays."""
+        envs, real = self._envs, wp.dtype_from_numpy(self._kernels.dtype)
+        widths = (*operand_widths, *result_widths)
+
+        def run(*arrays: wp.array) -> None:
+            for part, workspace in self._parts[str(arrays[0].device)]:
+                launch(workspace, cut(arrays, envs, part))
+
+        for device in self._parts:
+            run(*(wp.zeros(envs * width, dtype=real, device=device) for width in widths))
+            wp.synchronize_device(device)
+
+        names = [f"array_{i}" for i in range(len(widths))]
+        _annotate(run, names, wp.array(dtype=real))
+        call = wp.jax_callable(
+            run,
+            num_outputs=len(result_widths),
+            graph_mode=wp.JaxCallableGraphMode.JAX,
+            output_dims={
+                name: envs * width
+                for name, width in zip(names[-len(result_widths) :], result_widths, strict=True)
+            },
+        )
+
+        def function(*operands: Array) -> list[Array]:
+            results = call(*(x.reshape(-1) for x in operands))
+            return [x.reshape(envs, width) for x, width in zip(results, result_widths, strict=True)]
+
+        return function
+
+
+def _annotate(run: Callable[..., None], names: Sequence[str], kind: Any) -> None:
+    """Give a function of any number of arrays the explicit signature that Warp reads."""
+    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name in names]
+    run.__signature__ = Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    run.__annotations__ = dict.fromkeys(names, kind)
