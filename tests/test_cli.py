@@ -88,7 +88,7 @@ def test_folder_is_the_last_line_printed_and_never_overwritten(
     run, capsys, tmp_path, monkeypatch, quick_timing
 ):
     monkeypatch.chdir(tmp_path)
-    status, out, _ = rfo(capsys, "train", "truncating", *SMALL, "--steps", "16", "--seeds", "2")
+    status, out, _ = rfo(capsys, "train", "truncating", *SMALL, "--steps", "96", "--seeds", "2")
     printed = [Path(line) for line in out.splitlines()[-2:]]
     assert status == 0 and all((path / "config.json").exists() for path in printed)
     assert [path.name.rsplit("-", 2)[0] for path in printed] == ["truncating-apg-s0", "truncating-apg-s1"]
@@ -156,9 +156,9 @@ WRONG = experiments.Task("test_experiments", "WrongLQR", "3 % off", steps=100)
 
 
 def test_bench_prints_one_object_on_its_last_line(capsys):
-    status, out, _ = rfo(capsys, "bench", "speed", "quadratic", "--algo", "apg", "--threads", "1", "--json")
+    status, out, err = rfo(capsys, "bench", "speed", "quadratic", "--algo", "apg", "--cores", "1", "--json")
     result = json.loads(out.splitlines()[-1])
-    assert status == 0 and result["threads"] == 1
+    assert status == 0 and result["threads"] == 1 and "quadratic: env-steps/s" in err
     assert result["physics_env_steps_per_s"] > 0 and result["train_env_steps_per_s"] > 0
 
 
@@ -197,6 +197,7 @@ def test_bench_prints_one_object_on_its_last_line(capsys):
         ("check-grad lqr --envs 0", "at least 1"),
         ("bench", "rfo bench speed"),
         ("bench speed lqrr", "did you mean lqr"),
+        ("bench speed lqr --cores 0", "--cores must be at least 1"),
         ("list --jsno", "did you mean --json"),
     ],
 )

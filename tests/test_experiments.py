@@ -168,10 +168,3 @@ def test_wrong_gradient_of_a_task_is_found(monkeypatch):
     checks = list(experiments.check_gradient("wrong", environments=6, horizons=(1, 4)))
     ok, worst = experiments.gradient_verdict(checks)
     assert not ok and worst == pytest.approx(0.03, rel=0.2)
-
-
-def test_speed_tells_what_scripts_rely_on(monkeypatch):
-    monkeypatch.setitem(TASKS, "lqr", dataclasses.replace(TASKS["lqr"], environments=2))
-    (result,) = experiments.speed(["lqr"], "apg", threads=1)
-    assert result["physics_env_steps_per_s"] > result["train_env_steps_per_s"] > 0
-    assert result["threads"] == 1 and result["task"] == "lqr"

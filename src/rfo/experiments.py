@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -228,11 +229,17 @@ def build(experiment: Experiment) -> tuple[Algorithm, Batch]:
     Raises:
         ExperimentError: if the algorithm needs what the environment does not offer.
     """
+    env = _batch(experiment.task, experiment.threads, experiment.environments)
+    check_fit(experiment.algorithm, env.task)
+    return experiment.algorithm, env
+
+
+@lru_cache(maxsize=8)
+def _batch(task: str, threads: int | None, environments: int) -> Batch:
+    """One batch for equal wishes, so that what was compiled for it is used again."""
     from rfo.envs.batch import Batch
 
-    task = build_task(experiment.task, experiment.threads)
-    check_fit(experiment.algorithm, task)
-    return experiment.algorithm, Batch(task, experiment.environments)
+    return Batch(build_task(task, threads), environments)
 
 
 def check_fit(algorithm: Algorithm, task: Environment) -> None:
@@ -329,32 +336,3 @@ def gradient_verdict(checks: Sequence[GradientCheck]) -> tuple[bool, float]:
     )
     errors = [c.report.worst_error for c in checks if c.report.conclusive or not c.report.finite]
     return ok, max(errors, default=float("nan"))
-
-
-def speed(
-    tasks: Sequence[str], algorithm: str = "rfo", threads: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """Speed of each task: its physics alone, forward and backward, and a whole training.
-
-    Yields:
-        `task`, `algorithm`, `environments`, `threads`, `physics_env_steps_per_s`,
-        `train_env_steps_per_s`, and the parts of an update (see `rfo.train.timing`).
-    """
-    import os
-
-    from rfo.train.timing import split
-    from rfo.train.trainer import initial_state
-
-    for task in tasks:
-        experiment = preset(task, algorithm, threads=threads)
-        method, env = build(experiment)
-        parts = split(method, env, initial_state(method, env, [experiment.seed]))
-        yield {
-            "task": task,
-            "algorithm": algorithm,
-            "environments": experiment.environments,
-            "threads": threads or len(os.sched_getaffinity(0)),
-            "physics_env_steps_per_s": parts["physics_steps_per_second"],
-            "train_env_steps_per_s": parts["update_steps_per_second"],
-            **parts,
-        }

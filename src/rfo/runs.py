@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -140,12 +141,18 @@ class Evaluation:
         size, self._per_environment = shares(experiment.evaluation_episodes, experiment.environments)
         self._algorithm = experiment.algorithm
         self.deterministic = deterministic
-        self._evaluate = Evaluator(env if env.size == size else Batch(env.task, size), deterministic)
+        self._evaluate = _evaluator(env if env.size == size else Batch(env.task, size), deterministic)
 
     def __call__(self, state: PyTree, seed: int) -> Episodes:
         """Run the episodes of one state's policy."""
         key = jax.random.fold_in(jax.random.key(seed), 1 + self.deterministic)
         return self._evaluate(self._algorithm.policy(state), key, self._per_environment)
+
+
+@lru_cache(maxsize=8)
+def _evaluator(env: Batch, deterministic: bool) -> Evaluator:
+    """One evaluator per batch and protocol, compiled once."""
+    return Evaluator(env, deterministic)
 
 
 def evaluate(run: Experiment, folder: RunFolder, deterministic: bool, seed: int) -> dict[str, Any]:
