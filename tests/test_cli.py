@@ -155,7 +155,8 @@ def test_check_grad_judges_by_its_status_and_json(capsys, monkeypatch):
 WRONG = experiments.Task("test_experiments", "WrongLQR", "3 % off", steps=100)
 
 
-def test_bench_prints_one_object_on_its_last_line(capsys):
+def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
+    monkeypatch.setattr("rfo.speed.bench.SECONDS", 0.0)
     status, out, err = rfo(capsys, "bench", "speed", "quadratic", "--algo", "apg", "--cores", "1", "--json")
     result = json.loads(out.splitlines()[-1])
     assert status == 0 and result["threads"] == 1 and "quadratic: env-steps/s" in err
@@ -184,6 +185,7 @@ def test_bench_prints_one_object_on_its_last_line(capsys):
         ("train lqr --horizon -1", "horizon must be positive"),
         ("train lqr --actor-hidden -4", "layer sizes"),
         ("train lqr --activation reloo", "reloo"),
+        ("train lqr --solver foo", "unknown solver 'foo'"),
         ("train --resume nowhere", "no run folder nowhere"),
         ("train --resume nowhere --steps 5", "unknown option '--steps'"),
         ("eval", "name a run folder"),

@@ -36,14 +36,19 @@ SOLVERS: dict[str, Tableau] = {
 """Integrators by name, of order 1, 2, 2 and 4."""
 
 
+def require_solver(name: str) -> None:
+    """Raise ValueError unless `name` is in `SOLVERS`."""
+    if name not in SOLVERS:
+        raise ValueError(f"unknown solver '{name}'; known: {', '.join(SOLVERS)}")
+
+
 def integrate(field: Callable[[Array, float], Array], start: Array, steps: int, solver: str) -> Array:
     """Carry `start` from u = 0 to u = 1 along ``dz/du = field(z, u)`` in equal steps.
 
     Raises:
         ValueError: for an unknown solver or fewer than one step.
     """
-    if solver not in SOLVERS:
-        raise ValueError(f"unknown solver '{solver}'; known: {', '.join(SOLVERS)}")
+    require_solver(solver)
     if steps < 1:
         raise ValueError(f"the flow needs at least one integration step, not {steps}")
     tableau, size, z = SOLVERS[solver], 1.0 / steps, start
@@ -111,6 +116,7 @@ class FlowPolicy(eqx.Module):
         self.observation_size = observation_size
         self.action_size = action_size
         self.steps = steps
+        require_solver(solver)
         self.solver = solver
         self.source_noise = source_noise
         self.frequencies = frequencies
