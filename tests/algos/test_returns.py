@@ -34,7 +34,7 @@ def slow_td_lambda(reward, next_value, terminated, truncated, gamma, lambda_):
             bootstrap = 0.0 if terminated[i] else gamma ** (i - t + 1) * next_value[i]
             n_step.append(running + bootstrap)
         weights = [(1 - lambda_) * lambda_**i for i in range(len(n_step) - 1)]
-        targets.append(np.dot(weights + [1 - sum(weights)], n_step))
+        targets.append(np.dot([*weights, 1 - sum(weights)], n_step))
     return targets
 
 

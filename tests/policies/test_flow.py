@@ -83,13 +83,12 @@ def test_gradients_to_weights_noise_and_state_match_finite_differences(solver):
             policy, observation, noise = inputs
             return jnp.sum(policy(observation, noise)[0] ** 3)
 
-        gradient = jax.grad(loss)(inputs)
+        gradient, eps = jax.grad(loss)(inputs), 1e-5
         for part in range(3):  # one of weights, state and noise at a time: no part may hide behind another
             direction = scrambled(jax.tree.map(jnp.zeros_like, inputs), jax.random.key(part))
             direction = tuple(
                 d if i == part else jax.tree.map(jnp.zeros_like, d) for i, d in enumerate(direction)
             )
-            eps = 1e-5
             ahead = loss(jax.tree.map(lambda a, d: a + eps * d, inputs, direction))
             behind = loss(jax.tree.map(lambda a, d: a - eps * d, inputs, direction))
             products = jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, direction)

@@ -1,0 +1,188 @@
+"""What ties the methods together, and what makes a run repeatable."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rfo.algos.apg import APG
+from rfo.algos.rfo import RFO
+from rfo.algos.sapo import SAPO, alpha_objective, scaled_entropy
+from rfo.algos.shac import SHAC
+from rfo.envs.batch import Batch
+from rfo.envs.probe import LQR, Terminating
+from rfo.policies.gaussian import GaussianPolicy
+
+QUICK = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
+ENV = Batch(Terminating(life=3), 8)
+COMMON = {"horizon": 8, "actor_hidden": (8,), "critic_hidden": (8,), "critic_iterations": 2}
+COMMON |= {"critic_count": 1, "activation": "elu", "gain": 1.0}
+COMMON |= {"critic_learning_rate": 2e-3, "weight_decay": 0.0, "max_grad_norm": 1e9}
+SHAC_ONE = SHAC(target_keep=0.0, **COMMON)
+
+
+class GaussianInPlaceOfFlow(GaussianPolicy):
+    """A Gaussian that answers to the flow's interface; its field is never used with weights of zero."""
+
+    source_noise: float = eqx.field(static=True, default=1.0)
+
+    def context(self, observation):
+        return observation
+
+    def velocity(self, context, z, u):
+        return jnp.zeros_like(z)
+
+
+def run(algorithm, state, updates=3):
+    step = jax.jit(lambda s: algorithm.update(s, ENV), compiler_options=QUICK)
+    for _ in range(updates):
+        state, metrics = step(state)
+    return state, metrics
+
+
+def begin(algorithm):
+    return jax.jit(lambda key: algorithm.init(key, ENV), compiler_options=QUICK)(jax.random.key(0))
+
+
+def assert_trees_close(a, b, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+@pytest.fixture(scope="module")
+def shac():
+    """SHAC without a slow target, before and after three updates."""
+    start = begin(SHAC_ONE)
+    return start, *run(SHAC_ONE, start)
+
+
+def test_rfo_without_matching_and_with_a_gaussian_is_shac(shac):
+    start, after, metrics = shac
+    rfo = RFO(c_past=0.0, c_uni=0.0, critic_target="mean", **COMMON)
+    actor = eqx.tree_at(
+        lambda a: (a.net, a.log_std),
+        GaussianInPlaceOfFlow(jax.random.key(5), 2, 1, (8,)),
+        (start.actor.net, start.actor.log_std),
+    )
+    state = begin(rfo)._replace(
+        actor=actor,
+        actor_optimizer=start.actor_optimizer,
+        critics=start.critics,
+        env=start.env,
+        key=start.key,
+    )
+    state, rfo_metrics = run(rfo, state)
+    assert_trees_close(state.actor.net, after.actor.net, rtol=1e-5, atol=1e-6)
+    assert_trees_close(state.actor.log_std, after.actor.log_std, rtol=1e-5)
+    assert_trees_close(state.critics, after.critics, rtol=1e-4, atol=1e-5)
+    assert_trees_close(state.env.observation, after.env.observation, rtol=1e-5)
+    assert rfo_metrics["grad_norm"] == pytest.approx(float(metrics["grad_norm"]), rel=1e-4)
+
+
+def test_sapo_with_one_critic_and_no_entropy_is_shac(shac):
+    """SAPO's state-dependent sigma starts as SHAC's constant: zero weights, the right bias.
+
+    Adam then moves a bias per output differently from SHAC's log sigma (its unit differs), so one update
+    compares the networks and the gradient norm the rest.
+    """
+    start, _, _ = shac
+    sapo = SAPO(initial_alpha=1e-30, alpha_learning_rate=0.0, critic_target="mean", **COMMON)
+    state = begin(sapo)
+    weights, biases = start.actor.net.weights, start.actor.net.biases
+    raw = jnp.arctanh((-1.0 + 1.5) / 3.5)  # log sigma = -1.5 + 3.5 tanh(raw)
+    net = eqx.tree_at(
+        lambda n: (n.weights, n.biases, n.scales, n.offsets),
+        state.actor.net,
+        (
+            (weights[0], jnp.concatenate([weights[1], jnp.zeros_like(weights[1])], 1)),
+            (biases[0], jnp.concatenate([biases[1], jnp.full_like(biases[1], raw)])),
+            start.actor.net.scales,
+            start.actor.net.offsets,
+        ),
+    )
+    state = state._replace(
+        actor=eqx.tree_at(lambda a: a.net, state.actor, net),
+        critics=start.critics,
+        env=start.env,
+        key=start.key,
+    )
+    state, metrics = run(sapo, state, updates=1)
+    after, expected = run(SHAC_ONE, start, updates=1)
+    assert metrics["loss_actor"] == pytest.approx(float(expected["loss_actor"]), rel=1e-5)
+    assert_trees_close(state.actor.net.weights[0], after.actor.net.weights[0], rtol=1e-4, atol=1e-6)
+    assert_trees_close(state.actor.net.weights[1][:, :1], after.actor.net.weights[1], rtol=1e-4, atol=1e-6)
+    assert_trees_close(state.actor.net.biases[1][:1], after.actor.net.biases[1], rtol=1e-4, atol=1e-6)
+    assert_trees_close(state.critics, after.critics, rtol=1e-4, atol=1e-5)
+    assert_trees_close(state.env.observation, after.env.observation, rtol=1e-5)
+
+
+def test_entropy_is_scaled_and_tuned_around_its_target():
+    assert scaled_entropy(-4.0, target=-4.0) == 0
+    assert scaled_entropy(4.0, target=-4.0) == 1
+    too_low, too_high = (jax.grad(alpha_objective)(jnp.zeros(()), h, -4.0) for h in (-5.0, -3.0))
+    assert too_low == -4 and too_high == 4  # descending raises alpha when the entropy is too low
+
+
+def test_target_critic_moves_by_its_share(shac):
+    start, _, _ = shac
+    slow = SHAC(target_keep=0.75, **COMMON)
+    after, _ = run(slow, start, updates=1)
+    expected = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, start.target_critics, after.critics)
+    assert_trees_close(after.target_critics, expected, rtol=1e-6, atol=1e-7)
+
+
+TINY = {"horizon": 4, "updates": 5, "actor_hidden": (8,)}
+TINY_CRITIC = {"critic_hidden": (8,), "critic_iterations": 2, "critic_batches": 2}
+SEEDED = [
+    RFO(flow_steps=2, **TINY, **TINY_CRITIC),
+    SAPO(**TINY, **TINY_CRITIC),
+    SHAC(**TINY, **TINY_CRITIC),
+    APG(**TINY),
+]
+
+
+@pytest.mark.parametrize("algorithm", SEEDED, ids=lambda a: a.name)
+def test_seeds_repeat_differ_and_train_together_as_alone(algorithm):
+    env = Batch(LQR(), 8)
+
+    def train(seed):
+        start = algorithm.init(jax.random.key(seed), env)
+        state, metrics = jax.lax.scan(lambda s, _: algorithm.update(s, env), start, None, 4)
+        return state.actor, state.normalizer, metrics
+
+    alone = jax.jit(train, compiler_options=QUICK)
+    together = jax.jit(jax.vmap(train), compiler_options=QUICK)(jnp.arange(2))
+    for seed in range(2):
+        result = alone(seed)
+        jax.tree.map(np.testing.assert_array_equal, result, alone(seed))
+        member = jax.tree.map(lambda x, i=seed: x[i], together)
+        assert_trees_close(result, member, rtol=2e-4, atol=2e-5)
+    assert jnp.abs(alone(0)[2]["reward"] - alone(1)[2]["reward"]).min() > 1e-4
+
+
+def test_policy_acts_with_and_without_noise():
+    algorithm = SEEDED[0]
+    state = begin(algorithm)
+    policy = algorithm.policy(state)
+    observation = jnp.ones((5, 2))
+    quiet = policy(observation, None)
+    assert quiet.shape == (5, 1) and jnp.all(quiet == quiet[0])
+    assert jnp.std(policy(observation, jax.random.key(1))) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        (RFO, {"flow_steps": 0}, "flow_steps must be positive, not 0"),
+        (RFO, {"c_past": -1.0}, "c_past must be not negative"),
+        (RFO, {"horizon": 10}, "must divide horizon"),
+        (RFO, {"critic_target": "max"}, "min or mean"),
+        (SAPO, {"gamma": 1.5}, r"gamma must be in \[0, 1\], not 1.5"),
+        (SAPO, {"target_entropy": 1.0}, "target_entropy must be negative"),
+        (SHAC, {"actor_learning_rate": float("nan")}, "actor_learning_rate must be positive"),
+        (APG, {"updates": 0}, "updates must be positive"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(method, settings, message):
+    with pytest.raises(ValueError, match=message):
+        method(**settings)
