@@ -83,7 +83,7 @@ def test_gradients_to_weights_noise_and_state_match_finite_differences(solver):
             policy, observation, noise = inputs
             return jnp.sum(policy(observation, noise)[0] ** 3)
 
-        gradient, eps = jax.grad(loss)(inputs), 1e-5
+        gradient, eps = jax.jit(jax.grad(loss))(inputs), 1e-5
         for part in range(3):  # one of weights, state and noise at a time: no part may hide behind another
             direction = scrambled(jax.tree.map(jnp.zeros_like, inputs), jax.random.key(part))
             direction = tuple(

@@ -33,6 +33,7 @@ def test_matches_textbook_and_finite_differences(activation):
         x = jax.random.normal(jax.random.key(2), (7, 3))
         np.testing.assert_allclose(net(x), plain_mlp(net, np.asarray(x)), rtol=1e-10)
 
+        @jax.jit
         def loss(net, x):
             return jnp.sum(jnp.sin(net(x)))
 
