@@ -27,6 +27,8 @@ Threads = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=
 TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK", help_behavior_hint="")]]
 RunPath = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")]]
 OutPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: under runs/)")]
+Cores = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
+PeerPython = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: this one)")]
 ResumedPath = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint="(required)")]
 
 
@@ -243,28 +245,40 @@ class CheckGrad:
 
 @dataclass(frozen=True)
 class BenchSpeed:
-    """Measure how fast tasks simulate and train on this machine."""
+    """Measure how fast tasks simulate and train on this machine, on one core and on all.
+
+    Every measurement is a process of its own that cannot use more cores than it is told. Physics is a
+    rollout of 32 control steps and its gradient, without any policy; training is whole updates. Beside
+    the ant stands a peer, Brax, if it is installed (pip install 'rfo[peers]'). A few minutes in all.
+    """
 
     tasks: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASK ...")]] = ("ant",)
     """Tasks to measure."""
     algo: str = "rfo"
     """Algorithm of the training."""
-    threads: Threads = None
-    """CPU threads of the physics."""
+    cores: Cores = None
+    """Cores of the second measurement."""
+    peer_python: PeerPython = None
+    """Interpreter that has Brax, where it shall not be installed beside rfo."""
     json: bool = False
-    """Print one JSON object per task with physics_env_steps_per_s, train_env_steps_per_s, threads."""
+    """Print one JSON object with physics_env_steps_per_s, train_env_steps_per_s (of the first task), threads
+    and all details; the tables go to stderr."""
 
     def run(self) -> int:
         """Measure and print."""
         for task in self.tasks:
-            experiments.preset(task, self.algo, threads=self.threads)
-        for result in experiments.speed(self.tasks, self.algo, self.threads):
-            line = (
-                f"{result['task']}: {result['physics_env_steps_per_s']:,.0f} env-steps/s of physics forward "
-                f"and backward, {result['train_env_steps_per_s']:,.0f} of training with {self.algo} "
-                f"({result['environments']} environments, {result['threads']} threads)"
-            )
-            print(json.dumps(result) if self.json else line, flush=True)
+            experiments.preset(task, self.algo)
+        if not self.tasks or (self.cores is not None and self.cores < 1):
+            raise UsageError("name at least one task; --cores must be at least 1")
+        from rfo.speed import bench, table
+
+        def tell(line: str) -> None:
+            print(line, file=sys.stderr, flush=True)
+
+        result = bench.measure(self.tasks, self.algo, self.cores, self.peer_python, tell)
+        table.show(result, to_stderr=self.json)
+        if self.json:
+            print(json.dumps(result))
         return 0
 
 

@@ -1,0 +1,1 @@
+"""How fast tasks simulate and train on this machine, beside a peer: `rfo bench speed`."""
