@@ -1,0 +1,1 @@
+"""Statistics and figures of finished runs, read from their folders."""

@@ -110,6 +110,15 @@ function middle(frame) {
   return sum.divideScalar(Math.max(drawn.length, 1));
 }
 
+/** What the camera looks at: above or below the figure's middle, at its mean height over the episode. */
+function aim(frame) {
+  const target = middle(frame);
+  target.z = meanHeight;
+  return target;
+}
+
+const meanHeight = Array.from({ length: data.frames }, (_, i) => middle(i).z).reduce((x, y) => x + y) / data.frames;
+
 /** Radius [m] of the figure in its first frame, for the camera and the shadow. */
 function reach() {
   const centre = middle(0);
@@ -141,7 +150,7 @@ function build() {
   scene.environment = new THREE.PMREMGenerator(renderer).fromScene(new THREE.RoomEnvironment(), 0.04).texture;
   scene.environmentIntensity = 0.4;
 
-  const sun = new THREE.DirectionalLight(0xfff1e0, 2.3);
+  const sun = new THREE.DirectionalLight(0xfff1e0, 2.5);
   sun.castShadow = true;
   sun.shadow.mapSize.set(2048, 2048);
   sun.shadow.radius = 4;
@@ -180,10 +189,9 @@ const last = data.frames - 1;
 const frameAt = (time) => Math.min(last, Math.max(0, Math.round(time / data.dt)));
 const round = (x) => (Math.abs(x) >= 1000 ? Math.round(x).toLocaleString("en") : x.toPrecision(3));
 
-/** Carry camera and light along so that the figure stays in the picture; heights stay put. */
+/** Carry camera and light along so that the figure stays in the picture; their heights stay put. */
 function follow(world, frame) {
-  const target = middle(frame);
-  target.z = middle(0).z;
+  const target = aim(frame);
   world.sun.target.position.copy(target);
   world.sun.position.copy(target).add(new THREE.Vector3(-3, -4, 8).multiplyScalar(world.radius));
   if (!player.follow) return;
@@ -194,8 +202,7 @@ function follow(world, frame) {
 function goHome(world) {
   player.follow = true;
   page.follow.setAttribute("aria-pressed", true);
-  const target = middle(frameAt(player.time));
-  target.z = middle(0).z;
+  const target = aim(frameAt(player.time));
   world.orbit.target.copy(target);
   world.camera.position.copy(target).add(new THREE.Vector3(1.9, -3.1, 1.15).multiplyScalar(world.radius));
 }

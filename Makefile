@@ -1,0 +1,46 @@
+# make install | train | test | check | bench | clean
+
+PYTHON ?= python3
+TASK ?= ant
+ALGO ?= rfo
+STEPS ?= 1000000
+SEED ?= 0
+WORKERS ?= auto
+ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: install train test check bench clean
+.DELETE_ON_ERROR:
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here: name a Python 3.11 to 3.13, as in make install PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "make: rfo needs Python 3.11 to 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1): name another, as in make install PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no venv module: install it (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "installing rfo and its tools into .venv (some minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+	@echo "installed: $$($(BIN)/python --version), rfo in $(BIN)/rfo"
+
+train: $(INSTALLED)
+	@$(BIN)/rfo train $(TASK) --algo $(ALGO) --steps $(STEPS) --seed $(SEED) $(ARGS)
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+check: $(INSTALLED)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+	@$(BIN)/python -m pytest tests/test_import_walls.py
+
+bench: $(INSTALLED)
+	@$(BIN)/rfo bench speed $(TASK) $(ARGS)
+
+clean:
+	@rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

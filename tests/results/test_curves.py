@@ -1,0 +1,97 @@
+"""Bands against hand arithmetic and known coverage; figures by what they contain."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rfo.results.curves import Published, band, draw, save
+from rfo.results.runs import Curve, Run
+
+PLOT = Path(__file__).parents[2] / "bench" / "learning" / "plot.py"
+
+
+def run(steps, returns, seed=0, label="rfo", task="ant"):
+    steps = np.asarray(steps, float)
+    return Run(task, label, "rfo", seed, Curve(steps, 2 * steps, np.asarray(returns, float)), {})
+
+
+def test_band_of_three_seeds_by_hand():
+    curve = band([run([0, 10], [value, value], seed) for seed, value in enumerate((1, 2, 6))], points=3)
+    np.testing.assert_array_equal(curve.x, [0, 5, 10])
+    np.testing.assert_allclose(curve.mean, 3)
+    half = 4.302653 * np.sqrt(7) / np.sqrt(3)  # t(0.975, 2 degrees of freedom), s^2 = (4 + 1 + 9) / 2
+    np.testing.assert_allclose(curve.high - curve.mean, half, rtol=1e-6)
+    np.testing.assert_allclose(curve.mean - curve.low, half, rtol=1e-6)
+
+
+def test_band_covers_the_true_mean_in_95_of_100_cases(rng):
+    hits = 0
+    for _ in range(1000):
+        seeds = [run([0, 1], [value, value], seed) for seed, value in enumerate(rng.normal(7, 3, size=5))]
+        curve = band(seeds, points=1)
+        hits += curve.low[0] <= 7 <= curve.high[0]
+    assert 930 <= hits <= 970
+
+
+def test_band_interpolates_over_the_range_that_all_seeds_cover():
+    first = run([0, 10, 20], [np.nan, 1, 2])
+    second = run([5, 15], [0, 1], seed=1)
+    curve = band([first, second], points=6)
+    np.testing.assert_allclose(curve.x, np.arange(10, 16))
+    np.testing.assert_allclose(curve.mean, [0.75, 0.85, 0.95, 1.05, 1.15, 1.25])
+    np.testing.assert_allclose(band([first, second], "seconds", points=6).x, 2 * np.arange(10, 16))
+
+
+def test_single_seed_has_no_interval():
+    curve = band([run([0, 1], [3, 3])])
+    assert np.isnan(curve.low).all() and np.isnan(curve.high).all()
+
+
+def test_curve_without_an_episode_is_refused():
+    with pytest.raises(ValueError, match="rfo, seed 4: no episode finished"):
+        band([run([0, 1], [np.nan, np.nan], seed=4)])
+
+
+def test_tasks_are_not_mixed():
+    with pytest.raises(ValueError, match="not ant, hopper"):
+        draw([run([0, 1], [1, 1]), run([0, 1], [1, 1], task="hopper")])
+
+
+def test_figure_shows_each_label_in_each_panel_and_the_published_number():
+    runs = [run([0, 1], [i, i + 1], seed, label) for i, label in enumerate("ab") for seed in range(2)]
+    figure = draw(runs, ("env_steps", "seconds"), [Published(7.5, "somebody's")])
+    assert len(figure.axes) == 2
+    for panel in figure.axes:
+        lines = {line.get_label(): line for line in panel.get_lines()}
+        assert {"a (2 seeds)", "b (2 seeds)"} < set(lines)
+        np.testing.assert_allclose(lines["b (2 seeds)"].get_ydata()[[0, -1]], [1, 2])
+        assert [7.5, 7.5] in [list(line.get_ydata()) for line in panel.get_lines()]
+        assert [text.get_text() for text in panel.texts] == ["somebody's"]
+
+
+def test_same_figure_gives_the_same_bytes(tmp_path):
+    first, second = (save(draw([run([0, 1], [1, 2])]), tmp_path / name / "curve") for name in "ab")
+    assert first[0].read_bytes() == second[0].read_bytes()
+    assert np.asarray(Image.open(first[1]).convert("L")).std() > 5
+
+
+def test_script_goes_from_run_folders_to_the_figure(make_run, tmp_path):
+    for seed in range(2):
+        make_run(f"rfo/s{seed}", seed=10 * seed)
+    make_run("rfo/s2", seed=2, finished=False)
+
+    def plot(*arguments):
+        return subprocess.run([sys.executable, PLOT, *map(str, arguments)], capture_output=True, text=True)
+
+    collected = plot("collect", tmp_path / "runs", tmp_path / "small")
+    assert collected.returncode == 0 and "left out 1 run" in collected.stderr
+    drawn = plot("draw", tmp_path / "small", tmp_path / "figure")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "5 ± 7" in drawn.stdout  # evaluations 0 and 10: mean 5, standard deviation 7.07
+    assert "published" in (tmp_path / "figure.svg").read_text()
+    unknown = plot("draw", tmp_path / "small", tmp_path / "figure", "--labels", "nobody")
+    assert unknown.returncode == 1 and "has no nobody" in unknown.stderr
