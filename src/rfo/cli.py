@@ -23,7 +23,7 @@ from rfo import experiments
 from rfo.experiments import Experiment, ExperimentError
 from rfo.train.record import RunError, RunFolder, default_path, plain
 
-Threads = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)")]
+Threads = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as many as help)")]
 TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK", help_behavior_hint="")]]
 RunPath = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")]]
 OutPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: under runs/)")]

@@ -90,7 +90,7 @@ class Experiment:
     """Environment steps to train, rounded up to whole updates."""
     seed: int = 0
     threads: int | None = None
-    """CPU threads of the physics; None takes all cores."""
+    """CPU threads of the physics; None takes as many as speed up the batch."""
     checkpoint_every: int = 100
     """Updates between checkpoints."""
     evaluation_episodes: int = 128

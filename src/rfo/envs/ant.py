@@ -86,7 +86,7 @@ class Ant:
     coefficient 0.625; joint limits 1e3 N m/rad and 10 N m s/rad.
 
     Args:
-        threads: CPU threads of the physics, by default all cores of the process.
+        threads: CPU threads of the physics, by default as many as speed up the batch.
     """
 
     spec = EnvSpec("ant", observation_size=37, action_size=8, episode_length=1000, dt=1 / 60)

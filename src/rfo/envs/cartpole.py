@@ -50,7 +50,7 @@ class CartPole:
     The rail ends at x = +-4 m, with stiffness 100 N/m and damping 1 N s/m.
 
     Args:
-        threads: CPU threads of the physics, by default all cores of the process.
+        threads: CPU threads of the physics, by default as many as speed up the batch.
     """
 
     spec = EnvSpec("cartpole", observation_size=5, action_size=1, episode_length=240, dt=1 / 60)

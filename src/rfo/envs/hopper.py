@@ -60,7 +60,7 @@ class Hopper:
     body is that of OpenAI Gym.
 
     Args:
-        threads: CPU threads of the physics, by default all cores of the process.
+        threads: CPU threads of the physics, by default as many as speed up the batch.
     """
 
     spec = EnvSpec("hopper", observation_size=11, action_size=3, episode_length=1000, dt=1 / 60)

@@ -40,7 +40,7 @@ class Articulated:
         model: the articulated model.
         dt: duration of one control step [s].
         substeps: integration steps per control step.
-        threads: CPU threads of the physics, by default all cores of the process.
+        threads: CPU threads of the physics, by default as many as speed up the batch.
         dtype: precision, float32 or float64 (for gradient checks; needs JAX's x64 mode).
 
     Raises:

@@ -21,7 +21,7 @@ import warp as wp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from rfo.physics.host import Plan, available_threads
+from rfo.physics.host import Plan, useful_threads
 from rfo.physics.kernels import Kernels
 from rfo.physics.stream import Stream
 from rfo.types import Array
@@ -35,15 +35,14 @@ class Bridge:
 
     Args:
         kernels: the simulator.
-        threads: CPU threads, by default `rfo.physics.host.available_threads()`.
+        threads: CPU threads, by default `rfo.physics.host.useful_threads` for each batch.
 
     Raises:
         ValueError: if `threads` is not positive.
     """
 
     def __init__(self, kernels: Kernels, threads: int | None = None):
-        threads = available_threads() if threads is None else threads
-        if threads < 1:
+        if threads is not None and threads < 1:
             raise ValueError(f"physics needs at least one thread, not {threads}")
         self.kernels = kernels
         self.threads = threads
@@ -66,7 +65,8 @@ class Bridge:
         """How the CPU advances a batch, made at the first call."""
         with _making:
             if (envs, groups) not in self._plans:
-                self._plans[envs, groups] = Plan(self.kernels, envs, groups, self.threads)
+                threads = self.threads or useful_threads(self.kernels, envs)
+                self._plans[envs, groups] = Plan(self.kernels, envs, groups, threads)
             return self._plans[envs, groups]
 
     def stream(self, envs: int, groups: int) -> Stream:
