@@ -131,9 +131,9 @@ def test_nested_vmap_equals_loops():
             assert_same(env(mapped, i, j), function(env(state, i, j), control[i, j]))
 
 
-@pytest.mark.parametrize("envs", [2, 16])
-def test_jacobian_has_the_vector_products_for_rows(envs):
+def test_jacobian_has_the_vector_products_for_rows():
     """A Jacobian maps cotangents over one shared forward pass; also inside and outside of a vmap."""
+    envs = 3
     state, control = states(envs, 2), actions(2, envs)
 
     def heights(u, s):
@@ -299,7 +299,7 @@ def python(script: str, may_complain: bool = False) -> None:
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
     assert may_complain or not result.stderr

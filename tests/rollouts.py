@@ -1,0 +1,137 @@
+"""Rollouts of articulated models and their adjoints in NumPy: no compilation, any precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+import numpy as np
+
+from oracle import motion, random_state, random_tree
+from rfo.physics.articulated import ArticulatedKernels
+from rfo.physics.host import Plan
+from rfo.physics.mjcf import ContactParameters, load
+from rfo.physics.model import Joint, Model
+
+
+class Inputs(NamedTuple):
+    """Where a rollout starts, q (B, nq) and qd (B, nv), and its controls (T, B, nu)."""
+
+    q: np.ndarray
+    qd: np.ndarray
+    controls: np.ndarray
+
+
+class Rollout:
+    """B copies of a model; the result of a rollout is a function of all its states, random but smooth."""
+
+    def __init__(self, model: Model, envs: int, dt: float, substeps: int, dtype=np.float64):
+        self.model = model
+        self.dtype = np.dtype(dtype)
+        self._plan = Plan(ArticulatedKernels(model, dt / substeps, substeps, self.dtype), envs, 1, threads=1)
+        rng = np.random.default_rng(7)
+        self._of_q, self._of_qd = rng.normal(size=model.nq), rng.normal(size=model.nv)
+
+    def step(self, q: np.ndarray, qd: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        q, qd = self._plan.forward(*self._cast(q, qd, control), keep_tape=False)
+        return q, qd
+
+    def states(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+        """q (T, B, nq) and qd (T, B, nv) after each step."""
+        q, qd, states = inputs.q, inputs.qd, []
+        for control in inputs.controls:
+            q, qd = self.step(q, qd, control)
+            states.append((q, qd))
+        qs, qds = zip(*states, strict=True)
+        return np.stack(qs), np.stack(qds)
+
+    def result(self, inputs: Inputs) -> np.ndarray:
+        """(B,)"""
+        q, qd = (x.astype(np.float64) for x in self.states(inputs))
+        return (np.sin(q) @ self._of_q + np.sin(qd) @ self._of_qd).sum(0)
+
+    def gradient(self, inputs: Inputs) -> Inputs:
+        """Of each environment's result, by the adjoint."""
+        q, qd, operands = inputs.q, inputs.qd, []
+        for control in inputs.controls:
+            before = self._cast(q, qd, control)
+            q, qd, tape = self._plan.forward(*before, keep_tape=True)
+            operands.append((*before, tape, q, qd))
+        g_q, g_qd, g_controls = np.zeros_like(q), np.zeros_like(qd), []
+        for *known, q, qd in reversed(operands):
+            cotangents = self._cast(g_q + self._of_q * np.cos(q), g_qd + self._of_qd * np.cos(qd))
+            g_q, g_qd, g_control = self._plan.adjoint(*known, *cotangents)
+            g_controls.append(g_control)
+        return Inputs(g_q, g_qd, np.stack(g_controls[::-1]))
+
+    def _cast(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        return [np.asarray(x, self.dtype) for x in arrays]
+
+
+@cache
+def shipped(name: str) -> Model:
+    """A model of the package, with contacts."""
+    text = files("rfo.envs").joinpath(f"assets/{name}.xml").read_text()
+    return load(text, ContactParameters(4e4, 1e3, 1e3, 0.75))
+
+
+def shipped_inputs(name: str, envs: int, steps: int) -> Inputs:
+    """Near the reference, low enough to be in contact with the ground."""
+    model, rng = shipped(name), np.random.default_rng(3)
+    q = model.q0 + 0.2 * rng.uniform(-1, 1, (envs, model.nq))
+    q[:, {"ant": 2, "hopper": 1, "cartpole": 0}[name]] -= {"ant": 0.35, "hopper": 0.1, "cartpole": 0}[name]
+    return Inputs(
+        q, rng.uniform(-0.5, 0.5, (envs, model.nv)), rng.uniform(-0.5, 0.5, (steps, envs, model.nu))
+    )
+
+
+def tree(seed: int) -> Model:
+    """A random forest with all joint types, motors, limits, and soft contact with a tilted ground."""
+    rng = np.random.default_rng(seed)
+    model = load(random_tree(seed), ContactParameters(0, 0, 0, 0))
+    normal = rng.normal(size=3)
+    contacts = 6
+    return replace(
+        model,
+        limit_lower=rng.uniform(-1, 0, model.nv),
+        limit_upper=rng.uniform(0, 1, model.nv),
+        limit_ke=rng.uniform(5, 20, model.nv),
+        limit_kd=rng.uniform(0, 1, model.nv),
+        control_dof=np.arange(model.nv),
+        control_gear=rng.uniform(0.5, 2, model.nv),
+        contact_link=rng.integers(0, model.links, contacts),
+        contact_pos=rng.normal(size=(contacts, 3)) * 0.3,
+        contact_radius=rng.uniform(0, 0.2, contacts),
+        contact_ke=rng.uniform(50, 100, contacts),
+        contact_kd=rng.uniform(1, 5, contacts),
+        contact_kf=rng.uniform(5, 10, contacts),
+        contact_mu=rng.uniform(0.3, 0.9, contacts),
+        ground_normal=normal / np.linalg.norm(normal),
+        ground_height=0.1,
+    )
+
+
+def tree_inputs(model: Model, envs: int, steps: int) -> Inputs:
+    """Any state, with quaternions of any length; about half of the contact spheres touch the ground."""
+    rng = np.random.default_rng(5)
+    q, qd = (np.stack(x) for x in zip(*(random_state(model, rng) for _ in range(envs)), strict=True))
+    for start, kind in zip(model.q_start, model.joint, strict=True):
+        if kind in (Joint.FREE, Joint.BALL):
+            first = start + 3 * (kind == Joint.FREE)
+            q[:, first : first + 4] *= rng.uniform(0.5, 2, (envs, 1))
+    return Inputs(q, qd, rng.normal(size=(steps, envs, model.nu)))
+
+
+def touching(model: Model, q: np.ndarray) -> np.ndarray:
+    """Number of contact spheres in the ground, for coordinates (..., nq) with unit quaternions."""
+    return np.apply_along_axis(lambda x: (depths(model, x) > 0).sum(), -1, q)
+
+
+def depths(model: Model, q: np.ndarray) -> np.ndarray:
+    """(C,) how deep the contact spheres are in the ground [m]."""
+    m = motion(model, q, np.zeros(model.nv))
+    turned = np.einsum("cij,cj->ci", m.rot[model.contact_link], model.contact_pos)
+    height = (m.pos[model.contact_link] + turned) @ model.ground_normal
+    return model.contact_radius - height + model.ground_height
