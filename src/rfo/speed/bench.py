@@ -82,6 +82,7 @@ def _task(task: str, algorithm: str, cores: list[int]) -> dict[str, Any]:
     settings = worker.Settings(task, algorithm, cores, HORIZON, [entry.environments, *larger], SECONDS)
     measured = _child([sys.executable, "-m", worker.__name__], settings)
     return {
+        "cores": measured["cores"],
         "substeps": measured["substeps"],
         "physics": [_rates(entry) for entry in measured["physics"]],
         "train": _rates(measured["train"]),

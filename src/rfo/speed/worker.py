@@ -41,6 +41,7 @@ def main(argument: str) -> None:
     task = build_task(settings.task)
     simulator = getattr(task, "simulator", None)
     result = {
+        "cores": sorted(os.sched_getaffinity(0)),
         "substeps": simulator.substeps if task_entry(settings.task).simulated and simulator else None,
         "physics": [
             {
