@@ -1,0 +1,64 @@
+"""A task of one's own, trained with RFO: a point mass flies to a random target and brakes there.
+
+    python examples/own_task.py
+
+A task is four methods on batches: its reward and next state are JAX functions of state and action, and
+that is all the gradient needs.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rfo.algos.rfo import RFO
+from rfo.envs.base import EnvSpec, Step
+from rfo.envs.batch import Batch
+from rfo.train.evaluate import Evaluator
+
+
+class PointState(NamedTuple):
+    position: jax.Array  # (B, 2) relative to the target [m]
+    velocity: jax.Array  # (B, 2) [m/s]
+
+
+class Point:
+    """Action (2): acceleration [4 m/s^2]. Reward per step: minus the distance to the target [m]."""
+
+    spec = EnvSpec("point", observation_size=4, action_size=2, episode_length=50, dt=0.05)
+
+    def reset(self, key, batch):
+        position = jax.random.uniform(key, (batch, 2), minval=-1.0, maxval=1.0)
+        return PointState(position, jnp.zeros((batch, 2)))
+
+    def observe(self, state):
+        return jnp.concatenate([state.position, state.velocity], axis=-1)
+
+    def step(self, state, action):
+        velocity = state.velocity + self.spec.dt * 4 * jnp.clip(action, -1, 1)
+        state = PointState(state.position + self.spec.dt * velocity, velocity)
+        reward = -jnp.sqrt(jnp.sum(state.position**2, axis=-1) + 1e-4)
+        terminated = jnp.zeros(len(reward), bool)
+        return Step(state, self.observe(state), reward, terminated)
+
+
+def main(updates=200):
+    env = Batch(Point(), 64)
+    algorithm = RFO(updates=updates, actor_hidden=(64, 64), critic_hidden=(64, 64))
+    evaluate = Evaluator(env, deterministic=True)
+
+    def mean_return(state):
+        return evaluate(algorithm.policy(state), jax.random.key(1)).returns.mean()
+
+    state = algorithm.init(jax.random.key(0), env)
+    before = mean_return(state)
+    update = jax.jit(lambda state: algorithm.update(state, env))
+    for _ in range(updates):
+        state, _ = update(state)
+    steps, after = updates * algorithm.horizon * env.size, mean_return(state)
+    print(f"mean return {before:.1f} before training, {after:.1f} after {steps:,} steps")
+    return before, after
+
+
+if __name__ == "__main__":
+    main()

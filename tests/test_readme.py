@@ -1,0 +1,104 @@
+"""What the documents tell a reader to type works, and what they link to is there."""
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rfo import cli
+from rfo.experiments import TASKS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").glob("*.md"))
+MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def commands(document):
+    """Lines of the fenced blocks of shell commands, and inline commands of make and rfo."""
+    text = document.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    inline = [code.strip() for code in re.findall(r"(?<!`)`((?:make|rfo) [^`\n]+)`(?!`)", text)]
+    return [line for line in lines + inline if line]
+
+
+COMMANDS = sorted({command for document in DOCUMENTS for command in commands(document)})
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def test_the_two_commands_come_first():
+    assert commands(ROOT / "README.md")[:2] == ["make train", "make test"]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
+def test_make_command_is_a_target_with_known_variables(command):
+    done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    _, target, *settings = shlex.split(command)
+    assert target in MAKE_TARGETS
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        assert name == "PYTHON" or value in shlex.split(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("rfo")])
+def test_rfo_command_is_understood(command):
+    arguments = shlex.split(command)[1:]
+    if "--help" in arguments:
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        assert not stop.value.code
+        arguments.remove("--help")
+    options = cli.command(arguments)
+    for task in getattr(options, "tasks", [getattr(options, "task", "ant")]):
+        assert task in TASKS
+
+
+@pytest.mark.parametrize("wrong", ["train ant --c-pst 0.3", "evaluate RUN", "eval RUN --episodes many"])
+def test_wrong_command_would_be_noticed(wrong):
+    with pytest.raises(cli.UsageError):
+        cli.command(shlex.split(wrong))
+
+
+def test_every_other_command_is_covered():
+    others = [c for c in COMMANDS if c.split()[0] not in ("make", "rfo")]
+    assert others == [f"python {path.relative_to(ROOT).as_posix()}" for path in EXAMPLES]
+
+
+def test_list_runs(capsys):
+    assert cli.main(["list"]) == 0
+    assert "ant" in capsys.readouterr().out
+
+
+def test_example_of_an_own_task_learns():
+    before, after = runpy.run_path(str(ROOT / "examples" / "own_task.py"))["main"](updates=40)
+    assert after > before / 2, "twice as near to the target as the untrained policy"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
+        if not target.startswith("https://"):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_names_of_the_code_exist(document):
+    """`room.module.name` and paths in backticks."""
+    for code in re.findall(r"`([\w./]+)`", document.read_text(encoding="utf-8")):
+        if "/" in code:
+            assert any((base / code).exists() for base in (ROOT, ROOT / "src" / "rfo")), code
+        elif re.match(r"(physics|envs|policies|algos|train)\.", code):
+            room, module, *names = code.split(".")
+            path = ROOT / "src" / "rfo" / room / f"{module}.py"
+            assert path.exists(), code
+            if names:
+                assert re.search(rf"^(class|def) {names[0]}\b", path.read_text(), re.MULTILINE), code
+
+
+def test_python_of_this_environment_is_supported():
+    assert (3, 11) <= sys.version_info[:2] <= (3, 13)
