@@ -3,8 +3,8 @@
     python bench/gradients/measure.py [--peer-python PATH] [--golden DIR]
     python bench/gradients/figure.py
 
-writes results.json beside this file, then docs/images/gradients.svg. `--peer-python` names an interpreter that
-has Brax (default: this one), `--golden` the folder of reference trajectories recorded from Rewarped;
+writes results.json beside this file, then docs/images/gradients.svg. `--peer-python` names an interpreter
+that has Brax (default: this one), `--golden` the folder of reference trajectories recorded from Rewarped;
 what is missing is left out and said so. Everything is drawn from fixed seeds. A few minutes.
 
 The quantity is the return R (sum of rewards, no discount, no reset) over T control steps as a function of
@@ -268,8 +268,9 @@ def recorded_rewarped(folder: Path) -> list[dict[str, float]] | None:
         wide, narrow = numeric[:, 0, h], numeric[:, 1, h]
         scale = np.maximum(np.abs(narrow), np.sqrt(np.mean(narrow**2, axis=0)))
         converged = np.abs(wide - narrow) <= 0.1 * scale
-        error = (np.abs(analytic[:, h] - narrow) / scale)[converged]
-        rows.append({"steps": steps, **quantiles(error), "converged": float(converged.mean())})
+        error = np.abs(analytic[:, h] - narrow) / scale
+        row = {**quantiles(error[converged]), "converged": float(converged.mean())}
+        rows.append({"steps": steps, **row, "median_of_all": float(np.median(error))})
     return rows
 
 
