@@ -55,7 +55,7 @@ def test_rfo_command_is_understood(command):
         arguments.remove("--help")
     options = cli.command(arguments)
     for task in getattr(options, "tasks", [getattr(options, "task", "ant")]):
-        assert task in TASKS
+        assert task in TASKS or not task, "a command named in passing may leave out its task"
 
 
 @pytest.mark.parametrize("wrong", ["train ant --c-pst 0.3", "evaluate RUN", "eval RUN --episodes many"])
