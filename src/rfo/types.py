@@ -25,7 +25,6 @@ from typing import Any
 
 from jaxtyping import Array, Bool, Float, Int, Key
 
-
 PRNGKey = Key[Array, ""]
 PyTree = Any
 """A nested structure of arrays."""

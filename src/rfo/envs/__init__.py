@@ -1,0 +1,1 @@
+"""Tasks: simulator, observation, reward, reset and termination, one file each."""

@@ -41,7 +41,9 @@ class Environment(Protocol):
     """A task: pure functions of a state whose arrays all have the leading axis B."""
 
     @property
-    def spec(self) -> EnvSpec: ...
+    def spec(self) -> EnvSpec:
+        """Sizes and facts of the task."""
+        ...
 
     def reset(self, key: PRNGKey, batch: int) -> PyTree:
         """Draw `batch` independent initial states."""

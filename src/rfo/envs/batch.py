@@ -160,9 +160,7 @@ def _contain_forward(tree: PyTree) -> tuple[PyTree, None]:
 
 
 def _contain_backward(_: None, cotangent: PyTree) -> tuple[PyTree]:
-    floating = [
-        x for x in jax.tree.leaves(cotangent) if jnp.issubdtype(x.dtype, jnp.floating)
-    ]
+    floating = [x for x in jax.tree.leaves(cotangent) if jnp.issubdtype(x.dtype, jnp.floating)]
     finite = _healthy(floating)
 
     def mask(x: Array) -> Array:
