@@ -11,7 +11,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install train test check bench clean
+.PHONY: install train test check format lint types walls bench clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -32,10 +32,18 @@ train: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-check: $(INSTALLED)
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
+check: format lint types walls
+
+format: $(INSTALLED)
+	@$(BIN)/ruff format --check --output-format concise .
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check --output-format concise .
+
+types: $(INSTALLED)
 	@$(BIN)/pyright
+
+walls: $(INSTALLED)
 	@$(BIN)/python -m pytest tests/test_import_walls.py
 
 bench: $(INSTALLED)

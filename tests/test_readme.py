@@ -1,5 +1,6 @@
 """What the documents tell a reader to type works, and what they link to is there."""
 
+import os
 import re
 import runpy
 import shlex
@@ -27,6 +28,8 @@ def commands(document):
 
 
 COMMANDS = sorted({command for document in DOCUMENTS for command in commands(document)})
+OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+"""What `make test` hands down to a make within."""
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -36,7 +39,10 @@ def test_the_two_commands_come_first():
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
 def test_make_command_is_a_target_with_known_variables(command):
-    done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+    fresh = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
+    done = subprocess.run(
+        [*shlex.split(command), "--dry-run"], cwd=ROOT, env=fresh, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     _, target, *settings = shlex.split(command)
     assert target in MAKE_TARGETS
