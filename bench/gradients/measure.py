@@ -19,7 +19,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.ant import Ant, AntState
+from rfo.envs.base import open_loop
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.gradcheck import Direction
 from rfo.train.record import provenance
@@ -72,16 +73,6 @@ def draws() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return actions.astype(float), directions, settling
 
 
-def roll(env: Ant) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """State and actions to the last state and the rewards (T, B)."""
-
-    def step(state: AntState, action: Any) -> tuple[AntState, Any]:
-        after = env.step(state, action)
-        return after.state, after.reward
-
-    return lambda state, actions: jax.lax.scan(step, state, actions)
-
-
 def start(env: Ant, kind: str) -> AntState:
     """`reset`; `flight`, a reset far above the ground; or `settled`, after small random actions."""
     state = env.reset(jax.random.key(0), BATCH)
@@ -89,7 +80,7 @@ def start(env: Ant, kind: str) -> AntState:
         q = state.physics.q.at[:, 2].add(FLIGHT)
         state = AntState(ArticulatedState(q, state.physics.qd), state.action)
     if kind == "settled":
-        state = jax.jit(roll(env))(state, draws()[2])[0]
+        state = jax.jit(partial(open_loop, env))(state, draws()[2])[0]
     # to float32 and back, so that both precisions start from the same numbers
     return jax.tree.map(lambda x: np.asarray(x, np.float32).astype(float), state)
 
@@ -99,7 +90,7 @@ def gradients(env: Ant, state: AntState, actions: np.ndarray, horizons: tuple[in
     dtype = env.simulator.dtype
     with jax.enable_x64(dtype == np.float64):
         state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
-        program = jax.jit(jax.grad(lambda a, s, weight: (weight @ roll(env)(s, a)[1]).sum()))
+        program = jax.jit(jax.grad(lambda a, s, weight: (weight @ open_loop(env, s, a)[1]).sum()))
         weights = (np.arange(len(actions)) < np.array(horizons)[:, None]).astype(dtype)
         return np.stack([np.asarray(program(actions.astype(dtype), state, w), float) for w in weights])
 
@@ -108,7 +99,7 @@ def differences(
     env: Ant, state: AntState, actions: np.ndarray, sizes: tuple[float, ...], horizons: tuple[int, ...]
 ) -> np.ndarray:
     """Central differences of R in float64 along each direction, (D, sizes, H, B)."""
-    forward = jax.jit(lambda a: roll(env)(state, a)[1])
+    forward = jax.jit(lambda a: open_loop(env, state, a)[1])
 
     def returns(moved: np.ndarray) -> np.ndarray:
         return np.cumsum(np.asarray(forward(moved)), axis=0)[np.array(horizons) - 1]

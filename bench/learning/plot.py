@@ -2,9 +2,11 @@
 
     python bench/learning/plot.py collect runs/ant bench/learning/results/ant
     python bench/learning/plot.py draw bench/learning/results/ant docs/images/ant
+    python bench/learning/plot.py table bench/learning/results/ant
 
 `collect` thins the curves of all runs in a folder into curves.csv and evaluations.json; `draw` makes
-IMAGE.svg and IMAGE.png of these two files alone, and prints the final evaluations.
+IMAGE.svg and IMAGE.png of these two files alone, and prints the final evaluations; `table` prints these in
+Markdown, with the 95 % interval of the mean over seeds.
 """
 
 import argparse
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rfo.results.curves import AXES, Published, draw, save
+from rfo.results.curves import AXES, Published, draw, half_interval, save
 from rfo.results.runs import ResultsError, Run, collect, find_runs, read_collection
 
 PUBLISHED = {
@@ -39,6 +41,29 @@ def evaluations(runs: list[Run]) -> str:
     return "\n".join(lines)
 
 
+def table(runs: list[Run]) -> str:
+    """Markdown rows of the final evaluations, best stochastic mean first: mean ± half its 95 % interval, and
+    the range over seeds."""
+    rows = []
+    for label in dict.fromkeys(run.label for run in runs):
+        cells, mine = [label], [run.evaluation for run in runs if run.label == label and run.evaluation]
+        order = -np.inf
+        for protocol in ("stochastic", "deterministic"):
+            means = np.array([evaluation[protocol]["mean"] for evaluation in mine])
+            if not len(means):
+                cells += ["-", "-"]
+                continue
+            order = means.mean() if protocol == "stochastic" else order
+            cells += [
+                f"{means.mean():,.0f} ± {half_interval(means):,.0f}",
+                f"{means.min():,.0f} to {means.max():,.0f}",
+            ]
+        rows.append((order, cells))
+    heading = ["", "stochastic", "seeds", "deterministic", "seeds"]
+    ordered = [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heading, ["---"] * 5, *ordered])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -54,6 +79,8 @@ def main() -> int:
     drawer.add_argument("--labels", nargs="+", help="what to draw, in this order (default: all)")
     drawer.add_argument("--along", nargs="+", choices=AXES, default=["env_steps"], help="axes, a panel each")
     drawer.add_argument("--title", default="", help="of the figure (default: the task)")
+    tabulator = commands.add_parser("table", help="print the final evaluations in Markdown")
+    tabulator.add_argument("results", type=Path, help="folder with curves.csv and evaluations.json")
     options = parser.parse_args()
     try:
         if options.command == "collect":
@@ -62,6 +89,9 @@ def main() -> int:
             if len(finished) < len(runs):
                 print(f"left out {len(runs) - len(finished)} runs that are not finished", file=sys.stderr)
             written = collect(finished, options.results, options.points)
+        elif options.command == "table":
+            print(table(read_collection(options.results)))
+            return 0
         else:
             runs = read_collection(options.results)
             if options.labels:

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rfo.envs.base import Environment
     from rfo.envs.batch import Batch
     from rfo.physics.gradcheck import Report
-    from rfo.types import Array, PRNGKey, PyTree
+    from rfo.types import Array, PRNGKey
 
 
 class ExperimentError(Exception):
@@ -294,6 +294,7 @@ def check_gradient(
     """
     import jax
 
+    from rfo.envs.base import open_loop
     from rfo.physics.gradcheck import check
 
     env = build_task(task, threads)
@@ -304,13 +305,7 @@ def check_gradient(
         shape = (steps, environments, env.spec.action_size)
         return jax.random.uniform(key, shape, minval=-largest, maxval=largest)
 
-    def roll(state: PyTree, controls: Array) -> tuple[PyTree, Array]:
-        def step(state: PyTree, action: Array) -> tuple[PyTree, Array]:
-            after = env.step(state, action)
-            return after.state, after.reward
-
-        return jax.lax.scan(step, state, controls)
-
+    roll = partial(open_loop, env)
     starts = {"reset": jax.jit(lambda key: env.reset(key, environments))(reset_key)}
     if task_entry(task).simulated:
         warm_up = actions(settle_key, settling_steps, largest=0.2)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rfo.envs.base import Environment, Renderable
+from rfo.envs.base import Environment, Renderable, open_loop
 from rfo.envs.batch import OBSERVATION_LIMIT, Batch, where_env
 from rfo.experiments import TASKS, build_task
 from rfo.physics.gradcheck import check
@@ -40,12 +40,7 @@ def actions(name, steps, seed=0, batch=B):
 
 def rewards(name, state, controls):
     """(T, B) without any reset."""
-
-    def step(state, action):
-        after = task(name).step(state, action)
-        return after.state, after.reward
-
-    return jax.lax.scan(step, state, controls)[1]
+    return open_loop(task(name), state, controls)[1]
 
 
 def assert_equal(a, b, **tolerance):

@@ -93,5 +93,7 @@ def test_script_goes_from_run_folders_to_the_figure(make_run, tmp_path):
     assert drawn.returncode == 0, drawn.stderr
     assert "5 ± 7" in drawn.stdout  # evaluations 0 and 10: mean 5, standard deviation 7.07
     assert "published" in (tmp_path / "figure.svg").read_text()
+    # Student's t for one degree of freedom at 97.5 %: 12.706; times 7.071 / sqrt(2)
+    assert "| rfo | 5 ± 64 | 0 to 10 |" in plot("table", tmp_path / "small").stdout
     unknown = plot("draw", tmp_path / "small", tmp_path / "figure", "--labels", "nobody")
     assert unknown.returncode == 1 and "has no nobody" in unknown.stderr

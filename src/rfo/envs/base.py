@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
+
 from rfo.types import Array, Bool, Float, PRNGKey, PyTree
 
 
@@ -71,3 +73,15 @@ class Renderable(Protocol):
     def poses(self, state: PyTree) -> Float[Array, "B bodies 7"]:
         """World pose (x, y, z, qw, qx, qy, qz) of each body [m]."""
         ...
+
+
+def open_loop(
+    task: Environment, state: PyTree, actions: Float[Array, "T B A"]
+) -> tuple[PyTree, Float[Array, "T B"]]:
+    """Last state and rewards under given actions, without clocks or resets; differentiable."""
+
+    def step(state: PyTree, action: Float[Array, "B A"]) -> tuple[PyTree, Float[Array, " B"]]:
+        after = task.step(state, action)
+        return after.state, after.reward
+
+    return jax.lax.scan(step, state, actions)

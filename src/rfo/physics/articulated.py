@@ -148,7 +148,7 @@ class ArticulatedKernels:
         adj_inputs: Sequence[wp.array],
     ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_adjoint`."""
-        self._launch(self._set.adjoint, workspace, [inputs[2], tape, *adj_outputs, *adj_inputs])
+        self._launch(self._set.adjoint, workspace, [tape, *adj_outputs, *adj_inputs])
 
     def dynamics(self, state: ArticulatedState) -> tuple[np.ndarray, np.ndarray]:
         """Mass matrix (B, nv, nv) and bias (B, nv) in the kernels' own coordinates."""
@@ -191,17 +191,16 @@ def _ancestors(dof_parent: np.ndarray) -> list[list[int]]:
 
 def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
     """Everything in `LAYOUT`: the model's own arrays and the indices derived from them."""
-    counts = np.array([6, 3, 1, 1])[model.joint]
     dof_parent = np.full(model.nv, -1)
     last = np.full(model.links, -1)  # deepest degree of freedom at or above each link
     for i, parent in enumerate(model.parent):
         above = last[parent] if parent >= 0 else -1
-        for j in range(model.v_start[i], model.v_start[i] + counts[i]):
+        for j in range(model.v_start[i], model.v_start[i] + model.v_count[i]):
             dof_parent[j] = above
             above = j
         last[i] = above
     depth = np.array([len(chain) for chain in _ancestors(dof_parent)])
-    dof_link = np.repeat(np.arange(model.links), counts)
+    dof_link = np.repeat(np.arange(model.links), model.v_count)
     scalar = np.isin(model.joint, (Joint.SLIDE, Joint.HINGE))
     nq, nv, nu, nm = model.nq, model.nv, model.nu, int(depth.sum())
     own = {name: getattr(model, name) for name in LAYOUT.arrays if hasattr(model, name)}
@@ -215,10 +214,9 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
         "substeps": substeps,
         "width": nq + 2 * nv + nm,
         # numbers that the native text takes from its scratch: articulated.h, then articulated_adjoint.h
-        "scratch": (nq + 8 * nv + nm + 38 * model.links) + (2 * nu + nq + 2 * nv + 25 * model.links),
+        "scratch": (nq + 8 * nv + nm + 38 * model.links) + (nu + nq + 2 * nv + 25 * model.links),
         "dt": dt,
         "ground_height": model.ground_height,
-        "v_count": counts,
         "quat": model.quat[:, [1, 2, 3, 0]],
         "dof_parent": dof_parent,
         "dof_q": np.where(scalar[dof_link], model.q_start[dof_link], -1),

@@ -88,7 +88,7 @@ def kernels(dtype_name: str) -> KernelSet:
     @wp.func_native(adjoint_text)
     def adjoint_native(
         tid: int, envs: int, ints: ints, reals: real, scratch: real,
-        control: real, tape: real, g_q_out: real, g_qd_out: real,
+        tape: real, g_q_out: real, g_qd_out: real,
         g_q: real, g_qd: real, g_control: real,
     ): ...  # fmt: skip
 
@@ -108,12 +108,12 @@ def kernels(dtype_name: str) -> KernelSet:
     @wp.kernel(enable_backward=False, module=module)
     def adjoint(
         envs: int, ints: ints, reals: real, scratch: real,
-        control: real, tape: real, g_q_out: real, g_qd_out: real,
+        tape: real, g_q_out: real, g_qd_out: real,
         g_q: real, g_qd: real, g_control: real,
     ):  # fmt: skip
         adjoint_native(
             wp.tid(), envs, ints, reals, scratch,
-            control, tape, g_q_out, g_qd_out, g_q, g_qd, g_control,
+            tape, g_q_out, g_qd_out, g_q, g_qd, g_control,
         )  # fmt: skip
 
     @wp.kernel(enable_backward=False, module=module)

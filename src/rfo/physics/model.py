@@ -105,5 +105,9 @@ class Model:
     @property
     def v_start(self) -> np.ndarray:
         """(L,) index of each joint's first degree of freedom."""
-        sizes = np.array([6, 3, 1, 1])[self.joint]
-        return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+        return np.concatenate([[0], np.cumsum(self.v_count)[:-1]]).astype(np.int32)
+
+    @property
+    def v_count(self) -> np.ndarray:
+        """(L,) degrees of freedom of each joint."""
+        return np.array([6, 3, 1, 1])[self.joint]

@@ -70,15 +70,15 @@ def band(runs: Sequence[Run], along: str = "env_steps", points: int = 200) -> Ba
         curves.append((getattr(run.curve, along)[finite], run.curve.return_mean[finite]))
     grid = np.linspace(max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves), points)
     values = np.stack([np.interp(grid, x, y) for x, y in curves])
-    mean, half = values.mean(axis=0), _half_interval(values)
+    mean, half = values.mean(axis=0), half_interval(values)
     return Band(grid, mean, mean - half, mean + half)
 
 
-def _half_interval(values: np.ndarray) -> np.ndarray:
-    """Half of the 95 % interval of the mean over axis 0; NaN for a single seed."""
+def half_interval(values: np.ndarray) -> np.ndarray:
+    """Half of the 95 % interval of the mean over axis 0 (Student's t); NaN for a single seed."""
     seeds = len(values)
     if seeds < 2:
-        return np.full(values.shape[1], np.nan)
+        return np.full(values.shape[1:], np.nan)
     return stats.t.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / np.sqrt(seeds)
 
 

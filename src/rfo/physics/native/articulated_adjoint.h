@@ -10,7 +10,6 @@
 // displacement X of everything a link carries, since X moves a motion vector M by X x M and
 // P_M . (X x M) = X . (M x* P_M).
 
-F* u = take(m.nu);
 F* gq = take(m.nq);    // adjoint of q after the substep, then before it
 F* gqd = take(m.nv);
 F* gu = take(m.nu);
@@ -146,7 +145,6 @@ auto collect = [&](int i) {
   }
 };
 
-gather(control.data, m.nu, u);
 gather(g_q_out.data, m.nq, gq);
 gather(g_qd_out.data, m.nv, gqd);
 for (int c = 0; c < m.nu; ++c) gu[c] = F(0);
