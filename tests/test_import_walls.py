@@ -31,6 +31,7 @@ ALLOWED = {
 FENCES = {
     "warp": ("rfo.physics",),
     "mujoco": ("rfo.physics.model", "rfo.physics.mjcf", "rfo.view"),
+    "meshio": ("rfo.physics.mesh",),
     "tyro": ("rfo.cli",),
     "tensorboardX": ("rfo.train.record",),
     "wandb": (),

@@ -1,0 +1,182 @@
+"""Tetrahedral meshes: made of voxels or read from a file, with volumes, surface and lumped masses."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+FACES = np.array([(1, 2, 3), (0, 3, 2), (0, 1, 3), (0, 2, 1)])
+"""Corners of a positively oriented tetrahedron's faces, outward; face i lies opposite to corner i."""
+
+FLATNESS = 1e-9
+"""Volume over the cube of the longest edge from which on a tetrahedron has a usable inverse."""
+
+
+@dataclass(frozen=True, eq=False)
+class TetMesh:
+    """N vertices and M tetrahedra; the arrays are read-only copies.
+
+    Attributes:
+        vertices: (N, 3) float64 [m], each used by a tetrahedron.
+        tets: (M, 4) int32, positively oriented: det[x1 - x0, x2 - x0, x3 - x0] > 0.
+
+    Raises:
+        ValueError: for a wrong shape, an index out of range, an unused vertex, a non-finite position, or a
+            tetrahedron that is flat or inverted.
+    """
+
+    vertices: Float[np.ndarray, "N 3"]
+    tets: Int[np.ndarray, "M 4"]
+
+    def __post_init__(self):
+        for name, kind in (("vertices", np.float64), ("tets", np.int32)):
+            array = np.array(getattr(self, name), kind)
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        _check(self.vertices, self.tets)
+
+    @cached_property
+    def volumes(self) -> Float[np.ndarray, " M"]:
+        """Volume of each tetrahedron [m^3]."""
+        return _signed_volumes(self.vertices, self.tets)
+
+    @property
+    def surface(self) -> Int[np.ndarray, "S 3"]:
+        """Outward triangles: the faces that belong to one tetrahedron only, in the tetrahedra's order."""
+        return self._boundary[0]
+
+    @property
+    def surface_tets(self) -> Int[np.ndarray, " S"]:
+        """Tetrahedron that each triangle of the surface belongs to."""
+        return self._boundary[1]
+
+    def lumped_mass(self, density: float) -> Float[np.ndarray, " N"]:
+        """Mass of each vertex [kg] at a density [kg/m^3]: a quarter of each of its tetrahedra's."""
+        shares = np.repeat(density * self.volumes / 4, 4)
+        return np.bincount(self.tets.ravel(), shares, len(self.vertices))
+
+    @cached_property
+    def _boundary(self) -> tuple[np.ndarray, np.ndarray]:
+        faces = self.tets[:, FACES].reshape(-1, 3)
+        _, kind, count = np.unique(np.sort(faces, axis=1), axis=0, return_inverse=True, return_counts=True)
+        outer = np.flatnonzero(count[kind.ravel()] == 1)
+        return faces[outer], (outer // 4).astype(np.int32)
+
+
+def from_voxels(cells: Iterable[tuple[int, int, int]], edge: float) -> TetMesh:
+    """Mesh of cubes, five tetrahedra each.
+
+    Four corners of a cube have an even sum of their grid coordinates: they span the middle tetrahedron,
+    and each of the other four corners makes one with its three neighbours. Neighbouring cubes are
+    each other's mirror image under this rule, so that their faces match.
+
+    Vertices come in lexical order of their grid coordinates; tetrahedra cube after cube in lexical order
+    of the cells, the middle one first.
+
+    Args:
+        cells: grid coordinates (i, j, k) of the cubes, k up; cell (i, j, k) reaches from edge (i, j, k) to
+            edge (i + 1, j + 1, k + 1).
+        edge: of a cube [m].
+
+    Raises:
+        ValueError: for no cells, cells that are not three integers, or an edge that is not positive.
+    """
+    grid = np.array(list(cells))
+    if grid.ndim != 2 or grid.shape[1] != 3 or grid.dtype.kind != "i":
+        raise ValueError("cells must be at least one (i, j, k) of integers")
+    if not (np.isfinite(edge) and edge > 0):
+        raise ValueError(f"edge must be positive [m], not {edge}")
+    grid = np.unique(grid, axis=0)
+    corners = grid[:, None, None] + _CUBE[grid.sum(axis=1) % 2]  # (cells, 5, 4, 3)
+    vertices, tets = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
+    return _oriented(edge * vertices, tets.reshape(-1, 4))
+
+
+def load(path: str | Path) -> TetMesh:
+    """Read the tetrahedra of a mesh file that the meshio package knows (Gmsh, VTK, MEDIT and others) [m].
+
+    Inverted tetrahedra are re-oriented; vertices that no tetrahedron uses are dropped, the order of the
+    others is kept. Triangles, lines and data on them are passed over.
+
+    Raises:
+        FileNotFoundError: no file at `path`.
+        ValueError: not a mesh that can be read, no tetrahedra in it, or a flat one among them.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no mesh file at {path}")
+    try:
+        points, tets = _read(path)
+        if not len(tets):
+            raise ValueError("it holds no linear tetrahedra; export a volume mesh of first order")
+        used, tets = np.unique(tets, return_inverse=True)
+        return _oriented(points[used], tets.reshape(-1, 4))
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"the mesh {path} cannot be used: {error}") from None
+
+
+def _read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    import meshio  # here, since few need it and it takes its time
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            mesh = meshio.read(path)
+    except (Exception, SystemExit) as error:  # meshio's readers fail in every way, by leaving too
+        reason = " ".join(f"{said.getvalue()} {error}".split())
+        raise ValueError(f"meshio cannot read it ({reason})") from None
+    return np.asarray(mesh.points, float), mesh.get_cells_type("tetra")
+
+
+def _corner_sets(parity: int) -> np.ndarray:
+    """(5, 4, 3) corners of the tetrahedra of a cube whose grid coordinates have this parity."""
+    corners = np.indices((2, 2, 2)).reshape(3, 8).T
+    even = (corners.sum(axis=1) + parity) % 2 == 0
+    distance = np.abs(corners[:, None] - corners).sum(axis=2)
+    cut_off = [corners[distance[i] <= 1] for i in np.flatnonzero(~even)]
+    return np.stack([corners[even], *cut_off])
+
+
+_CUBE = np.stack([_corner_sets(0), _corner_sets(1)])
+
+
+def _oriented(vertices: np.ndarray, tets: np.ndarray) -> TetMesh:
+    """The mesh with the last two corners of inverted tetrahedra exchanged."""
+    inverted = _signed_volumes(vertices, tets) < 0
+    return TetMesh(vertices, np.where(inverted[:, None], tets[:, [0, 1, 3, 2]], tets))
+
+
+def _signed_volumes(vertices: np.ndarray, tets: np.ndarray) -> np.ndarray:
+    x = vertices[tets]
+    return np.linalg.det(x[:, 1:] - x[:, :1]) / 6
+
+
+def _check(vertices: np.ndarray, tets: np.ndarray) -> None:
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or tets.ndim != 2 or tets.shape[1] != 4 or not len(tets):
+        raise ValueError(
+            f"a mesh needs vertices (N, 3) and tets (M, 4), at least one;"
+            f" these are {vertices.shape}, {tets.shape}"
+        )
+    if not np.isfinite(vertices).all():
+        bad = int(np.argmin(np.isfinite(vertices).all(axis=1)))
+        raise ValueError(f"vertex {bad} is not finite")
+    if tets.min() < 0 or tets.max() >= len(vertices):
+        raise ValueError(
+            f"tets must name vertices 0 to {len(vertices) - 1}, not {tets.min()} to {tets.max()}"
+        )
+    unused = np.setdiff1d(np.arange(len(vertices)), tets)
+    if len(unused):
+        raise ValueError(f"no tetrahedron uses vertex {unused[0]} ({len(unused)} such): drop them")
+    corners = vertices[tets]
+    longest = np.linalg.norm(corners[:, :, None] - corners[:, None], axis=-1).max(axis=(1, 2))
+    shape = _signed_volumes(vertices, tets) / np.where(longest > 0, longest, 1) ** 3
+    bad = int(np.argmin(shape))
+    if shape[bad] < FLATNESS:
+        fault = "is flat" if shape[bad] > -FLATNESS else "is inverted: exchange two of its corners"
+        raise ValueError(f"tetrahedron {bad} {fault}")
