@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rfo.physics.mesh import TetMesh, from_voxels, load
+from rfo.physics.mesh import TetMesh, from_boxes, from_voxels, load, split
 
 UNIT = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], float)
 TABLE = [(i, j, 2) for i in range(3) for j in range(3)] + [
@@ -210,3 +210,32 @@ def test_a_file_that_is_no_mesh_is_refused_in_one_line(tmp_path, capsys, name, t
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.msh"):
         load(tmp_path / "absent.msh")
+
+
+BOXES = [((0, 0, 0), (1, 1, 2)), ((1, 0, 0), (2, 1, 2)), ((0, 1, 0), (1, 2, 2)), ((0, 0, 2), (1, 1, 3))]
+
+
+def test_boxes_fill_their_volume_in_six_equal_parts_and_neighbours_match():
+    mesh = from_boxes(BOXES, 0.5)
+    np.testing.assert_allclose(mesh.volumes.reshape(4, 6), np.repeat([[2], [2], [2], [1]], 6, 1) * 0.125 / 6)
+    assert set(faces(mesh).values()) <= {1, 2}
+    x = mesh.vertices[mesh.surface]
+    area = np.linalg.norm(np.cross(x[:, 1] - x[:, 0], x[:, 2] - x[:, 0]), axis=1).sum() / 2
+    assert area == pytest.approx(0.25 * (3 + 3 + 16 + 4)) and len(mesh.surface) == 2 * (3 + 3 + 8 + 4)
+
+
+def test_splitting_an_edge_halves_what_is_on_it_and_keeps_the_mesh_conforming():
+    mesh = from_boxes(BOXES, 0.5)
+    middle = np.array([0.5, 0.5, 0.5])  # of the inner vertical edge that three boxes share
+    halves = split(mesh, middle[None])
+    ends = [np.flatnonzero((mesh.vertices == [0.5, 0.5, z]).all(1))[0] for z in (0.0, 1.0)]
+    around = np.isin(mesh.tets, ends).sum(axis=1) == 2
+    assert 0 < around.sum() == len(halves.tets) - len(mesh.tets)
+    assert halves.volumes.sum() == pytest.approx(mesh.volumes.sum())
+    np.testing.assert_array_equal(halves.vertices[-1], middle)
+    assert set(faces(halves).values()) <= {1, 2}
+    first = np.argmax(around)  # the parts stand where the whole stood
+    np.testing.assert_array_equal(halves.tets[:first], mesh.tets[:first])
+    assert (halves.tets[first : first + 2] == len(mesh.vertices)).sum() == 2
+    with pytest.raises(ValueError, match="not in the middle of an edge"):
+        split(mesh, np.array([[0.1, 0.2, 0.3]]))

@@ -4,31 +4,46 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import warp as wp
 from test_bridge import actions, ant, gradient, states
 
-from rfo.physics.articulated_kernels import kernels
+from rfo.physics import articulated_kernels, tetrahedra_kernels
+from rfo.physics.mesh import from_voxels
+from rfo.physics.tetrahedra import Tetrahedra, TetrahedraState
 
 ONE_LANE = """
 import sys
-import jax, numpy as np, warp as wp
-from rfo.physics import articulated, articulated_kernels, native
+import numpy as np, warp as wp
+from rfo.physics import articulated, articulated_kernels, native, tetrahedra, tetrahedra_kernels
 
 many = native.snippet
-def single(*args):
-    text = many(*args)
+def single(dtype, struct, files, team=1):
+    text = many(dtype, struct, files)  # there are no teams on the CPU
     return "#define __CUDA_ARCH__ 1\\n" + text + "\\n#undef __CUDA_ARCH__\\n"
 
 wp.config.kernel_cache_dir = sys.argv[1]
-articulated_kernels.snippet = single
-articulated.lanes = lambda *_: 1
+articulated_kernels.snippet = tetrahedra_kernels.snippet = single
+articulated.lanes = tetrahedra.lanes = lambda *_: 1
 
-from test_bridge import actions, ant, gradient, states
-state, control = states(20), actions(20)
-np.savez(sys.argv[2], *jax.tree.leaves((ant().step(state, control), gradient(ant(), state, control))))
+import test_native
+np.savez(sys.argv[2], *test_native.computed())
 """
+
+
+def computed() -> list:
+    """States and gradients of 20 ants and 20 soft bodies after a control step in contact."""
+    state, control = states(20), actions(20)
+    rigid = (ant().step(state, control), gradient(ant(), state, control))
+    mesh = from_voxels([(0, 0, 0), (1, 0, 0)], 0.3)
+    soft = Tetrahedra(mesh, 1 / 60, 80, muscle=np.arange(10) // 2, gain=0.3)
+    start = TetrahedraState(soft.init(20).q + 0.02, soft.init(20).qd - 0.5)
+    control = jnp.linspace(-1, 1, 100).reshape(20, 5)
+    value = lambda s, u: jnp.sum(soft.step(s, u).qd ** 2)  # noqa: E731
+    return jax.tree.leaves((rigid, soft.step(start, control), jax.grad(value, (0, 1))(start, control)))
 
 
 def test_one_lane_computes_what_many_do(tmp_path):
@@ -37,21 +52,16 @@ def test_one_lane_computes_what_many_do(tmp_path):
     command = [sys.executable, "-c", ONE_LANE, str(tmp_path / "cache"), str(file)]
     result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    state, control = states(20), actions(20)
-    expected = (
-        *ant().step(state, control),
-        *gradient(ant(), state, control)[0],
-        gradient(ant(), state, control)[1],
-    )
     with np.load(file) as data:
-        for got, wanted in zip(data.values(), expected, strict=True):
+        for got, wanted in zip(data.values(), computed(), strict=True):
             # apart from the order of roundings in sine and cosine
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("simulator", [articulated_kernels, tetrahedra_kernels])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_the_text_compiles_for_cuda(precision, tmp_path):
+def test_the_text_compiles_for_cuda(simulator, precision, tmp_path):
     if not wp.get_cuda_supported_archs():
         pytest.skip("this build of Warp has no compiler for CUDA")
-    wp.compile_aot_module(kernels(precision).step.module, device=None, arch=80, module_dir=tmp_path)
+    wp.compile_aot_module(simulator.kernels(precision).step.module, device=None, arch=80, module_dir=tmp_path)
     assert list(tmp_path.glob("*.cubin")) or list(tmp_path.glob("*.ptx"))

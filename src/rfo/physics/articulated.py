@@ -41,7 +41,8 @@ class Articulated:
         dt: duration of one control step [s].
         substeps: integration steps per control step.
         threads: CPU threads of the physics, by default as many as speed up the batch.
-        dtype: precision, float32 or float64 (for gradient checks; needs JAX's x64 mode).
+        dtype: precision, float32 or float64 (for gradient checks; needs JAX's x64 mode,
+            set for the whole process).
 
     Raises:
         ValueError: if `substeps` or `dt` is not positive.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from jaxtyping import Float, Int
 
 FACES = np.array([(1, 2, 3), (0, 3, 2), (0, 1, 3), (0, 2, 1)])
 """Corners of a positively oriented tetrahedron's faces, outward; face i lies opposite to corner i."""
+
+Corner = tuple[int, int, int]
+"""Grid coordinates."""
 
 FLATNESS = 1e-9
 """Volume over the cube of the longest edge from which on a tetrahedron has a usable inverse."""
@@ -91,12 +95,61 @@ def from_voxels(cells: Iterable[tuple[int, int, int]], edge: float) -> TetMesh:
     grid = np.array(list(cells))
     if grid.ndim != 2 or grid.shape[1] != 3 or grid.dtype.kind != "i":
         raise ValueError("cells must be at least one (i, j, k) of integers")
-    if not (np.isfinite(edge) and edge > 0):
-        raise ValueError(f"edge must be positive [m], not {edge}")
+    _check_edge(edge)
     grid = np.unique(grid, axis=0)
     corners = grid[:, None, None] + _CUBE[grid.sum(axis=1) % 2]  # (cells, 5, 4, 3)
     vertices, tets = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
     return _oriented(edge * vertices, tets.reshape(-1, 4))
+
+
+def from_boxes(boxes: Sequence[tuple[Corner, Corner]], edge: float) -> TetMesh:
+    """Mesh of boxes on a grid, six tetrahedra each: Kuhn's, one for every order of the three axes.
+
+    Boxes that touch must share whole faces. Vertices come in lexical order of their grid coordinates;
+    tetrahedra box after box as given.
+
+    Args:
+        boxes: lowest and highest corner of each, in grid coordinates.
+        edge: of the grid [m].
+
+    Raises:
+        ValueError: for no boxes, corners that are not integers, or an edge that is not positive.
+    """
+    ends = np.array(list(boxes))
+    if ends.ndim != 3 or ends.shape[1:] != (2, 3) or ends.dtype.kind != "i":
+        raise ValueError("boxes must be at least one pair of corners (i, j, k) of integers")
+    _check_edge(edge)
+    steps = np.cumsum(np.eye(3, dtype=int)[list(permutations(range(3)))], axis=1)  # (6, 3, 3)
+    paths = np.concatenate([np.zeros((6, 1, 3), int), steps], axis=1)
+    corners = ends[:, None, None, 0] + paths * (ends[:, 1] - ends[:, 0])[:, None, None]
+    vertices, tets = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
+    return _oriented(edge * vertices, tets.reshape(-1, 4))
+
+
+def split(mesh: TetMesh, points: Float[np.ndarray, "K 3"]) -> TetMesh:
+    """The mesh with new vertices in the middle of edges; every tetrahedron on such an edge becomes two, in
+    its place.
+
+    Args:
+        mesh: to split.
+        points: middles of edges of the mesh [m]. They become vertices after the existing ones.
+
+    Raises:
+        ValueError: for a point that is not in the middle of an edge.
+    """
+    vertices, tets = mesh.vertices, mesh.tets
+    for point in points:
+        pairs = np.array([(a, b) for a in range(4) for b in range(a + 1, 4)])
+        middles = vertices[tets[:, pairs]].mean(axis=2)  # (M, 6, 3)
+        hit, pair = np.nonzero(np.linalg.norm(middles - point, axis=2) < 1e-9 * np.ptp(vertices))
+        if not len(hit):
+            raise ValueError(f"{point} is not in the middle of an edge")
+        copies = np.ones(len(tets), int)
+        copies[hit] = 2
+        tets, last = np.repeat(tets, copies, axis=0), np.cumsum(copies)[hit] - 1
+        tets[last - 1, pairs[pair, 0]] = tets[last, pairs[pair, 1]] = len(vertices)
+        vertices = np.vstack([vertices, point])
+    return TetMesh(vertices, tets)
 
 
 def load(path: str | Path) -> TetMesh:
@@ -144,6 +197,11 @@ def _corner_sets(parity: int) -> np.ndarray:
 
 
 _CUBE = np.stack([_corner_sets(0), _corner_sets(1)])
+
+
+def _check_edge(edge: float) -> None:
+    if not (np.isfinite(edge) and edge > 0):
+        raise ValueError(f"edge must be positive [m], not {edge}")
 
 
 def _oriented(vertices: np.ndarray, tets: np.ndarray) -> TetMesh:

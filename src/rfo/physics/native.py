@@ -17,7 +17,7 @@ import numpy as np
 import warp as wp
 
 FOLDER = Path(__file__).parent / "native"
-MACROS = ("REAL", "LANE", "SQRT", "MIN", "MAX", "ANY", "FN")
+MACROS = ("REAL", "TEAM", "LANE", "SQRT", "MIN", "MAX", "ANY", "FN", "SYNC", "ADD", "EACH")
 
 
 def lanes(dtype: np.dtype, device: str) -> int:
@@ -25,16 +25,23 @@ def lanes(dtype: np.dtype, device: str) -> int:
     return 1 if device.startswith("cuda") else 64 // np.dtype(dtype).itemsize
 
 
-def snippet(dtype: np.dtype, model_struct: str, files: Sequence[str]) -> str:
-    """Body of a native function: lanes, the model's struct, then the named files of ``native/``."""
+def snippet(dtype: np.dtype, model_struct: str, files: Sequence[str], team: int = 1) -> str:
+    """Body of a native function: lanes, the model's struct, packs, then the named files of ``native/``.
+
+    `team` threads advance one pack on CUDA, one thread elsewhere."""
     real = "double" if np.dtype(dtype) == np.float64 else "float"
-    texts = [(FOLDER / name).read_text() for name in ("lanes.h", *files)]
+    lanes_text, *texts = [(FOLDER / name).read_text() for name in ("lanes.h", "pack.h", *files)]
     return "\n".join(
         [
             f"#define REAL {real}",
-            texts[0],
+            "#if defined(__CUDA_ARCH__)",
+            f"#define TEAM {team}",
+            "#else",
+            "#define TEAM 1",
+            "#endif",
+            lanes_text,
             model_struct,
-            *texts[1:],
+            *texts,
             *(f"#undef {name}" for name in MACROS),
             "",
         ]

@@ -1,4 +1,4 @@
-// Articulated dynamics shared by the step, its adjoint and inspection. Follows lanes.h and the generated `Model`.
+// Articulated dynamics shared by the step, its adjoint and inspection. Follows pack.h.
 //
 // Spatial vectors (Featherstone) are in world axes about the origin of their tree: the root link's own origin where
 // the root is a FREE joint (so numbers stay small far from home), the world's origin otherwise. There a FREE joint's
@@ -6,17 +6,6 @@
 
 enum { FREE = 0, BALL = 1, SLIDE = 2, HINGE = 3 };
 
-const int pack = tid;
-const int lanes = envs - pack * W < W ? envs - pack * W : W;
-const bool full = lanes == W;
-
-// Scratch of this pack, aligned for vector loads.
-F* cursor = (F*)(((unsigned long long)scratch.data + 63) & ~63ull) + (long long)pack * m.scratch;
-auto take = [&](int numbers) {
-  F* p = cursor;
-  cursor += numbers;
-  return p;
-};
 auto spatials = [&](int n) { return (Spatial*)take(6 * n); };
 F* q = take(m.nq);
 F* qd = take(m.nv);
@@ -30,39 +19,6 @@ Spatial* V = spatials(m.links);
 Spatial* A = spatials(m.links);
 Spatial* f = spatials(m.links);
 V3* origin = (V3*)take(3 * m.links);  // of each root's tree, in the world
-
-// Environment-major arrays (envs, width) to lanes and back; idle lanes repeat the first environment.
-auto gather = [&](const real* from, int width, F* to) {
-  for (int j = 0; j < width; ++j)
-    for (int l = 0; l < W; ++l)
-      LANE(to[j], l) = from[(long long)(pack * W + (l < lanes ? l : 0)) * width + j];
-};
-auto scatter = [&](const F* from, int width, real* to) {
-  for (int j = 0; j < width; ++j)
-    for (int l = 0; l < lanes; ++l) to[(long long)(pack * W + l) * width + j] = LANE(from[j], l);
-};
-
-// The tape: for each pack (lanes innermost), for each substep: q, qd, qdd, factors of H.
-real* const tape_start = tape.data + (long long)pack * W * m.substeps * m.width;
-auto tape_entry = [&](int k, int j) { return tape_start + (long long)(k * m.width + j) * lanes; };
-auto save = [&](int k, int j, const F* from, int n) {
-  for (int i = 0; i < n; ++i) {
-    real* to = tape_entry(k, j + i);
-    if (full)
-      *(Packed*)to = from[i];
-    else
-      for (int l = 0; l < lanes; ++l) to[l] = LANE(from[i], l);
-  }
-};
-auto restore = [&](int k, int j, F* to, int n) {
-  for (int i = 0; i < n; ++i) {
-    const real* from = tape_entry(k, j + i);
-    if (full)
-      to[i] = *(const Packed*)from;
-    else
-      for (int l = 0; l < W; ++l) LANE(to[i], l) = from[l < lanes ? l : 0];
-  }
-};
 
 const V3 up = broadcast(m.ground_normal);
 const Spatial base_acceleration{zero3, broadcast(m.gravity) * F(-1)};

@@ -11,7 +11,7 @@ typedef real F;
 typedef real Packed;
 typedef int Mask;
 #define LANE(x, l) (x)
-#define SQRT(x) sqrt(x)
+#define SQRT(x) real(sqrt(x))
 #define MIN(a, b) wp::min(a, b)
 #define MAX(a, b) wp::max(a, b)
 #define ANY(mask) (mask)

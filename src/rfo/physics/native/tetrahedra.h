@@ -1,0 +1,46 @@
+// Finite elements shared by the step and its adjoint. Follows pack.h.
+//
+// A tetrahedron with vertices 0 to 3, edges X = [x1-x0, x2-x0, x3-x0], rest shape D (inverse of the rest edges) and rest
+// volume vol has F = X D, and with A = D D^T:  I_C = |F|^2 = <X, X A>,  J = det F = s X1 . (X2 x X3),  s = det D.
+// Stable neo-Hookean energy (Smith, de Goes, Kim 2018) and the force on vertices 1 to 3, vertex 0 balancing them:
+//
+//     psi = mu/2 (I_C - 3) - mu/2 log(I_C + 1) + lambda/2 (J - alpha + a)^2,     alpha = 1 + 3/4 mu/lambda,
+//     -f_i = c (X A)_i + d (V A)_i + p s C_i,     c = mu (1 - 1/(I_C + 1)),     p = lambda (J - alpha + a) + d dJ/dt,
+//
+// with V the edges' rates, C_1 = X2 x X3 and its cyclic mates (s C_i = dJ/dx_i), activation a, damping d, and mu, lambda, d
+// times the rest volume. dJ/dt = s C . (v_i - (1 - drag) v0): the reference takes drag = 1, the truth is 0.
+
+struct Tet {
+  int node[4];
+  Sym A;
+  F s, mu, lambda, d, alpha;
+};
+
+V3* x = (V3*)take(3 * m.nodes);
+V3* v = (V3*)take(3 * m.nodes);
+F* u = take(m.nu);
+
+const F held = F(real(1) - m.drag);  // share of v0 that counts in dJ/dt
+
+auto tet = [&](int e) {
+  const int* n = m.tets + 4 * e;
+  const real* a = m.shape + 6 * e;
+  return Tet{{n[0], n[1], n[2], n[3]},
+             {F(a[0]), F(a[1]), F(a[2]), F(a[3]), F(a[4]), F(a[5])},
+             F(m.det[e]),
+             F(m.mu[e]),
+             F(m.lambda[e]),
+             F(m.damping[e]),
+             F(m.alpha[e])};
+};
+auto activation = [&](int e) {
+  const int control = m.muscle[e];
+  return control < 0 ? F(0) : u[control] * F(m.gain[e]);
+};
+auto add = [](V3& to, const V3& value) {
+  ADD(to.x, value.x);
+  ADD(to.y, value.y);
+  ADD(to.z, value.z);
+};
+
+const F tiny = F(real(1e-20));
