@@ -25,7 +25,7 @@ class PointState(NamedTuple):
 class Point:
     """Action (2): acceleration [4 m/s^2]. Reward per step: minus the distance to the target [m]."""
 
-    spec = EnvSpec("point", observation_size=4, action_size=2, episode_length=50, dt=0.05)
+    spec = EnvSpec("point", observation=4, action_size=2, episode_length=50, dt=0.05)
 
     def reset(self, key, batch):
         position = jax.random.uniform(key, (batch, 2), minval=-1.0, maxval=1.0)

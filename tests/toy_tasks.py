@@ -9,7 +9,7 @@ from rfo.envs.base import EnvSpec, Step
 class AllBroken:
     """Pays NaN at every step."""
 
-    spec = EnvSpec("broken", observation_size=1, action_size=1, episode_length=8, dt=1.0)
+    spec = EnvSpec("broken", observation=1, action_size=1, episode_length=8, dt=1.0)
 
     def reset(self, key, batch):
         return jax.random.uniform(key, (batch, 1))

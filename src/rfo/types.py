@@ -5,7 +5,8 @@ Letters for dimensions, used in every shape annotation and docstring:
 ====  ==================================================================
 T     control steps of one rollout (the horizon H of the paper)
 B     environments in the batch, always the leading axis of environment state
-O     size of an observation
+O     size of a vector observation
+P     points of a cloud
 A     size of an action
 K     integration steps of the flow
 E     critics in the ensemble
@@ -21,6 +22,7 @@ minimised. ``terminated`` (the task ended the episode; no future value) and ``tr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -29,7 +31,24 @@ PRNGKey = Key[Array, ""]
 PyTree = Any
 """A nested structure of arrays."""
 
+Observation = Array | dict[str, Array]
+"""A vector (*batch, O), or arrays by name: vectors (*batch, n) and point clouds (*batch, P, 3)."""
+
+ObservationShape = int | Mapping[str, tuple[int, ...]]
+"""Size O of a vector observation, or the shape (n,) or (P, 3) of each array by name."""
+
 Metrics = dict[str, Array]
 """Scalars that one update reports, by name."""
 
-__all__ = ["Array", "Bool", "Float", "Int", "Key", "Metrics", "PRNGKey", "PyTree"]
+__all__ = [
+    "Array",
+    "Bool",
+    "Float",
+    "Int",
+    "Key",
+    "Metrics",
+    "Observation",
+    "ObservationShape",
+    "PRNGKey",
+    "PyTree",
+]

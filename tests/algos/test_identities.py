@@ -12,6 +12,7 @@ from rfo.algos.sapo import SAPO, alpha_objective, scaled_entropy
 from rfo.algos.shac import SHAC
 from rfo.envs.batch import Batch
 from rfo.envs.probe import LQR, Terminating
+from rfo.policies.encoder import Identity
 from rfo.policies.gaussian import GaussianPolicy
 
 QUICK = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
@@ -61,7 +62,7 @@ def test_rfo_without_matching_and_with_a_gaussian_is_shac(shac):
     rfo = RFO(c_past=0.0, c_uni=0.0, critic_target="mean", **COMMON)
     actor = eqx.tree_at(
         lambda a: (a.net, a.log_std),
-        GaussianInPlaceOfFlow(jax.random.key(5), 2, 1, (8,)),
+        GaussianInPlaceOfFlow(jax.random.key(5), Identity(2), 1, (8,)),
         (start.actor.net, start.actor.log_std),
     )
     state = begin(rfo)._replace(

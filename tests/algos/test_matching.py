@@ -12,6 +12,7 @@ from rfo.algos.rfo import RFO, Past
 from rfo.algos.rollout import rollout
 from rfo.envs.batch import Batch
 from rfo.envs.probe import Quadratic
+from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy
 
 MEAN, STD, SOURCE = 0.7, 0.4, 0.5
@@ -63,7 +64,7 @@ def test_mean_over_dimensions():
 
 
 def test_no_gradient_enters_the_target():
-    policy = FlowPolicy(jax.random.key(0), 2, 3, (8,))
+    policy = FlowPolicy(jax.random.key(0), Identity(2), 3, (8,))
     context = policy.context(jnp.ones((5, 2)))
     gradient = jax.grad(lambda z: matching_error(policy, context, z, jax.random.key(0)).sum())
     np.testing.assert_array_equal(gradient(jnp.ones((5, 3))), 0)

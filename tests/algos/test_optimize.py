@@ -9,6 +9,7 @@ import pytest
 from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
 from rfo.algos.optimize import Descent
 from rfo.policies.critic import Critics
+from rfo.policies.encoder import Identity
 
 PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.2])}
 
@@ -61,7 +62,7 @@ def critic_data():
 
 def test_each_critic_of_an_ensemble_is_fitted_as_if_alone():
     observation, target = critic_data()
-    both = Critics(jax.random.key(0), 3, (16,), ensemble=2)
+    both = Critics(jax.random.key(0), Identity(3), (16,), ensemble=2)
     descent = Descent(1e-2, 1e-3, 1)
 
     def fitted(critics):
@@ -84,7 +85,7 @@ def test_each_critic_of_an_ensemble_is_fitted_as_if_alone():
 def test_minibatches_run_in_order_of_time():
     """Two minibatches with one descent each equal two hand-made steps, the early half first."""
     observation, target = critic_data()
-    critics = Critics(jax.random.key(0), 3, (4,), ensemble=1)
+    critics = Critics(jax.random.key(0), Identity(3), (4,), ensemble=1)
     descent = Descent(1e-2, 1e-2, 1)
     fitted, _, _ = fit_critics(
         critics, (descent, descent.init(critics)), observation, target, 1, 2, jnp.asarray(0)

@@ -53,6 +53,14 @@ def differ(a, b):
     return any(np.any(x != y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
+def named(observation):
+    return observation if isinstance(observation, dict) else {"vector": observation}
+
+
+def shapes(spec):
+    return {"vector": (spec.observation,)} if isinstance(spec.observation, int) else spec.observation
+
+
 @every_task
 def test_shapes_and_types(name):
     """As the spec says; and a step keeps the state's structure, which scans and resets rely on."""
@@ -63,13 +71,15 @@ def test_shapes_and_types(name):
     state = reset(jax.random.key(0), B)
     after = step(state, actions(name, 1)[0])
     for observation in (env.observe(state), after.observation):
-        assert observation.shape == (B, spec.observation_size) and observation.dtype == jnp.float32
+        kinds = {name: (x.shape[1:], x.dtype) for name, x in named(observation).items()}
+        assert kinds == {name: (shape, jnp.float32) for name, shape in shapes(spec).items()}
+        assert all(len(x) == B for x in named(observation).values())
     assert after.reward.shape == (B,) and after.reward.dtype == jnp.float32
     assert after.terminated.shape == (B,) and after.terminated.dtype == bool
     assert all(x.shape[0] == B for x in jax.tree.leaves(state))
     kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (state, after.state)]
     assert kinds[0] == kinds[1]
-    np.testing.assert_allclose(after.observation, env.observe(after.state), rtol=1e-5, atol=1e-6)
+    assert_equal(after.observation, env.observe(after.state), rtol=1e-5, atol=1e-6)
 
 
 @every_task
@@ -98,7 +108,7 @@ def test_numbers_stay_bounded(name):
         env.init(jax.random.key(3)), actions(name, 120, seed=3)
     )
     assert not nonfinite.any()
-    assert np.abs(observation).max() < OBSERVATION_LIMIT / 1e3
+    assert all(np.abs(x).max() < OBSERVATION_LIMIT / 1e3 for x in jax.tree.leaves(observation))
     assert np.isfinite(reward).all()
     assert elapsed.max() < env.spec.episode_length
 

@@ -8,6 +8,7 @@ import pytest
 import scipy.linalg
 from test_nets import plain_mlp, scrambled
 
+from rfo.policies.encoder import Identity
 from rfo.policies.flow import SOLVERS, FlowPolicy, integrate, time_features
 
 ORDER = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4}
@@ -35,7 +36,9 @@ def random_flow(solver="euler"):
     """A flow with random biases and offsets, in float64."""
     with jax.enable_x64(True):
         settings = {"steps": 3, "solver": solver, "source_noise": 0.7, "frequencies": 2}
-        return scrambled(FlowPolicy(jax.random.key(0), 5, 3, (16, 8), **settings), jax.random.key(1))
+        return scrambled(
+            FlowPolicy(jax.random.key(0), Identity(5), 3, (16, 8), **settings), jax.random.key(1)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ def test_gradients_to_weights_noise_and_state_match_finite_differences(solver):
 
 
 def test_zero_noise_and_zero_field_mean_zero_action():
-    policy = FlowPolicy(jax.random.key(0), 5, 3, (16,), last_scale=1e-12)
+    policy = FlowPolicy(jax.random.key(0), Identity(5), 3, (16,), last_scale=1e-12)
     action, _ = policy(jnp.ones((2, 5)), jnp.zeros((2, 3)))
     np.testing.assert_allclose(action, 0, atol=1e-9)
 
@@ -113,4 +116,4 @@ def test_bad_settings_are_refused_by_name():
     with pytest.raises(ValueError, match="at least one integration step"):
         integrate(lambda z, u: z, jnp.ones(2), 0, "euler")
     with pytest.raises(ValueError, match="at least one hidden layer"):
-        FlowPolicy(jax.random.key(0), 5, 3, ())
+        FlowPolicy(jax.random.key(0), Identity(5), 3, ())

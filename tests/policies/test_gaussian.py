@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rfo.policies.encoder import Identity
 from rfo.policies.gaussian import GaussianPolicy, TanhGaussianPolicy, tanh_gaussian_log_prob
 
 
@@ -30,7 +31,7 @@ def test_log_prob_is_finite_deep_in_saturation():
 
 
 def test_state_dependent_sigma_stays_in_its_bounds_and_keeps_a_gradient():
-    policy = TanhGaussianPolicy(jax.random.key(0), 3, 2, (16,), min_log_std=-5.0, max_log_std=2.0)
+    policy = TanhGaussianPolicy(jax.random.key(0), Identity(3), 2, (16,), min_log_std=-5.0, max_log_std=2.0)
     states = 5 * jax.random.normal(jax.random.key(1), (500, 3))
     _, log_std = policy.parameters(states)
     assert log_std.min() >= -5 and log_std.max() <= 2
@@ -42,7 +43,7 @@ def test_state_dependent_sigma_stays_in_its_bounds_and_keeps_a_gradient():
 
 
 def test_state_independent_sigma():
-    policy = GaussianPolicy(jax.random.key(0), 3, 2, (16,), initial_log_std=-1.0)
+    policy = GaussianPolicy(jax.random.key(0), Identity(3), 2, (16,), initial_log_std=-1.0)
     states = jax.random.normal(jax.random.key(1), (5, 3))
     _, mean = policy(states, jnp.zeros((5, 2)))
     _, latent = policy(states, jnp.ones((5, 2)))

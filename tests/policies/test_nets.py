@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rfo.policies.critic import Critics
+from rfo.policies.encoder import Identity
 from rfo.policies.nets import ACTIVATIONS, MLP, NORM_EPSILON
 
 
@@ -58,11 +59,11 @@ def test_bad_settings_are_refused_by_name():
     with pytest.raises(ValueError, match="layer sizes"):
         MLP(jax.random.key(0), (3, 0, 1), "silu")
     with pytest.raises(ValueError, match="at least one critic"):
-        Critics(jax.random.key(0), 3, (8,), ensemble=0)
+        Critics(jax.random.key(0), Identity(3), (8,), ensemble=0)
 
 
 def test_ensemble_members_are_independent_and_evaluated_as_alone():
-    critics = Critics(jax.random.key(0), 3, (8, 8), ensemble=3)
+    critics = Critics(jax.random.key(0), Identity(3), (8, 8), ensemble=3)
     x = jax.random.normal(jax.random.key(1), (5, 4, 3))
     values = critics(x)
     assert values.shape == (3, 5, 4)

@@ -28,7 +28,7 @@ class Life(NamedTuple):
 class Lives:
     """Each episode lasts 1 or 20 steps with equal odds and pays 1 + action per step."""
 
-    spec = EnvSpec("lives", observation_size=1, action_size=1, episode_length=30, dt=0.5)
+    spec = EnvSpec("lives", observation=1, action_size=1, episode_length=30, dt=0.5)
 
     def reset(self, key, batch):
         total = jnp.where(jax.random.bernoulli(key, shape=(batch,)), 1, 20)
@@ -64,7 +64,7 @@ class Broken:
     """Pays NaN in the first `count` environments at every step."""
 
     count: int
-    spec: ClassVar[EnvSpec] = EnvSpec("broken", observation_size=1, action_size=1, episode_length=8, dt=1.0)
+    spec: ClassVar[EnvSpec] = EnvSpec("broken", observation=1, action_size=1, episode_length=8, dt=1.0)
 
     def reset(self, key, batch):
         return jax.random.uniform(key, (batch, 1))

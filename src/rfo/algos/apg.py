@@ -13,9 +13,10 @@ from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import segment_return
 from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
+from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import GaussianPolicy
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Int, Metrics, PRNGKey
+from rfo.types import Array, Int, Metrics, ObservationShape, PRNGKey
 
 
 class APGState(NamedTuple):
@@ -56,6 +57,14 @@ class APG:
     """elu, relu, silu or tanh."""
     gain: float = 2**0.5
     """Of the orthogonal initialisation."""
+    point_hidden: tuple[int, ...] = (64, 128, 256)
+    """Widths of the layers applied to each point, in actor and critics, if the observation is a dict."""
+    point_features: int = 64
+    """Size of a point cloud's encoding, likewise."""
+    vector_features: int = 128
+    """Size of the encoding of all vectors of the observation, likewise."""
+    pooling: str = "mean"
+    """Over the points, likewise: mean or max."""
 
     actor_learning_rate: float = 2e-3
     final_learning_rate: float = 1e-5
@@ -77,15 +86,18 @@ class APG:
         )
         require(self, "not negative", "weight_decay", "final_learning_rate")
         require(self, "in [0, 1]", "gamma")
+        require(self, "positive", "point_features", "vector_features")
+        require(self, "positive widths", "point_hidden")
+        require_pooling(self.pooling)
         require(self, "in [0, 1)", "beta1", "beta2")
 
     def init(self, key: PRNGKey, env: Batch) -> APGState:
         """Initial training state."""
-        key, actor_key, env_key = jax.random.split(key, 3)
+        key, actor_key, env_key, encoder_key = jax.random.split(key, 4)
         spec = env.spec
         actor = GaussianPolicy(
             actor_key,
-            spec.observation_size,
+            self._encoder(encoder_key, spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -95,7 +107,7 @@ class APG:
         return APGState(
             actor=actor,
             actor_optimizer=self._descent().init(actor),
-            normalizer=Normalizer.init(spec.observation_size),
+            normalizer=Normalizer.init(spec.observation),
             env=env.init(env_key),
             key=key,
             updates=jnp.zeros((), jnp.int32),
@@ -138,6 +150,18 @@ class APG:
     def policy(self, state: APGState) -> TrainedPolicy:
         """The policy to evaluate."""
         return TrainedPolicy(state.actor, state.normalizer)
+
+    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
+        return encoder_for(
+            key,
+            observation,
+            self.point_hidden,
+            self.point_features,
+            self.vector_features,
+            self.pooling,
+            self.activation,
+            self.gain,
+        )
 
     def _descent(self) -> Descent:
         return Descent(

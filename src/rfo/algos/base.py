@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from rfo.envs.batch import Batch
-from rfo.types import Array, Float, Metrics, PRNGKey, PyTree
+from rfo.types import Array, Float, Metrics, Observation, PRNGKey, PyTree
 
 
 class Policy(Protocol):
     """A trained policy with its observation normaliser: a pytree that acts."""
 
-    def __call__(self, observation: Float[Array, "B O"], key: PRNGKey | None) -> Float[Array, "B A"]:
+    def __call__(self, observation: Observation, key: PRNGKey | None) -> Float[Array, "B A"]:
         """Action in [-1, 1]. `key` None means deterministic: the noise is zero."""
         ...
 
@@ -57,7 +57,7 @@ def require(settings: Any, condition: str, *fields: str) -> None:
     Args:
         settings: the record.
         condition: a key of `CONDITIONS`.
-        fields: names of numbers that must satisfy it.
+        fields: names of values that must satisfy it.
 
     Raises:
         ValueError: naming the first field that does not, and its value.
@@ -68,10 +68,11 @@ def require(settings: Any, condition: str, *fields: str) -> None:
             raise ValueError(f"{field} must be {condition}, not {value}")
 
 
-CONDITIONS: dict[str, Callable[[float], bool]] = {
+CONDITIONS: dict[str, Callable[[Any], bool]] = {
     "positive": lambda x: x > 0,
     "not negative": lambda x: x >= 0,
     "in [0, 1]": lambda x: 0 <= x <= 1,
     "in [0, 1)": lambda x: 0 <= x < 1,
+    "positive widths": lambda widths: min(widths, default=0) > 0,
 }
 """What `require` can check; NaN satisfies none."""

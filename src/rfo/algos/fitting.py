@@ -10,13 +10,13 @@ from jax.flatten_util import ravel_pytree
 
 from rfo.algos.optimize import Descent, DescentState
 from rfo.policies.critic import Critics
-from rfo.types import Array, Float, Int, Metrics
+from rfo.types import Array, Float, Int, Metrics, Observation
 
 
 def fit_critics(
     critics: Critics,
     optimizer: tuple[Descent, DescentState],
-    observation: Float[Array, "T B O"],
+    observation: Observation,
     target: Float[Array, "T B"],
     iterations: int,
     batches: int,
@@ -31,7 +31,7 @@ def fit_critics(
     Args:
         critics: the ensemble.
         optimizer: settings and state.
-        observation: normalised.
+        observation: normalised, arrays with the leading axes (T, B).
         target: values to regress on; no gradient enters them.
         iterations: passes over the rollout.
         batches: minibatches in a pass; must divide T.
@@ -45,14 +45,15 @@ def fit_critics(
     """
     descent, state = optimizer
     target = jax.lax.stop_gradient(target)
-    inputs = jax.lax.stop_gradient(observation).reshape(batches, -1, observation.shape[-1])
-    outputs = target.reshape(batches, -1)
+    inputs, outputs = jax.tree.map(
+        lambda x: x.reshape(batches, -1, *x.shape[2:]), (jax.lax.stop_gradient(observation), target)
+    )
     flat, unravel = ravel_pytree(critics)  # flattened once, not at each of the many small steps
 
-    def loss(flat: Array, x: Array, y: Array) -> Array:
+    def loss(flat: Array, x: Observation, y: Array) -> Array:
         return jnp.sum(jnp.mean((unravel(flat)(x) - y) ** 2, axis=-1))
 
-    def minibatch(carry: tuple, batch: tuple[Array, Array]) -> tuple[tuple, tuple]:
+    def minibatch(carry: tuple, batch: tuple[Observation, Array]) -> tuple[tuple, tuple]:
         flat, state = carry
         value, gradient = jax.value_and_grad(loss)(flat, *batch)
         flat, state, report = descent.step(flat, state, gradient, update)

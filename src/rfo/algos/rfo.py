@@ -16,15 +16,16 @@ from rfo.algos.returns import segment_return, td_lambda
 from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
+from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.flow import FlowPolicy
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, PRNGKey
+from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape, PRNGKey
 
 
 class Past(NamedTuple):
     """What the stability term remembers of the previous rollout."""
 
-    observation: Float[Array, "T B O"]
+    observation: Observation
     """Raw, to be normalised by the statistics of the day."""
     latent: Float[Array, "T B A"]
     filled: Float[Array, ""]
@@ -92,6 +93,14 @@ class RFO:
     """elu, relu, silu or tanh."""
     gain: float = 1.0
     """Of the orthogonal initialisation."""
+    point_hidden: tuple[int, ...] = (64, 128, 256)
+    """Widths of the layers applied to each point, in actor and critics, if the observation is a dict."""
+    point_features: int = 64
+    """Size of a point cloud's encoding, likewise."""
+    vector_features: int = 128
+    """Size of the encoding of all vectors of the observation, likewise."""
+    pooling: str = "mean"
+    """Over the points, likewise: mean or max."""
     last_scale: float = 0.1
     """Further factor on the initial weights of the velocity field's last layer."""
     critic_count: int = 2
@@ -114,17 +123,20 @@ class RFO:
         require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "last_scale")
         require(self, "not negative", "c_past", "c_uni", "frequencies", "weight_decay", "final_learning_rate")
         require(self, "in [0, 1]", "gamma", "td_lambda")
+        require(self, "positive", "point_features", "vector_features")
+        require(self, "positive widths", "point_hidden")
+        require_pooling(self.pooling)
         require(self, "in [0, 1)", "uniform_clip", "beta1", "beta2")
         require_divisible(self.horizon, self.critic_batches)
         combine_critics(self.critic_target)
 
     def init(self, key: PRNGKey, env: Batch) -> RFOState:
         """Initial training state."""
-        key, actor_key, critic_key, env_key = jax.random.split(key, 4)
+        key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
         actor = FlowPolicy(
             actor_key,
-            spec.observation_size,
+            self._encoder(encoder_keys[0], spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -137,25 +149,26 @@ class RFO:
         )
         critics = Critics(
             critic_key,
-            spec.observation_size,
+            self._encoder(encoder_keys[1], spec.observation),
             self.critic_hidden,
             self.activation,
             self.critic_count,
             self.gain,
         )
-        shape = (self.horizon, env.size)
+        start = env.init(env_key)
+        past = jax.tree.map(lambda x: jnp.zeros((self.horizon, *x.shape)), start.observation)
         return RFOState(
             actor=actor,
             actor_optimizer=self._descent(self.actor_learning_rate).init(actor),
             critics=critics,
             critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
-            normalizer=Normalizer.init(spec.observation_size),
+            normalizer=Normalizer.init(spec.observation),
             past=Past(
-                observation=jnp.zeros((*shape, spec.observation_size)),
-                latent=jnp.zeros((*shape, spec.action_size)),
+                observation=past,
+                latent=jnp.zeros((self.horizon, env.size, spec.action_size)),
                 filled=jnp.zeros(()),
             ),
-            env=env.init(env_key),
+            env=start,
             key=key,
             updates=jnp.zeros((), jnp.int32),
         )
@@ -229,6 +242,18 @@ class RFO:
         target = jnp.stack([data.extras, past.latent, uniform])
         errors = matching_error(actor, context, target, error_key).mean((1, 2))
         return (errors[0] + past.filled * errors[1]) / (1 + past.filled), errors[2]
+
+    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
+        return encoder_for(
+            key,
+            observation,
+            self.point_hidden,
+            self.point_features,
+            self.vector_features,
+            self.pooling,
+            self.activation,
+            self.gain,
+        )
 
     def _descent(self, learning_rate: float) -> Descent:
         return Descent(

@@ -9,16 +9,18 @@ import jax
 import jax.numpy as jnp
 
 from rfo.envs.batch import Batch, BatchState
+from rfo.policies.encoder import Encoder
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Bool, Float, Int, Metrics, PRNGKey, PyTree
+from rfo.types import Array, Bool, Float, Int, Metrics, Observation, PRNGKey, PyTree
 
 
 class Actor(Protocol):
     """A policy network."""
 
     action_size: int
+    encoder: Encoder
 
-    def __call__(self, observation: Array, noise: Array) -> tuple[Array, Array]:
+    def __call__(self, observation: Observation, noise: Array) -> tuple[Array, Array]:
         """Action and latent for a normalised observation and standard normal noise."""
         ...
 
@@ -36,8 +38,8 @@ SPREAD_DRAWS = 8
 class Rollout(NamedTuple):
     """T control steps of B environments, time-major. Observations are raw."""
 
-    observation: Float[Array, "T B O"]
-    next_observation: Float[Array, "T B O"]
+    observation: Observation
+    next_observation: Observation
     """Before any reset: the one to bootstrap from."""
     action: Float[Array, "T B A"]
     extras: PyTree
@@ -51,7 +53,7 @@ class Rollout(NamedTuple):
 
 
 def rollout(
-    env: Batch, start: BatchState, act: Callable[[Array, PyTree], tuple[Array, PyTree]], noise: PyTree
+    env: Batch, start: BatchState, act: Callable[[Observation, PyTree], tuple[Array, PyTree]], noise: PyTree
 ) -> tuple[BatchState, Rollout]:
     """Act for T control steps; differentiable through the policy and the environment.
 
@@ -95,11 +97,13 @@ def rollout_metrics(data: Rollout) -> Metrics:
     }
 
 
-def action_spread(actor: Actor, observation: Float[Array, "B O"], key: PRNGKey) -> Float[Array, ""]:
+def action_spread(actor: Actor, observation: Observation, key: PRNGKey) -> Float[Array, ""]:
     """Standard deviation of actions over the noise at a fixed state, averaged over some states."""
-    states = observation[:SPREAD_STATES]
-    noise = jax.random.normal(key, (SPREAD_DRAWS, len(states), actor.action_size))
-    actions, _ = actor(jnp.broadcast_to(states, (SPREAD_DRAWS, *states.shape)), noise)
+    states = jax.tree.map(lambda x: x[:SPREAD_STATES], observation)
+    count = len(jax.tree.leaves(states)[0])
+    noise = jax.random.normal(key, (SPREAD_DRAWS, count, actor.action_size))
+    repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (SPREAD_DRAWS, *x.shape)), states)
+    actions, _ = actor(repeated, noise)
     return jnp.std(actions, axis=0, ddof=1).mean()
 
 
@@ -109,9 +113,10 @@ class TrainedPolicy(NamedTuple):
     actor: Actor
     normalizer: Normalizer
 
-    def __call__(self, observation: Float[Array, "B O"], key: PRNGKey | None) -> Float[Array, "B A"]:
+    def __call__(self, observation: Observation, key: PRNGKey | None) -> Float[Array, "B A"]:
         """Action in (-1, 1); noise zero if `key` is None."""
-        shape = (*observation.shape[:-1], self.actor.action_size)
+        encoding = jax.eval_shape(self.actor.encoder, observation)
+        shape = (*encoding.shape[:-1], self.actor.action_size)
         noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
         action, _ = self.actor(self.normalizer(observation), noise)
         return action

@@ -15,9 +15,10 @@ from rfo.algos.returns import segment_return, td_lambda
 from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
+from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import TanhGaussianPolicy, tanh_gaussian_log_prob
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, PRNGKey
+from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape, PRNGKey
 
 
 class SAPOState(NamedTuple):
@@ -77,6 +78,14 @@ class SAPO:
     """elu, relu, silu or tanh."""
     gain: float = 1.0
     """Of the orthogonal initialisation."""
+    point_hidden: tuple[int, ...] = (64, 128, 256)
+    """Widths of the layers applied to each point, in actor and critics, if the observation is a dict."""
+    point_features: int = 64
+    """Size of a point cloud's encoding, likewise."""
+    vector_features: int = 128
+    """Size of the encoding of all vectors of the observation, likewise."""
+    pooling: str = "mean"
+    """Over the points, likewise: mean or max."""
     critic_count: int = 2
     critic_target: str = "min"
     """How the critics combine in TD targets: min or mean. In the actor it is the mean."""
@@ -107,6 +116,9 @@ class SAPO:
         require(self, "positive", "initial_alpha")
         require(self, "not negative", "alpha_learning_rate", "weight_decay", "final_learning_rate")
         require(self, "in [0, 1]", "gamma", "td_lambda")
+        require(self, "positive", "point_features", "vector_features")
+        require(self, "positive widths", "point_hidden")
+        require_pooling(self.pooling)
         require(self, "in [0, 1)", "beta1", "beta2")
         require_divisible(self.horizon, self.critic_batches)
         combine_critics(self.critic_target)
@@ -117,11 +129,11 @@ class SAPO:
 
     def init(self, key: PRNGKey, env: Batch) -> SAPOState:
         """Initial training state."""
-        key, actor_key, critic_key, env_key = jax.random.split(key, 4)
+        key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
         actor = TanhGaussianPolicy(
             actor_key,
-            spec.observation_size,
+            self._encoder(encoder_keys[0], spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -131,7 +143,7 @@ class SAPO:
         )
         critics = Critics(
             critic_key,
-            spec.observation_size,
+            self._encoder(encoder_keys[1], spec.observation),
             self.critic_hidden,
             self.activation,
             self.critic_count,
@@ -145,7 +157,7 @@ class SAPO:
             alpha_optimizer=self._alpha_descent().init(log_alpha),
             critics=critics,
             critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
-            normalizer=Normalizer.init(spec.observation_size),
+            normalizer=Normalizer.init(spec.observation),
             env=env.init(env_key),
             key=key,
             updates=jnp.zeros((), jnp.int32),
@@ -161,7 +173,7 @@ class SAPO:
         target_entropy = self.target_entropy * action_size
 
         def loss(actor: TanhGaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout, Array, Array]]:
-            def act(observation: Array, noise: tuple[Array, Array]) -> tuple[Array, Array]:
+            def act(observation: Observation, noise: tuple[Array, Array]) -> tuple[Array, Array]:
                 action_noise, entropy_noise = noise
                 mean, log_std = actor.parameters(normalize(observation))
                 entropy = -tanh_gaussian_log_prob(mean, log_std, entropy_noise)
@@ -226,6 +238,18 @@ class SAPO:
     def policy(self, state: SAPOState) -> TrainedPolicy:
         """The policy to evaluate."""
         return TrainedPolicy(state.actor, state.normalizer)
+
+    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
+        return encoder_for(
+            key,
+            observation,
+            self.point_hidden,
+            self.point_features,
+            self.vector_features,
+            self.pooling,
+            self.activation,
+            self.gain,
+        )
 
     def _descent(self, learning_rate: float) -> Descent:
         return Descent(

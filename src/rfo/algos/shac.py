@@ -15,9 +15,10 @@ from rfo.algos.returns import segment_return, td_lambda
 from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
+from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import GaussianPolicy
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Int, Metrics, PRNGKey
+from rfo.types import Array, Int, Metrics, ObservationShape, PRNGKey
 
 
 class SHACState(NamedTuple):
@@ -69,6 +70,14 @@ class SHAC:
     """elu, relu, silu or tanh."""
     gain: float = 2**0.5
     """Of the orthogonal initialisation."""
+    point_hidden: tuple[int, ...] = (64, 128, 256)
+    """Widths of the layers applied to each point, in actor and critics, if the observation is a dict."""
+    point_features: int = 64
+    """Size of a point cloud's encoding, likewise."""
+    vector_features: int = 128
+    """Size of the encoding of all vectors of the observation, likewise."""
+    pooling: str = "mean"
+    """Over the points, likewise: mean or max."""
     critic_count: int = 1
     """Critics whose mean bootstraps."""
     critic_iterations: int = 16
@@ -96,16 +105,19 @@ class SHAC:
         require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "max_grad_norm")
         require(self, "not negative", "weight_decay", "final_learning_rate")
         require(self, "in [0, 1]", "gamma", "td_lambda", "target_keep")
+        require(self, "positive", "point_features", "vector_features")
+        require(self, "positive widths", "point_hidden")
+        require_pooling(self.pooling)
         require(self, "in [0, 1)", "beta1", "beta2")
         require_divisible(self.horizon, self.critic_batches)
 
     def init(self, key: PRNGKey, env: Batch) -> SHACState:
         """Initial training state."""
-        key, actor_key, critic_key, env_key = jax.random.split(key, 4)
+        key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
         actor = GaussianPolicy(
             actor_key,
-            spec.observation_size,
+            self._encoder(encoder_keys[0], spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -114,7 +126,7 @@ class SHAC:
         )
         critics = Critics(
             critic_key,
-            spec.observation_size,
+            self._encoder(encoder_keys[1], spec.observation),
             self.critic_hidden,
             self.activation,
             self.critic_count,
@@ -126,7 +138,7 @@ class SHAC:
             critics=critics,
             target_critics=critics,
             critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
-            normalizer=Normalizer.init(spec.observation_size),
+            normalizer=Normalizer.init(spec.observation),
             env=env.init(env_key),
             key=key,
             updates=jnp.zeros((), jnp.int32),
@@ -188,6 +200,18 @@ class SHAC:
     def policy(self, state: SHACState) -> TrainedPolicy:
         """The policy to evaluate."""
         return TrainedPolicy(state.actor, state.normalizer)
+
+    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
+        return encoder_for(
+            key,
+            observation,
+            self.point_hidden,
+            self.point_features,
+            self.vector_features,
+            self.pooling,
+            self.activation,
+            self.gain,
+        )
 
     def _descent(self, learning_rate: float) -> Descent:
         return Descent(

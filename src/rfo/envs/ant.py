@@ -89,7 +89,7 @@ class Ant:
         threads: CPU threads of the physics, by default as many as speed up the batch.
     """
 
-    spec = EnvSpec("ant", observation_size=37, action_size=8, episode_length=1000, dt=1 / 60)
+    spec = EnvSpec("ant", observation=37, action_size=8, episode_length=1000, dt=1 / 60)
 
     def __init__(self, threads: int | None = None):
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)

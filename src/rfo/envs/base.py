@@ -11,15 +11,21 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
-from rfo.types import Array, Bool, Float, PRNGKey, PyTree
+from rfo.types import Array, Bool, Float, Observation, ObservationShape, PRNGKey, PyTree
 
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """Sizes and facts of a task that an algorithm may rely on."""
+    """Sizes and facts of a task that an algorithm may rely on.
+
+    Raises:
+        ValueError: for an observation of another shape than those named below.
+    """
 
     name: str
-    observation_size: int
+    observation: ObservationShape
+    """Size O of a vector observation, or of a dict observation the shape of each array without its leading
+    B: (n,) for a vector, (P, 3) for a point cloud [m]."""
     action_size: int
     episode_length: int
     """Control steps after which an episode is truncated."""
@@ -28,12 +34,24 @@ class EnvSpec:
     differentiable: bool = True
     """Whether reward and next state have a useful gradient in state and action."""
 
+    def __post_init__(self) -> None:
+        shapes = self.observation
+        shapes = {"observation": (shapes,)} if isinstance(shapes, int) else shapes
+        if not shapes:
+            raise ValueError(f"{self.name}: a dict observation needs at least one array")
+        for key, shape in shapes.items():
+            if min(shape, default=0) < 1 or len(shape) > 2 or shape[1:] not in ((), (3,)):
+                raise ValueError(
+                    f"{self.name}: {key} must have the shape (n,) or, as a point cloud, (P, 3), not {shape}"
+                )
+
 
 class Step(NamedTuple):
     """Result of one control step, before any reset."""
 
     state: PyTree
-    observation: Float[Array, "B O"]
+    observation: Observation
+    """Arrays with the leading axis B, as the specification says."""
     reward: Float[Array, " B"]
     terminated: Bool[Array, " B"]
 
@@ -51,8 +69,8 @@ class Environment(Protocol):
         """Draw `batch` independent initial states."""
         ...
 
-    def observe(self, state: PyTree) -> Float[Array, "B O"]:
-        """Observation of a state."""
+    def observe(self, state: PyTree) -> Observation:
+        """Observation of a state, arrays with the leading axis B."""
         ...
 
     def step(self, state: PyTree, action: Float[Array, "B A"]) -> Step:

@@ -7,13 +7,14 @@ on the state, so the gradient of environments that go on is untouched by a neigh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from rfo.envs.base import Environment, EnvSpec
-from rfo.types import Array, Bool, Float, Int, PRNGKey, PyTree
+from rfo.types import Array, Bool, Float, Int, Observation, PRNGKey, PyTree
 
 OBSERVATION_LIMIT = 1e6
 """An observation beyond this magnitude counts as non-finite."""
@@ -23,7 +24,7 @@ class BatchState(NamedTuple):
     """State of B environments between two control steps; plain data, safe to checkpoint."""
 
     task: PyTree
-    observation: Float[Array, "B O"]
+    observation: Observation
     elapsed: Int[Array, " B"]
     """Control steps taken in the current episode."""
     episode_return: Float[Array, " B"]
@@ -36,7 +37,7 @@ class BatchStep(NamedTuple):
 
     state: BatchState
     """After automatic resets."""
-    next_observation: Float[Array, "B O"]
+    next_observation: Observation
     """Observation before any reset: the one to bootstrap from."""
     reward: Float[Array, " B"]
     terminated: Bool[Array, " B"]
@@ -92,8 +93,8 @@ class Batch:
         """One control step, then reset of the environments whose episode ended."""
         task_state, action = contain_gradient((state.task, action))
         outcome = self.task.step(task_state, action)
-        healthy = _healthy((outcome.state, outcome.observation, outcome.reward))
-        healthy &= jnp.all(jnp.abs(outcome.observation) <= OBSERVATION_LIMIT, axis=-1)
+        healthy = _all_numbers(jnp.isfinite, (outcome.state, outcome.observation, outcome.reward))
+        healthy &= _all_numbers(lambda x: jnp.abs(x) <= OBSERVATION_LIMIT, outcome.observation)
 
         key, reset_key = jax.random.split(state.key)
         fresh = self.task.reset(reset_key, self.size)
@@ -135,10 +136,10 @@ def where_env(mask: Bool[Array, " B"], if_true: PyTree, if_false: PyTree) -> PyT
     return jax.tree.map(select, if_true, if_false)
 
 
-def _healthy(tree: PyTree) -> Bool[Array, " B"]:
-    """Environments in which every floating-point number is finite."""
+def _all_numbers(passes: Callable[[Array], Array], tree: PyTree) -> Bool[Array, " B"]:
+    """Environments in which every floating-point number passes."""
     flags = [
-        jnp.all(jnp.isfinite(x).reshape(x.shape[0], -1), axis=-1)
+        jnp.all(passes(x).reshape(x.shape[0], -1), axis=-1)
         for x in jax.tree.leaves(tree)
         if jnp.issubdtype(x.dtype, jnp.floating)
     ]
@@ -161,7 +162,7 @@ def _contain_forward(tree: PyTree) -> tuple[PyTree, None]:
 
 def _contain_backward(_: None, cotangent: PyTree) -> tuple[PyTree]:
     floating = [x for x in jax.tree.leaves(cotangent) if jnp.issubdtype(x.dtype, jnp.floating)]
-    finite = _healthy(floating)
+    finite = _all_numbers(jnp.isfinite, floating)
 
     def mask(x: Array) -> Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):  # float0 cotangents of integers

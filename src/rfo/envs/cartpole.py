@@ -53,7 +53,7 @@ class CartPole:
         threads: CPU threads of the physics, by default as many as speed up the batch.
     """
 
-    spec = EnvSpec("cartpole", observation_size=5, action_size=1, episode_length=240, dt=1 / 60)
+    spec = EnvSpec("cartpole", observation=5, action_size=1, episode_length=240, dt=1 / 60)
 
     def __init__(self, threads: int | None = None):
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)

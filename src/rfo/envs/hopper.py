@@ -63,7 +63,7 @@ class Hopper:
         threads: CPU threads of the physics, by default as many as speed up the batch.
     """
 
-    spec = EnvSpec("hopper", observation_size=11, action_size=3, episode_length=1000, dt=1 / 60)
+    spec = EnvSpec("hopper", observation=11, action_size=3, episode_length=1000, dt=1 / 60)
 
     def __init__(self, threads: int | None = None):
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)

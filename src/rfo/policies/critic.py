@@ -8,16 +8,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from rfo.policies.encoder import Encoder
 from rfo.policies.nets import MLP
-from rfo.types import Array, Float, PRNGKey
+from rfo.types import Array, Float, Observation, PRNGKey
 
 
 class Critics(eqx.Module):
-    """E independently initialised value networks, evaluated together.
+    """E independently initialised value networks over one encoder, evaluated together.
 
     Args:
         key: for the initial weights.
-        observation_size: O.
+        encoder: of the observation; trained by all critics.
         hidden: widths of the hidden layers.
         activation: of the hidden layers.
         ensemble: E, at least 1.
@@ -27,13 +28,14 @@ class Critics(eqx.Module):
         ValueError: if `ensemble` is not positive.
     """
 
+    encoder: Encoder
     nets: MLP
     """Every array has a leading axis E."""
 
     def __init__(
         self,
         key: PRNGKey,
-        observation_size: int,
+        encoder: Encoder,
         hidden: Sequence[int],
         activation: str = "silu",
         ensemble: int = 2,
@@ -41,12 +43,14 @@ class Critics(eqx.Module):
     ):
         if ensemble < 1:
             raise ValueError(f"the ensemble needs at least one critic, not {ensemble}")
-        sizes = (observation_size, *hidden, 1)
+        self.encoder = encoder
+        sizes = (encoder.size, *hidden, 1)
         self.nets = jax.vmap(lambda k: MLP(k, sizes, activation, gain))(jax.random.split(key, ensemble))
 
-    def __call__(self, observation: Float[Array, "*batch O"]) -> Float[Array, "E ..."]:
+    def __call__(self, observation: Observation) -> Float[Array, "E ..."]:
         """Each critic's value of a normalised observation."""
+        encoding = self.encoder(observation)
         # unrolled: on a CPU, separate matrix products beat one with a batch dimension
         members = len(self.nets.biases[0])
         nets = [jax.tree.map(lambda leaf, i=i: leaf[i], self.nets) for i in range(members)]
-        return jnp.stack([net(observation)[..., 0] for net in nets])
+        return jnp.stack([net(encoding)[..., 0] for net in nets])

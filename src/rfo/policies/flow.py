@@ -8,8 +8,9 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 
+from rfo.policies.encoder import Encoder
 from rfo.policies.nets import MLP
-from rfo.types import Array, Float, PRNGKey
+from rfo.types import Array, Float, Observation, PRNGKey
 
 
 class Tableau(NamedTuple):
@@ -75,7 +76,7 @@ class FlowPolicy(eqx.Module):
 
     Args:
         key: for the initial weights.
-        observation_size: O.
+        encoder: of the observation.
         action_size: A.
         hidden: widths of the velocity field's hidden layers, at least one.
         activation: of the velocity field.
@@ -87,8 +88,8 @@ class FlowPolicy(eqx.Module):
         last_scale: further factor on the last layer: small values start near ``tanh(z_0)``.
     """
 
+    encoder: Encoder
     net: MLP
-    observation_size: int = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
     steps: int = eqx.field(static=True)
     solver: str = eqx.field(static=True)
@@ -98,7 +99,7 @@ class FlowPolicy(eqx.Module):
     def __init__(
         self,
         key: PRNGKey,
-        observation_size: int,
+        encoder: Encoder,
         action_size: int,
         hidden: Sequence[int],
         activation: str = "silu",
@@ -111,9 +112,9 @@ class FlowPolicy(eqx.Module):
     ):
         if not hidden:
             raise ValueError("the velocity field needs at least one hidden layer")
-        inputs = observation_size + action_size + 1 + 2 * frequencies
+        inputs = encoder.size + action_size + 1 + 2 * frequencies
+        self.encoder = encoder
         self.net = MLP(key, (inputs, *hidden, action_size), activation, gain, last_scale)
-        self.observation_size = observation_size
         self.action_size = action_size
         self.steps = steps
         require_solver(solver)
@@ -122,7 +123,7 @@ class FlowPolicy(eqx.Module):
         self.frequencies = frequencies
 
     def __call__(
-        self, observation: Float[Array, "*batch O"], noise: Float[Array, "*batch A"]
+        self, observation: Observation, noise: Float[Array, "*batch A"]
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
         """Action in (-1, 1) and latent ``z_1`` for a normalised observation and standard normal noise."""
         context = self.context(observation)
@@ -131,10 +132,10 @@ class FlowPolicy(eqx.Module):
         )
         return jnp.tanh(latent), latent
 
-    def context(self, observation: Float[Array, "*batch O"]) -> Float[Array, "*batch width"]:
+    def context(self, observation: Observation) -> Float[Array, "*batch width"]:
         """What the velocity field sees of the state: the same for all K steps, so computed once."""
         weight, bias = self.net.affine(0)
-        return observation @ weight[: self.observation_size] + bias
+        return self.encoder(observation) @ weight[: self.encoder.size] + bias
 
     def velocity(
         self,
@@ -144,9 +145,9 @@ class FlowPolicy(eqx.Module):
     ) -> Float[Array, "*batch A"]:
         """The field ``v(z, u, s)``, with s entering through `context`."""
         weight, _ = self.net.affine(0)
-        first = self.observation_size + self.action_size
+        first = self.encoder.size + self.action_size
         time = time_features(jnp.asarray(u, z.dtype), self.frequencies) @ weight[first:]
-        return self.net.after_first(context + z @ weight[self.observation_size : first] + time)
+        return self.net.after_first(context + z @ weight[self.encoder.size : first] + time)
 
 
 def time_features(u: Float[Array, "*batch"], frequencies: int) -> Float[Array, "*batch features"]:

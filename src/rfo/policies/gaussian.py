@@ -9,8 +9,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from rfo.policies.encoder import Encoder
 from rfo.policies.nets import MLP
-from rfo.types import Array, Float, PRNGKey
+from rfo.types import Array, Float, Observation, PRNGKey
 
 
 class GaussianPolicy(eqx.Module):
@@ -20,7 +21,7 @@ class GaussianPolicy(eqx.Module):
 
     Args:
         key: for the initial weights.
-        observation_size: O.
+        encoder: of the observation.
         action_size: A.
         hidden: widths of the hidden layers.
         activation: of the hidden layers.
@@ -28,6 +29,7 @@ class GaussianPolicy(eqx.Module):
         gain: of the orthogonal initialisation.
     """
 
+    encoder: Encoder
     net: MLP
     log_std: Float[Array, " A"]
     action_size: int = eqx.field(static=True)
@@ -35,22 +37,23 @@ class GaussianPolicy(eqx.Module):
     def __init__(
         self,
         key: PRNGKey,
-        observation_size: int,
+        encoder: Encoder,
         action_size: int,
         hidden: Sequence[int],
         activation: str = "elu",
         initial_log_std: float = -1.0,
         gain: float = 1.0,
     ):
-        self.net = MLP(key, (observation_size, *hidden, action_size), activation, gain)
+        self.encoder = encoder
+        self.net = MLP(key, (encoder.size, *hidden, action_size), activation, gain)
         self.log_std = jnp.full(action_size, initial_log_std)
         self.action_size = action_size
 
     def __call__(
-        self, observation: Float[Array, "*batch O"], noise: Float[Array, "*batch A"]
+        self, observation: Observation, noise: Float[Array, "*batch A"]
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
         """Action in (-1, 1) and its latent before tanh."""
-        latent = self.net(observation) + jnp.exp(self.log_std) * noise
+        latent = self.net(self.encoder(observation)) + jnp.exp(self.log_std) * noise
         return jnp.tanh(latent), latent
 
 
@@ -62,7 +65,7 @@ class TanhGaussianPolicy(eqx.Module):
 
     Args:
         key: for the initial weights.
-        observation_size: O.
+        encoder: of the observation.
         action_size: A.
         hidden: widths of the hidden layers.
         activation: of the hidden layers.
@@ -71,6 +74,7 @@ class TanhGaussianPolicy(eqx.Module):
         gain: of the orthogonal initialisation.
     """
 
+    encoder: Encoder
     net: MLP
     action_size: int = eqx.field(static=True)
     min_log_std: float = eqx.field(static=True)
@@ -79,7 +83,7 @@ class TanhGaussianPolicy(eqx.Module):
     def __init__(
         self,
         key: PRNGKey,
-        observation_size: int,
+        encoder: Encoder,
         action_size: int,
         hidden: Sequence[int],
         activation: str = "silu",
@@ -87,13 +91,14 @@ class TanhGaussianPolicy(eqx.Module):
         max_log_std: float = 2.0,
         gain: float = 1.0,
     ):
-        self.net = MLP(key, (observation_size, *hidden, 2 * action_size), activation, gain)
+        self.encoder = encoder
+        self.net = MLP(key, (encoder.size, *hidden, 2 * action_size), activation, gain)
         self.action_size = action_size
         self.min_log_std = min_log_std
         self.max_log_std = max_log_std
 
     def __call__(
-        self, observation: Float[Array, "*batch O"], noise: Float[Array, "*batch A"]
+        self, observation: Observation, noise: Float[Array, "*batch A"]
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
         """Action in (-1, 1) and its latent before tanh."""
         mean, log_std = self.parameters(observation)
@@ -101,10 +106,10 @@ class TanhGaussianPolicy(eqx.Module):
         return jnp.tanh(latent), latent
 
     def parameters(
-        self, observation: Float[Array, "*batch O"]
+        self, observation: Observation
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
         """Mean and log standard deviation of the latent."""
-        mean, raw = jnp.split(self.net(observation), 2, axis=-1)
+        mean, raw = jnp.split(self.net(self.encoder(observation)), 2, axis=-1)
         middle = (self.max_log_std + self.min_log_std) / 2
         half = (self.max_log_std - self.min_log_std) / 2
         return mean, middle + half * jnp.tanh(raw)

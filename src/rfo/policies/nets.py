@@ -24,7 +24,7 @@ NORM_EPSILON = 1e-5
 
 
 class MLP(eqx.Module):
-    """Linear layers; all but the last are followed by layer normalisation and an activation.
+    """Linear layers; all but the last are followed by layer normalisation and an activation, or all are.
 
     Args:
         key: for the orthogonal initialisation; biases start at 0.
@@ -32,6 +32,7 @@ class MLP(eqx.Module):
         activation: a name in `ACTIVATIONS`.
         gain: of every orthogonal matrix.
         last_scale: further factor on the last layer's weights.
+        activate_last: whether the last layer is followed by normalisation and activation, too.
 
     Raises:
         ValueError: for an unknown activation or sizes that are not positive.
@@ -50,6 +51,7 @@ class MLP(eqx.Module):
         activation: str,
         gain: float = 1.0,
         last_scale: float = 1.0,
+        activate_last: bool = False,
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation '{activation}'; known: {', '.join(ACTIVATIONS)}")
@@ -62,8 +64,9 @@ class MLP(eqx.Module):
             for k, g, rows, columns in zip(keys, gains, sizes[:-1], sizes[1:], strict=True)
         )
         self.biases = tuple(jnp.zeros(n) for n in sizes[1:])
-        self.scales = tuple(jnp.ones(n) for n in sizes[1:-1])
-        self.offsets = tuple(jnp.zeros(n) for n in sizes[1:-1])
+        normalised = sizes[1:] if activate_last else sizes[1:-1]
+        self.scales = tuple(jnp.ones(n) for n in normalised)
+        self.offsets = tuple(jnp.zeros(n) for n in normalised)
         self.activation = activation
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
@@ -78,18 +81,17 @@ class MLP(eqx.Module):
         sample, and cheaper by the size of the batch.
         """
         weight, bias = self.weights[layer], self.biases[layer]
-        if layer == len(self.weights) - 1:
+        if layer == len(self.scales):
             return weight, bias
         return weight - weight.mean(-1, keepdims=True), bias - bias.mean()
 
     def after_first(self, hidden: Float[Array, "*batch width"]) -> Float[Array, "*batch outputs"]:
         """The rest of the network, given the output of ``affine(0)``."""
-        for layer in range(1, len(self.weights)):
-            hidden = _normalize_activate(
-                self.activation, hidden, self.scales[layer - 1], self.offsets[layer - 1]
-            )
-            weight, bias = self.affine(layer)
-            hidden = hidden @ weight + bias
+        for layer, (scale, offset) in enumerate(zip(self.scales, self.offsets, strict=True), start=1):
+            hidden = _normalize_activate(self.activation, hidden, scale, offset)
+            if layer < len(self.weights):
+                weight, bias = self.affine(layer)
+                hidden = hidden @ weight + bias
         return hidden
 
 

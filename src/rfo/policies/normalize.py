@@ -4,39 +4,70 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rfo.types import Array, Float
+from rfo.types import Array, Float, Observation, ObservationShape, PyTree
 
 NORMALIZER_EPSILON = 1e-5
 """Added to the variance."""
 
 
 class Normalizer(NamedTuple):
-    """Mean and variance of all observations so far; immutable, so a copy in use is frozen by nature."""
+    """Mean and variance of all observations so far; immutable, so a copy in use is frozen by nature.
 
-    mean: Float[Array, " O"]
-    variance: Float[Array, " O"]
-    """Population variance (divided by the count)."""
+    Of a dict observation only the vectors are normalised. Point clouds stay as they are, so that their
+    points keep one frame and one scale.
+    """
+
+    mean: PyTree
+    """(O,), or (n,) by name of each vector."""
+    variance: PyTree
+    """Population variance (divided by the count), shaped like the mean."""
     count: Float[Array, ""]
     """Observations seen."""
 
     @classmethod
-    def init(cls, size: int) -> Normalizer:
+    def init(cls, observation: ObservationShape) -> Normalizer:
         """Nothing seen yet: the identity, up to epsilon."""
-        return cls(jnp.zeros(size), jnp.ones(size), jnp.zeros(()))
+        if isinstance(observation, int):
+            sizes = observation
+        else:
+            sizes = {name: shape[0] for name, shape in observation.items() if len(shape) == 1}
+        return cls(jax.tree.map(jnp.zeros, sizes), jax.tree.map(jnp.ones, sizes), jnp.zeros(()))
 
-    def __call__(self, observation: Float[Array, "*batch O"]) -> Float[Array, "*batch O"]:
-        """Observation with mean 0 and variance 1 per entry."""
-        return (observation - self.mean) * lax.rsqrt(self.variance + NORMALIZER_EPSILON)
+    def __call__(self, observation: Observation) -> Observation:
+        """Observation whose vectors have mean 0 and variance 1 per entry."""
+        normal = jax.tree.map(
+            lambda x, mean, variance: (x - mean) * lax.rsqrt(variance + NORMALIZER_EPSILON),
+            self._vectors(observation),
+            self.mean,
+            self.variance,
+        )
+        return {**observation, **normal} if isinstance(observation, dict) else normal
 
-    def updated(self, observation: Float[Array, "*batch O"]) -> Normalizer:
+    def updated(self, observation: Observation) -> Normalizer:
         """Statistics with a batch merged in (Chan, Golub and LeVeque 1983)."""
-        batch = lax.stop_gradient(observation).reshape(-1, observation.shape[-1])
-        size = batch.shape[0]
+        vectors = lax.stop_gradient(self._vectors(observation))
+        batch = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), vectors)
+        if not jax.tree.leaves(batch):  # point clouds only
+            return self
+        size = len(jax.tree.leaves(batch)[0])
         total = self.count + size
-        shift = batch.mean(0) - self.mean
+        shift = jax.tree.map(lambda x, mean: x.mean(0) - mean, batch, self.mean)
         share = size / total
-        variance = self.variance * (1 - share) + batch.var(0) * share + shift**2 * share * (1 - share)
-        return Normalizer(self.mean + shift * share, variance, total)
+        mean = jax.tree.map(lambda mean, shift: mean + shift * share, self.mean, shift)
+        variance = jax.tree.map(
+            lambda x, old, shift: old * (1 - share) + x.var(0) * share + shift**2 * share * (1 - share),
+            batch,
+            self.variance,
+            shift,
+        )
+        return Normalizer(mean, variance, total)
+
+    def _vectors(self, observation: Observation) -> Observation:
+        """What has statistics."""
+        if isinstance(observation, dict):
+            return {name: observation[name] for name in self.mean}
+        return observation

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from rfo.algos.base import Algorithm, Policy
 from rfo.envs.batch import Batch, BatchState
 from rfo.train.trainer import compiled_update
-from rfo.types import Array, Float, PyTree
+from rfo.types import Array, Float, Observation, PyTree
 
 REPETITIONS = 3
 
@@ -70,11 +70,11 @@ def _policy_seconds(policy: Policy, env: Batch, horizon: int, gradient: bool) ->
     observation = env.init(jax.random.key(0)).observation
     keys = jax.random.split(jax.random.key(1), horizon)
 
-    def total(policy: Policy, observation: Float[Array, "B O"]) -> Float[Array, ""]:
-        def step(observation: Float[Array, "B O"], key: Array):
+    def total(policy: Policy, observation: Observation) -> Float[Array, ""]:
+        def step(observation: Observation, key: Array):
             action = policy(observation, key)
             # the next call must depend on this one, or the compiler batches them all
-            return observation + 1e-6 * jnp.mean(action), jnp.sum(action)
+            return jax.tree.map(lambda x: x + 1e-6 * jnp.mean(action), observation), jnp.sum(action)
 
         return jnp.sum(jax.lax.scan(step, observation, keys)[1])
 

@@ -1,0 +1,156 @@
+"""Observations to flat encodings: a vector stays as it is, point clouds and vectors by name are encoded.
+
+The point encoder is that of 3D Diffusion Policy (arXiv 2403.03954) as SAPO has it (arXiv 2412.12089): a
+perceptron applied to each point, pooling over the points, one layer after it, and one layer for all vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from rfo.policies.nets import MLP
+from rfo.types import Array, Float, Observation, ObservationShape, PRNGKey
+
+POOLINGS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": jnp.max}
+"""Reductions over the points by the name that configurations use."""
+
+
+def require_pooling(name: str) -> None:
+    """Raise ValueError unless `name` is in `POOLINGS`."""
+    if name not in POOLINGS:
+        raise ValueError(f"unknown pooling '{name}'; known: {', '.join(POOLINGS)}")
+
+
+class Encoder(Protocol):
+    """First part of a network: observation to encoding."""
+
+    @property
+    def size(self) -> int:
+        """Numbers in an encoding."""
+        ...
+
+    def __call__(self, observation: Observation) -> Float[Array, "*batch size"]:
+        """Encoding of a normalised observation."""
+        ...
+
+
+def encoder_for(
+    key: PRNGKey,
+    observation: ObservationShape,
+    point_hidden: Sequence[int] = (64, 128, 256),
+    point_features: int = 64,
+    vector_features: int = 128,
+    pooling: str = "mean",
+    activation: str = "silu",
+    gain: float = 1.0,
+) -> Encoder:
+    """The encoder of a task's observations: `Identity` for a vector, else a `PointEncoder`.
+
+    Args:
+        key: for the initial weights.
+        observation: size of the vector, or shape of each array by name.
+        point_hidden: widths of the perceptron applied to each point.
+        point_features: size of a cloud's encoding.
+        vector_features: size of all vectors' encoding.
+        pooling: a name in `POOLINGS`.
+        activation: after every layer.
+        gain: of the orthogonal initialisation.
+
+    Raises:
+        ValueError: for an unknown activation or pooling, or sizes that are not positive.
+    """
+    if isinstance(observation, int):
+        return Identity(observation)
+    return PointEncoder(
+        key, observation, point_hidden, point_features, vector_features, pooling, activation, gain
+    )
+
+
+class Identity(eqx.Module):
+    """The encoding of a vector is the vector; no parameters."""
+
+    size: int = eqx.field(static=True)
+
+    def __call__(self, observation: Observation) -> Float[Array, "*batch size"]:
+        """The observation."""
+        assert not isinstance(observation, dict), "a dict observation has a PointEncoder"
+        return observation
+
+
+class CloudEncoder(eqx.Module):
+    """Encoding of one point cloud: the same for every order of its points."""
+
+    points: MLP
+    """Of each point."""
+    pooled: MLP
+    """Of what is left after pooling."""
+    pooling: str = eqx.field(static=True)
+
+    def __call__(self, cloud: Float[Array, "*batch P 3"]) -> Float[Array, "*batch features"]:
+        """Encode all clouds at once: the layers see one matrix whose rows are points."""
+        return self.pooled(POOLINGS[self.pooling](self.points(cloud), axis=-2))
+
+
+class PointEncoder(eqx.Module):
+    """Encoding of point clouds and vectors by name.
+
+    The concatenation of one encoding per cloud, by name in sorted order, and one of all vectors, which
+    are concatenated by name in sorted order too. Every layer is followed by layer normalisation and the
+    activation. Arguments and errors: `encoder_for`.
+    """
+
+    clouds: dict[str, CloudEncoder]
+    vectors: MLP | None
+    """None without any vector."""
+    names: tuple[str, ...] = eqx.field(static=True)
+    """Of the vectors, sorted."""
+
+    def __init__(
+        self,
+        key: PRNGKey,
+        observation: Mapping[str, tuple[int, ...]],
+        point_hidden: Sequence[int],
+        point_features: int,
+        vector_features: int,
+        pooling: str,
+        activation: str,
+        gain: float,
+    ):
+        require_pooling(pooling)
+        self.names = tuple(sorted(name for name, shape in observation.items() if len(shape) == 1))
+        clouds = sorted(set(observation) - set(self.names))
+        vectors_key, *keys = jax.random.split(key, 1 + 2 * len(clouds))
+
+        def layers(key: PRNGKey, *sizes: int) -> MLP:
+            return MLP(key, sizes, activation, gain, activate_last=True)
+
+        self.clouds = {
+            name: CloudEncoder(
+                layers(points_key, observation[name][-1], *point_hidden),
+                layers(pooled_key, point_hidden[-1], point_features),
+                pooling,
+            )
+            for name, points_key, pooled_key in zip(clouds, keys[::2], keys[1::2], strict=True)
+        }
+        inputs = sum(observation[name][0] for name in self.names)
+        self.vectors = layers(vectors_key, inputs, vector_features) if self.names else None
+
+    @property
+    def size(self) -> int:
+        """Numbers in an encoding."""
+        lasts = [cloud.pooled for cloud in self.clouds.values()]
+        if self.vectors is not None:
+            lasts.append(self.vectors)
+        return sum(last.biases[-1].shape[-1] for last in lasts)
+
+    def __call__(self, observation: Observation) -> Float[Array, "*batch size"]:
+        """Encoding of a normalised observation."""
+        parts = [self.clouds[name](observation[name]) for name in sorted(self.clouds)]
+        if self.vectors is not None:
+            parts.append(self.vectors(jnp.concatenate([observation[name] for name in self.names], axis=-1)))
+        return jnp.concatenate(parts, axis=-1)
