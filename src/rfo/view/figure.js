@@ -61,7 +61,8 @@ function rigid(geoms, poses) {
   const extent = (geom) => Math.hypot(...geom.pos) + Math.max(...geom.size);
   return {
     object,
-    show: (frame) => bodies.forEach((body, i) => place(body, { pos: position(frame, i), quat: pose(frame, i).subarray(3) })),
+    show: (frame) =>
+      bodies.forEach((body, i) => place(body, { pos: position(frame, i), quat: pose(frame, i).subarray(3) })),
     points: (frame) => drawn.map((body) => position(frame, body)),
     reach: (centre) => Math.max(0, ...moving.map((geom) => distance(position(0, geom.body), centre) + extent(geom))),
     lowest: (frame) =>
@@ -70,6 +71,8 @@ function rigid(geoms, poses) {
 }
 
 // ---------------------------------------------------------------- surface
+
+const ROOM = 1.6; // the picture leaves a soft body room to stretch
 
 const shade = (name) => new THREE.Color(getComputedStyle(document.documentElement).getPropertyValue(name).trim());
 
@@ -108,7 +111,7 @@ function surface(triangles, vertices, activation) {
     object: mesh,
     show,
     points,
-    reach: (centre) => 1.6 * points(0).reduce((far, point) => Math.max(far, distance(point, centre)), 0), // room to stretch
+    reach: (centre) => ROOM * Math.max(0, ...points(0).map((point) => distance(point, centre))),
     lowest: (frame) => points(frame).reduce((low, point) => Math.min(low, point[2]), Infinity),
   };
 }
