@@ -213,9 +213,9 @@ def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) ->
         folder.write_json("timing.json", speeds)
         for summary in summaries.values():
             print(describe(summary))
-        if isinstance(env.task, Renderable) and deterministic.poses is not None:
-            scene = {"task": run.task, "dt": env.spec.dt, "geoms": env.task.scene()}
-            folder.write_replay(scene, deterministic.poses, deterministic.reward)
+        if isinstance(env.task, Renderable):
+            description = {"task": run.task, "dt": env.spec.dt, **env.task.scene()}
+            folder.write_replay(description, deterministic.frames, deterministic.reward)
             print(f"replay: {write_html(folder.path)}")
     parts = ("update", "physics", "policy", "critic")
     rates = ", ".join(f"{part} {speeds[f'{part}_steps_per_second']:,.0f}" for part in parts)

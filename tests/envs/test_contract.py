@@ -202,15 +202,21 @@ def test_compiled_and_mapped_over_seeds(name):
 
 @pytest.mark.parametrize("name", SIMULATED)
 def test_replay(name):
-    """A scene that can be written down, and poses of the bodies it speaks of."""
+    """A scene that can be written down, and frames with what it speaks of."""
     env = task(name)
     assert isinstance(env, Renderable)
-    scene, poses = env.scene(), env.poses(programs(name)[0](jax.random.key(9), B))
+    scene, frame = env.scene(), env.frame(programs(name)[0](jax.random.key(9), B))
     json.dumps(scene)
-    bodies = poses.shape[1]
-    assert poses.shape == (B, bodies, 7)
-    assert {geom["body"] for geom in scene} <= set(range(-1, bodies))
+    poses = frame.get("poses", np.zeros((B, 0, 7)))
+    assert poses.shape == (B, poses.shape[1], 7)
+    assert {geom["body"] for geom in scene.get("geoms", [])} <= set(range(-1, poses.shape[1]))
     np.testing.assert_allclose(np.linalg.norm(poses[..., 3:], axis=-1), 1, atol=1e-5)
+    triangles = np.reshape(scene.get("surface", {}).get("triangles", []), (-1, 3))
+    vertices = frame.get("vertices", np.zeros((B, 0, 3)))
+    assert vertices.shape == (B, vertices.shape[1], 3)
+    assert set(triangles.ravel()) <= set(range(vertices.shape[1]))
+    activation = frame.get("activation", np.zeros((B, len(triangles))))
+    assert activation.shape == (B, len(triangles)) and np.abs(activation).max(initial=0) <= 1
 
 
 @pytest.mark.parametrize("name", SIMULATED)

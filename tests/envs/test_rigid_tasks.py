@@ -183,4 +183,4 @@ def test_the_ground_carries(kind):
         lambda _, s: env.step(s, jnp.zeros((3, env.spec.action_size))).state,
         env.reset(jax.random.key(1), 3),
     )
-    assert 0.0 < np.min(env.poses(state)[..., 2]) < 0.3
+    assert 0.0 < np.min(env.frame(state)["poses"][..., 2]) < 0.3

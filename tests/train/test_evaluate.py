@@ -29,7 +29,7 @@ STILL = Noisy(jnp.array(0.0))
 
 def episodes(returns):
     returns = np.array(returns, float).reshape(1, -1)
-    return Episodes(returns, np.ones_like(returns, int), np.zeros_like(returns, bool), None, np.zeros(1))
+    return Episodes(returns, np.ones_like(returns, int), np.zeros_like(returns, bool), {}, np.zeros(1))
 
 
 def test_short_episodes_are_not_favoured():
@@ -66,10 +66,12 @@ def test_deterministic_means_without_noise_and_both_protocols_repeat():
 def test_replayed_episode_is_that_of_the_first_environment():
     result = Evaluator(Batch(Lives(), 5), deterministic=True)(STILL, jax.random.key(1), 1)
     steps = int(result.lengths[0, 0])
-    assert result.poses.shape == (steps, 1, 7)
-    np.testing.assert_array_equal(result.poses[:, 0, 0], np.arange(steps, 0, -1))  # before each step
+    left = np.arange(steps, 0, -1)  # before each step
+    assert result.frames["poses"].shape == (steps, 1, 7)
+    np.testing.assert_array_equal(result.frames["poses"][:, 0, 0], left)
+    np.testing.assert_array_equal(result.frames["vertices"], left[:, None, None] * np.eye(3))
     np.testing.assert_array_equal(result.reward, np.ones(steps))
-    assert Evaluator(Batch(LQR(), 2), deterministic=True)(STILL, jax.random.key(1), 1).poses is None
+    assert Evaluator(Batch(LQR(), 2), deterministic=True)(STILL, jax.random.key(1), 1).frames == {}
 
 
 def test_statistics_by_hand():

@@ -85,13 +85,16 @@ def test_rewinding_drops_later_lines_and_a_torn_one(tmp_path):
 
 def test_replay_is_described_beside_its_arrays(tmp_path):
     folder = RunFolder.create(tmp_path / "run", {})
-    poses, reward = np.arange(42.0).reshape(3, 2, 7), np.arange(3.0)
-    folder.write_replay({"task": "t", "dt": 0.1, "geoms": []}, poses, reward)
-    assert folder.read_json("replay.json") == {"task": "t", "dt": 0.1, "geoms": [], "frames": 3, "bodies": 2}
+    frames = {"poses": np.arange(42.0).reshape(3, 2, 7), "vertices": np.arange(36.0).reshape(3, 4, 3)}
+    surface = {"triangles": np.array([[0, 1, 2]])}
+    folder.write_replay({"task": "t", "dt": 0.1, "geoms": [], "surface": surface}, frames, np.arange(3.0))
+    written = {"task": "t", "dt": 0.1, "geoms": [], "surface": {"triangles": [[0, 1, 2]]}, "frames": 3}
+    assert folder.read_json("replay.json") == written
     with np.load(folder.path / "replay.npz") as arrays:
-        assert arrays["poses"].dtype == np.float32
-        np.testing.assert_array_equal(arrays["poses"], poses)
-        np.testing.assert_array_equal(arrays["reward"], reward)
+        assert set(arrays) == {"poses", "vertices", "reward"}
+        for name, array in {**frames, "reward": np.arange(3.0)}.items():
+            assert arrays[name].dtype == np.float32
+            np.testing.assert_array_equal(arrays[name], array)
 
 
 def test_plain_leaves_nothing_that_json_lacks():

@@ -42,21 +42,15 @@ class Lives:
         return Step(after, self.observe(after), 1.0 + action[:, 0], after.left == 0)
 
     def scene(self):
-        return [
-            {
-                "type": "sphere",
-                "size": [0.1],
-                "body": 0,
-                "pos": [0, 0, 0],
-                "quat": [1, 0, 0, 0],
-                "rgba": [1, 0, 0, 1],
-            }
-        ]
+        place = {"body": 0, "pos": [0, 0, 0], "quat": [1, 0, 0, 0]}
+        ball = {"type": "sphere", "size": [0.1], "rgba": [1, 0, 0, 1], **place}
+        return {"geoms": [ball], "surface": {"triangles": [[0, 1, 2]]}}
 
-    def poses(self, state):
+    def frame(self, state):
         position = jnp.stack([state.left * 1.0, state.total * 1.0, jnp.zeros(len(state.left))], axis=-1)
         turn = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0, 0.0]), (len(state.left), 4))
-        return jnp.concatenate([position, turn], axis=-1)[:, None]
+        poses = jnp.concatenate([position, turn], axis=-1)[:, None]
+        return {"poses": poses, "vertices": state.left[:, None, None] * jnp.eye(3)}
 
 
 @dataclass(frozen=True)

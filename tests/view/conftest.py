@@ -1,4 +1,5 @@
-"""A synthetic run: an ant-like figure that trots along x, computed here by forward kinematics."""
+"""Synthetic runs: an ant-like figure that trots along x, computed here by forward kinematics, and a soft
+block that hops along and squeezes itself."""
 
 from __future__ import annotations
 
@@ -70,14 +71,34 @@ def poses() -> np.ndarray:
     return out.astype(np.float32)
 
 
+def write_run(folder: Path, task: str, scene: dict, frames: dict[str, np.ndarray]) -> Path:
+    folder.mkdir()
+    (folder / "replay.json").write_text(json.dumps({"task": task, "dt": DT, "frames": FRAMES, **scene}))
+    (folder / "config.json").write_text(json.dumps({"task": task, "algorithm": "rfo", "seed": 0}))
+    reward = 4 + np.sin(16 * DT * np.arange(FRAMES)) + 0.01 * np.arange(FRAMES)
+    np.savez(folder / "replay.npz", reward=reward.astype(np.float32), **frames)
+    return folder
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "ant-rfo-0"
-    folder.mkdir()
-    (folder / "replay.json").write_text(
-        json.dumps({"task": "ant", "dt": DT, "geoms": geoms(), "frames": FRAMES, "bodies": 9})
-    )
-    (folder / "config.json").write_text(json.dumps({"task": "ant", "algorithm": "rfo", "seed": 0}))
-    reward = 4 + np.sin(16 * DT * np.arange(FRAMES)) + 0.01 * np.arange(FRAMES)
-    np.savez(folder / "replay.npz", poses=poses(), reward=reward.astype(np.float32))
-    return folder
+    return write_run(tmp_path / "ant-rfo-0", "ant", {"geoms": geoms()}, {"poses": poses()})
+
+
+CUBE = np.indices((2, 2, 2)).reshape(3, 8).T - [0.5, 0.5, 0.0]
+SIDES = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+TRIANGLES = [triangle for a, b, c, d in SIDES for triangle in ([a, b, c], [a, c, d])]
+"""Of the cube, outward."""
+
+
+@pytest.fixture
+def soft_run_folder(tmp_path: Path) -> Path:
+    """A cube of 0.4 m hops 5 m along x; its muscles are at -1 in the first half of the episode, at +1 in the
+    second."""
+    t = DT * np.arange(FRAMES)[:, None]
+    squeeze = 1 + 0.2 * np.sin(12 * t)
+    x, y, z = 0.4 * CUBE.T
+    vertices = np.stack([x + 1.25 * t, y / squeeze, z * squeeze + 0.3 * np.abs(np.sin(6 * t))], axis=-1)
+    activation = np.where(t < DT * FRAMES / 2, -1.0, 1.0) * np.ones(len(TRIANGLES))
+    frames = {"vertices": vertices.astype(np.float32), "activation": activation.astype(np.float32)}
+    return write_run(tmp_path / "soft-rfo-0", "soft", {"surface": {"triangles": TRIANGLES}}, frames)

@@ -42,12 +42,21 @@ def redescribe(folder, change):
     (folder / "replay.json").write_text(json.dumps(content))
 
 
-def test_page_carries_every_frame_bit_for_bit(run_folder):
-    data, _ = embedded(write_html(run_folder))
-    with np.load(run_folder / "replay.npz") as file:
-        for name in ("poses", "reward"):
+@pytest.mark.parametrize(
+    ("kind", "arrays"),
+    [("run_folder", {"poses", "reward"}), ("soft_run_folder", {"vertices", "activation", "reward"})],
+)
+def test_page_carries_every_frame_bit_for_bit(kind, arrays, request):
+    folder = request.getfixturevalue(kind)
+    data, _ = embedded(write_html(folder))
+    with np.load(folder / "replay.npz") as file:
+        assert set(file) == arrays
+        for name in arrays:
             assert base64.b64decode(data[name]) == file[name].astype("<f4").tobytes()
-        assert (data["frames"], data["bodies"]) == file["poses"].shape[:2]
+        assert data["frames"] == len(file["reward"])
+    scene = json.loads((folder / "replay.json").read_text())
+    assert data["geoms"] == scene.get("geoms", [])
+    assert data["triangles"] == scene.get("surface", {}).get("triangles", [])
 
 
 def test_page_loads_nothing_from_elsewhere(run_folder):
@@ -85,9 +94,14 @@ def test_names_cannot_break_out_of_the_page(run_folder):
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (lambda folder: rewrite(folder, poses=np.zeros((240, 9, 6))), r"shape \(frames, bodies, 7\)"),
-        (lambda folder: rewrite(folder, reward=np.zeros(3)), r"shape \(240,\)"),
-        (lambda folder: rewrite(folder, reward=np.where(np.arange(240) < 17, 0, np.nan)), "frame 17"),
+        (lambda folder: rewrite(folder, poses=np.zeros((240, 9, 6))), r"poses .* shape \(240, bodies, 7\)"),
+        (lambda folder: rewrite(folder, poses=np.zeros((239, 9, 7))), r"shape \(240, bodies, 7\)"),
+        (lambda folder: rewrite(folder, reward=np.zeros(0)), r"shape \(frames,\)"),
+        (lambda folder: rewrite(folder, reward=np.zeros((240, 1))), r"shape \(frames,\)"),
+        (
+            lambda folder: rewrite(folder, reward=np.where(np.arange(240) < 17, 0, np.nan)),
+            "reward .* frame 17",
+        ),
         (lambda folder: (folder / "replay.npz").write_bytes(b"PK broken"), "cannot be read"),
         (lambda folder: (folder / "replay.json").write_text("{"), "is not JSON"),
         (lambda folder: redescribe(folder, lambda c: c.pop("dt")), "lacks dt"),
@@ -101,6 +115,36 @@ def test_malformed_replay_is_refused_by_name(run_folder, spoil, complaint):
     spoil(run_folder)
     with pytest.raises(ValueError, match=complaint):
         write_html(run_folder)
+
+
+def corner(folder, number):
+    redescribe(folder, lambda content: content["surface"]["triangles"][3].__setitem__(1, number))
+
+
+def without_vertices(folder):
+    with np.load(folder / "replay.npz") as file:
+        np.savez(folder / "replay.npz", reward=file["reward"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda folder: rewrite(folder, vertices=np.zeros((240, 8))), r"shape \(240, vertices, 3\)"),
+        (lambda folder: rewrite(folder, vertices=np.full((240, 8, 3), np.inf)), "vertices .* frame 0"),
+        (lambda folder: rewrite(folder, activation=np.zeros((240, 12, 1))), r"shape \(240, triangles\)"),
+        (lambda folder: rewrite(folder, activation=np.zeros((240, 11))), "has 11 triangles, the surface 12"),
+        (lambda folder: rewrite(folder, activation=np.full((240, 12), -1.5)), r"in \[-1, 1\], not at -1.5"),
+        (lambda folder: corner(folder, 8), "corner 8, but vertices has 8"),
+        (lambda folder: corner(folder, -1), "corner -1, but"),
+        (lambda folder: corner(folder, 0.5), "whole numbers"),
+        (lambda folder: redescribe(folder, lambda c: c["surface"]["triangles"][0].pop()), "three whole"),
+        (without_vertices, "but vertices has 0"),
+    ],
+)
+def test_malformed_surface_is_refused_by_name(soft_run_folder, spoil, complaint):
+    spoil(soft_run_folder)
+    with pytest.raises(ValueError, match=complaint):
+        write_html(soft_run_folder)
 
 
 def test_folder_without_replay_is_refused(tmp_path):
@@ -129,6 +173,12 @@ def orange(image):
     return (red > 1.25 * green) & (green > 1.25 * blue)
 
 
+def blue_and_red(image):
+    """Where the ends of the colour map show in the stage, left of the legend."""
+    red, _, blue = np.moveaxis(image[100:400, :520], -1, 0)
+    return blue > 2 * red, red > 2 * blue
+
+
 @in_browser
 @pytest.mark.timeout(240)
 def test_browser_draws_a_figure_that_moves_and_stays_in_view(run_folder, tmp_path):
@@ -141,6 +191,23 @@ def test_browser_draws_a_figure_that_moves_and_stays_in_view(run_folder, tmp_pat
         assert abs(columns.mean() - 400) < 80, "the camera lost the figure, which walked 4.5 m"
         assert rows.min() > 0 and rows.max() < 299
     assert (orange(early) != orange(late)).mean() > 0.005, "the figure does not move"
+
+
+@in_browser
+@pytest.mark.timeout(240)
+def test_browser_draws_a_soft_body_coloured_by_its_activation(soft_run_folder, tmp_path):
+    page = write_html(soft_run_folder)
+    early, late = (picture(page, tmp_path, seconds) for seconds in (0.25, 3.75))
+    for image, end in ((early, 0), (late, 1)):
+        colour, other = blue_and_red(image)[end], blue_and_red(image)[1 - end]
+        rows, columns = np.nonzero(colour)
+        assert 0.02 < colour.mean() < 0.4 and not other.any()
+        assert abs(columns.mean() - 400) < 40, "the camera lost the body, which hopped 5 m"
+        assert rows.min() > 0 and rows.max() < 299 and columns.max() < 519
+    moved = blue_and_red(early)[0] != blue_and_red(late)[1]
+    assert moved.mean() > 0.02, "the body neither hops nor squeezes itself"
+    legend = early[96:130, 500:780]
+    assert (legend[..., 2] > 1.4 * legend[..., 0]).any() and (legend[..., 0] > 1.4 * legend[..., 2]).any()
 
 
 @in_browser
@@ -159,3 +226,4 @@ def test_browser_plays_to_the_end_by_itself(run_folder, tmp_path):
     assert float(shown("total").replace(",", "")) == pytest.approx(reward.sum(), abs=0.5)
     assert float(shown("reward")) == pytest.approx(reward[-1], abs=0.005)
     assert 'id="trouble" class="panel" role="alert" hidden' in dom
+    assert 'id="legend" class="panel" hidden' in dom

@@ -130,13 +130,13 @@ class Ant:
         after = AntState(self.simulator.step(state.physics, -action), action)
         return Step(after, self.observe(after), reward(after), terminated(after))
 
-    def scene(self) -> list[dict[str, Any]]:
+    def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""
-        return list(self.simulator.model.geoms)
+        return {"geoms": list(self.simulator.model.geoms)}
 
-    def poses(self, state: AntState) -> Float[Array, "B 9 7"]:
+    def frame(self, state: AntState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`."""
-        return link_poses(self.simulator.model, state.physics.q)
+        return {"poses": link_poses(self.simulator.model, state.physics.q)}
 
 
 def reward(state: AntState) -> Float[Array, " B"]:

@@ -80,16 +80,26 @@ class Environment(Protocol):
 
 @runtime_checkable
 class Renderable(Protocol):
-    """A task that can be replayed: a scene of rigid geoms and their bodies' poses."""
+    """A task that can be replayed: what its figure is made of, and where that is in a state."""
 
-    def scene(self) -> list[dict[str, Any]]:
-        """Geoms as plain data: ``{"type": "sphere"|"capsule"|"box"|"plane", "size": [...],
-        "body": int (-1 = world), "pos": [3], "quat": [4] (w, x, y, z), "rgba": [4]}``.
-        Sizes are MuJoCo's: radius; radius and half length (along local z); half extents."""
+    def scene(self) -> dict[str, Any]:
+        """What is drawn, as plain data; each entry may be left out.
+
+        ``geoms``: rigid ones, ``[{"type": "sphere"|"capsule"|"box"|"plane", "size": [...],
+        "body": int (-1 = world), "pos": [3], "quat": [4] (w, x, y, z), "rgba": [4]}, ...]``.
+        Sizes are MuJoCo's: radius; radius and half length (along local z); half extents.
+
+        ``surface``: of a deforming body, ``{"triangles": [[a, b, c], ...]}``, S outward ones of vertices.
+        """
         ...
 
-    def poses(self, state: PyTree) -> Float[Array, "B bodies 7"]:
-        """World pose (x, y, z, qw, qx, qy, qz) of each body [m]."""
+    def frame(self, state: PyTree) -> dict[str, Array]:
+        """Where it is, as far as the scene has use for it.
+
+        ``poses`` (B, bodies, 7): of the bodies that geoms hang on, (x, y, z, qw, qx, qy, qz) [m].
+        ``vertices`` (B, N, 3): of the surface [m].
+        ``activation`` (B, S): of the muscle under each triangle, in [-1, 1]; it may be left out.
+        """
         ...
 
 

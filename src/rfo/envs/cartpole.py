@@ -75,13 +75,13 @@ class CartPole:
         after = self.simulator.step(state, jnp.clip(action, -1.0, 1.0))
         return Step(after, self.observe(after), reward(after), jnp.zeros(len(action), bool))
 
-    def scene(self) -> list[dict[str, Any]]:
+    def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""
-        return list(self.simulator.model.geoms)
+        return {"geoms": list(self.simulator.model.geoms)}
 
-    def poses(self, state: ArticulatedState) -> Float[Array, "B 2 7"]:
+    def frame(self, state: ArticulatedState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`."""
-        return link_poses(self.simulator.model, state.q)
+        return {"poses": link_poses(self.simulator.model, state.q)}
 
 
 def reward(state: ArticulatedState) -> Float[Array, " B"]:

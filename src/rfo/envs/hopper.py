@@ -85,13 +85,13 @@ class Hopper:
         after = self.simulator.step(state, action)
         return Step(after, self.observe(after), reward(after, action), terminated(after))
 
-    def scene(self) -> list[dict[str, Any]]:
+    def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""
-        return list(self.simulator.model.geoms)
+        return {"geoms": list(self.simulator.model.geoms)}
 
-    def poses(self, state: ArticulatedState) -> Float[Array, "B 6 7"]:
+    def frame(self, state: ArticulatedState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`."""
-        return link_poses(self.simulator.model, state.q)
+        return {"poses": link_poses(self.simulator.model, state.q)}
 
 
 def reward(state: ArticulatedState, action: Float[Array, "B 3"]) -> Float[Array, " B"]:

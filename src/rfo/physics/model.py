@@ -74,7 +74,7 @@ class Model:
     # names and looks
     link_names: tuple[str, ...]
     dof_names: tuple[str, ...]
-    geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable.scene
+    geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
 
     @property
     def links(self) -> int:

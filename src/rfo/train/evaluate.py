@@ -30,14 +30,14 @@ class Episodes:
     """Finished episodes, n per environment.
 
     `returns` (undiscounted), `lengths` [control steps] and `nonfinite` (contained) have the shape (n, B).
-    `poses` (N, M, 7) [m] and `reward` (N,) follow the first environment's first episode; None for a task
-    without a scene.
+    `frames` (arrays of `rfo.envs.base.Renderable.frame` with N in place of B; empty for a task without a
+    scene) and `reward` (N,) follow the first environment's first episode, one frame before each step.
     """
 
     returns: np.ndarray
     lengths: np.ndarray
     nonfinite: np.ndarray
-    poses: np.ndarray | None
+    frames: dict[str, np.ndarray]
     reward: np.ndarray
 
 
@@ -86,41 +86,41 @@ class Evaluator:
         state = self.env.init(start_key)
         empty = jnp.zeros((n, self.env.size))
         tally = _Tally(jnp.zeros(self.env.size, jnp.int32), empty, empty, empty)
-        traces: list[tuple[np.ndarray, ...]] = []
+        traces = []
         for _ in range(-(-n * self.env.spec.episode_length // CHUNK)):
             act_key, chunk_key = jax.random.split(act_key)
             state, tally, trace = self._chunk(policy, state, tally, chunk_key)
             traces.append(jax.device_get(trace))
             if bool(jnp.all(tally.finished >= n)):
                 break
-        reward, done, *poses = (np.concatenate(parts) for parts in zip(*traces, strict=True))
-        frames = int(np.argmax(done)) + 1
+        reward, done, frames = jax.tree.map(lambda *parts: np.concatenate(parts), *traces)
+        steps = int(np.argmax(done)) + 1
         return Episodes(
             returns=np.asarray(tally.returns, np.float64),
             lengths=np.asarray(tally.lengths).astype(int),
             nonfinite=np.asarray(tally.nonfinite) > 0,
-            poses=poses[0][:frames] if poses else None,
-            reward=reward[:frames],
+            frames={name: array[:steps] for name, array in frames.items()},
+            reward=reward[:steps],
         )
 
     def _steps(self, policy: Policy, state: BatchState, tally: _Tally, key: PRNGKey):
-        """`CHUNK` control steps; also traces reward, done and poses of environment 0."""
+        """`CHUNK` control steps; also traces reward, done and frame of environment 0."""
 
         def step(carry: tuple[BatchState, _Tally], key: PRNGKey):
             state, tally = carry
             out = self.env.step(state, policy(state.observation, None if self.deterministic else key))
             here = jnp.arange(len(tally.returns))[:, None] == tally.finished  # row of the running episode
             here &= out.done
-            trace = [out.reward[0], out.done[0]]
-            if isinstance(self.env.task, Renderable):
-                trace.append(self.env.task.poses(state.task)[0])
+            task = self.env.task
+            frame = task.frame(state.task) if isinstance(task, Renderable) else {}
+            trace = out.reward[0], out.done[0], {name: array[0] for name, array in frame.items()}
             tally = _Tally(
                 finished=tally.finished + out.done,
                 returns=jnp.where(here, out.episode_return, tally.returns),
                 lengths=jnp.where(here, out.episode_length, tally.lengths),
                 nonfinite=jnp.where(here, out.nonfinite, tally.nonfinite),
             )
-            return (out.state, tally), tuple(trace)
+            return (out.state, tally), trace
 
         (state, tally), trace = jax.lax.scan(step, (state, tally), jax.random.split(key, CHUNK))
         return state, tally, trace

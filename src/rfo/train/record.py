@@ -8,7 +8,7 @@ events.*             the same scalars for TensorBoard
 checkpoints/         whole training states, see `rfo.train.checkpoint`
 timing.json          where the time of an update goes, see `rfo.train.timing`
 evaluation.json      both evaluation protocols, see `rfo.train.evaluate`
-replay.json, .npz    one evaluated episode: geoms, poses and rewards
+replay.json, .npz    one evaluated episode: scene, frames and rewards
 diverged/            dump of a run that diverged, see `rfo.train.guard`
 ===================  =========================================================================
 """
@@ -133,19 +133,21 @@ class RunFolder:
         text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
         write_atomically(self.path / name, text.encode())
 
-    def write_replay(self, description: dict[str, Any], poses: np.ndarray, reward: np.ndarray) -> None:
-        """Write an episode of N frames with M bodies.
+    def write_replay(
+        self, description: dict[str, Any], frames: dict[str, np.ndarray], reward: np.ndarray
+    ) -> None:
+        """Write an episode of N frames.
 
         Args:
-            description: `task`, `dt` [s] and `geoms` (see `rfo.envs.base.Renderable.scene`).
-            poses: (N, M, 7) position [m] and quaternion (w, x, y, z) before each control step.
+            description: `task`, `dt` [s] and what `rfo.envs.base.Renderable.scene` holds.
+            frames: arrays of `rfo.envs.base.Renderable.frame`, N in place of B, before each control step.
             reward: (N,) reward of each control step.
         """
-        frames, bodies = poses.shape[:2]
         arrays = BytesIO()
-        np.savez_compressed(arrays, poses=poses.astype("<f4"), reward=reward.astype("<f4"))
+        floats = {name: array.astype("<f4") for name, array in {**frames, "reward": reward}.items()}
+        np.savez_compressed(arrays, allow_pickle=False, **floats)
         write_atomically(self.path / "replay.npz", arrays.getvalue())
-        self.write_json("replay.json", {**description, "frames": frames, "bodies": bodies})
+        self.write_json("replay.json", {**description, "frames": len(reward)})
 
     def append(self, line: dict[str, float | int | None]) -> None:
         """Add one update's metrics: `update`, `env_steps`, `seconds`, `return_mean` and more."""

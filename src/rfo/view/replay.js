@@ -1,25 +1,17 @@
-"use strict";
-// Plays one recorded episode. The page carries its data, three.js (THREE) and this script.
+// Plays one recorded episode. The page carries its data, three.js (THREE), figure.js and this script.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const poses = floats(data.poses); // (frames, bodies, 7): x, y, z, qw, qx, qy, qz
 const reward = floats(data.reward); // (frames,)
 const total = reward.map(((sum) => (r) => (sum += r))(0));
 const range = { reward: extremes(reward), total: extremes(total) };
 const HAZE = 0xdfe7ee;
 
 const page = Object.fromEntries(
-  ["stage", "play", "scrub", "plot", "clock", "speed", "follow", "home", "reward", "total", "trouble"].map((id) => [
+  ["stage", "play", "scrub", "plot", "clock", "speed", "follow", "home", "reward", "total", "legend", "trouble"].map((id) => [
     id,
     document.getElementById(id),
   ]),
 );
 const player = { time: 0, playing: true, follow: true };
-
-function floats(base64) {
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
-}
 
 /** Lowest and highest of the values and 0, never equal. */
 function extremes(values) {
@@ -28,38 +20,6 @@ function extremes(values) {
 }
 
 // ---------------------------------------------------------------- scene
-
-function geometryOf(geom) {
-  const [a, b, c] = geom.size;
-  if (geom.type === "sphere") return new THREE.SphereGeometry(a, 40, 24);
-  if (geom.type === "box") {
-    const radius = 0.08 * Math.min(a, b, c); // edges that catch the light
-    return new THREE.RoundedBoxGeometry(2 * a, 2 * b, 2 * c, 3, radius);
-  }
-  return new THREE.CapsuleGeometry(a, 2 * b, 12, 32).rotateX(Math.PI / 2); // MuJoCo's capsules lie along z
-}
-
-function meshOf(geom) {
-  const [red, green, blue, alpha] = geom.rgba;
-  const mesh = new THREE.Mesh(
-    geometryOf(geom),
-    new THREE.MeshStandardMaterial({
-      color: new THREE.Color().setRGB(red, green, blue, THREE.SRGBColorSpace),
-      transparent: alpha < 1,
-      opacity: alpha,
-      roughness: 0.42,
-      metalness: 0.05,
-    }),
-  );
-  mesh.castShadow = mesh.receiveShadow = true;
-  return place(mesh, geom);
-}
-
-function place(object, { pos, quat }) {
-  object.position.set(...pos);
-  object.quaternion.set(quat[1], quat[2], quat[3], quat[0]).normalize();
-  return object;
-}
 
 function tile() {
   const side = 512; // pixels for a square of 2 m x 2 m: four checks of 1 m, each with finer lines
@@ -97,43 +57,16 @@ function floorOf(place_, size) {
   return place(floor, place_);
 }
 
-function bodyPosition(frame, body) {
-  const at = 7 * (frame * data.bodies + body);
-  return new THREE.Vector3(poses[at], poses[at + 1], poses[at + 2]);
-}
+/** The figure's middle in each frame, and its mean height over the episode. */
+const middles = Array.from({ length: data.frames }, (_, frame) => middle(frame));
+const meanHeight = middles.reduce((sum, { z }) => sum + z, 0) / data.frames;
 
-const drawn = [...new Set(data.geoms.map((geom) => geom.body))].filter((body) => body >= 0);
-
-function middle(frame) {
-  const sum = new THREE.Vector3();
-  for (const body of drawn) sum.add(bodyPosition(frame, body));
-  return sum.divideScalar(Math.max(drawn.length, 1));
-}
-
-/** What the camera looks at: above or below the figure's middle, at its mean height over the episode. */
-function aim(frame) {
-  const target = middle(frame);
-  target.z = meanHeight;
+/** What the camera looks at: the figure's middle at the mean height, or nearer if it would leave the picture. */
+function aim(frame, radius) {
+  const target = middles[frame].clone();
+  const rise = 0.35 * radius;
+  target.z = Math.min(target.z + rise, Math.max(target.z - rise, meanHeight));
   return target;
-}
-
-const meanHeight = Array.from({ length: data.frames }, (_, i) => middle(i).z).reduce((x, y) => x + y) / data.frames;
-
-/** Radius [m] of the figure in its first frame, for the camera and the shadow. */
-function reach() {
-  const centre = middle(0);
-  const extent = (geom) => bodyPosition(0, geom.body).distanceTo(centre) + Math.hypot(...geom.pos) + Math.max(...geom.size);
-  return Math.max(0.1, ...data.geoms.filter((geom) => geom.body >= 0).map(extent));
-}
-
-function lowest() {
-  let z = Infinity;
-  for (let frame = 0; frame < data.frames; frame++) {
-    for (const geom of data.geoms) {
-      if (geom.body >= 0) z = Math.min(z, bodyPosition(frame, geom.body).z - geom.size.reduce((x, y) => x + y));
-    }
-  }
-  return Number.isFinite(z) ? z : 0;
 }
 
 function build() {
@@ -160,18 +93,13 @@ function build() {
   [box.near, box.far] = [0.1 * radius, 30 * radius];
   scene.add(sun, sun.target, new THREE.HemisphereLight(0xeaf3ff, 0xb9a48c, 0.35));
 
-  let travelled = 0;
-  for (let frame = 0; frame < data.frames; frame++) travelled = Math.max(travelled, middle(frame).length());
+  const travelled = Math.max(...middles.map((point) => point.length()));
   const size = 4 * Math.ceil(travelled + 30 * radius); // whole checks on both sides of the origin
   const planes = data.geoms.filter((geom) => geom.type === "plane");
   const ground = planes.length ? planes : [{ pos: [0, 0, lowest()], quat: [1, 0, 0, 0] }];
   scene.add(...ground.map((geom) => floorOf(geom, size)));
 
-  const bodies = Array.from({ length: data.bodies }, () => new THREE.Group());
-  for (const geom of data.geoms) {
-    if (geom.type !== "plane") (geom.body < 0 ? scene : bodies[geom.body]).add(meshOf(geom));
-  }
-  if (bodies.length) scene.add(...bodies);
+  for (const part of parts) scene.add(part.object);
 
   const camera = new THREE.PerspectiveCamera(38, 1, 0.02 * radius, 100 * radius);
   camera.up.set(0, 0, 1);
@@ -180,7 +108,7 @@ function build() {
   orbit.maxPolarAngle = 0.495 * Math.PI; // never below the ground
   orbit.minDistance = 1.2 * radius;
   orbit.maxDistance = 30 * radius;
-  return { renderer, scene, sun, bodies, camera, orbit, radius };
+  return { renderer, scene, sun, camera, orbit, radius };
 }
 
 // ---------------------------------------------------------------- playing
@@ -191,7 +119,7 @@ const round = (x) => (Math.abs(x) >= 1000 ? Math.round(x).toLocaleString("en") :
 
 /** Carry camera and light along so that the figure stays in the picture; their heights stay put. */
 function follow(world, frame) {
-  const target = aim(frame);
+  const target = aim(frame, world.radius);
   world.sun.target.position.copy(target);
   world.sun.position.copy(target).add(new THREE.Vector3(-3, -4, 8).multiplyScalar(world.radius));
   if (!player.follow) return;
@@ -202,16 +130,13 @@ function follow(world, frame) {
 function goHome(world) {
   player.follow = true;
   page.follow.setAttribute("aria-pressed", true);
-  const target = aim(frameAt(player.time));
+  const target = aim(frameAt(player.time), world.radius);
   world.orbit.target.copy(target);
   world.camera.position.copy(target).add(new THREE.Vector3(1.9, -3.1, 1.15).multiplyScalar(world.radius));
 }
 
-function show(world, frame) {
-  world.bodies.forEach((body, i) => {
-    const at = 7 * (frame * data.bodies + i);
-    place(body, { pos: poses.subarray(at, at + 3), quat: poses.subarray(at + 3, at + 7) });
-  });
+function show(frame) {
+  for (const part of parts) part.show(frame);
   page.reward.textContent = round(reward[frame]);
   page.total.textContent = round(total[frame]);
   page.clock.textContent = `${(frame * data.dt).toFixed(2)} / ${(last * data.dt).toFixed(2)} s`;
@@ -276,6 +201,7 @@ function connect(world) {
     r: () => goHome(world),
   };
   page.scrub.max = last;
+  page.legend.hidden = !data.activation;
   page.play.onclick = () => setPlaying(!player.playing);
   page.scrub.oninput = () => seek(page.scrub.valueAsNumber);
   page.follow.onclick = toggleFollow;
@@ -308,7 +234,7 @@ function run() {
     before = now;
     if (player.playing && player.time >= last * data.dt) seek(last);
     const frame = frameAt(player.time);
-    if (frame !== shown) show(world, (shown = frame));
+    if (frame !== shown) show((shown = frame));
     follow(world, frame);
     world.orbit.update();
     world.renderer.render(world.scene, world.camera);

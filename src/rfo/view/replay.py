@@ -1,7 +1,7 @@
 """Replay of a run's recorded episode as one HTML file that opens offline.
 
-The page holds the poses, the rewards, the viewer (`replay.js`) and three.js; its content security
-policy forbids it to load anything else.
+The page holds the frames, the rewards, the viewer (`figure.js`, `replay.js`) and three.js; its content
+security policy forbids it to load anything else.
 """
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ import numpy as np
 GEOM_SIZES = {"sphere": 1, "capsule": 2, "box": 3, "plane": 0}
 """Geoms that the viewer draws and how many numbers of `size` each needs."""
 
+FRAME_SHAPES = {"poses": ("bodies", 7), "vertices": ("vertices", 3), "activation": ("triangles",)}
+"""Arrays that the viewer plays, each optional, and what the axes after the frames' are."""
+
 GEOM_FIELDS = {"type", "size", "body", "pos", "quat", "rgba"}
 
 
 def write_html(run_folder: Path) -> Path:
     """Write `replay.html` into a run folder from its `replay.json` and `replay.npz`.
 
-    `replay.json` holds the task, dt [s] and the geoms of `rfo.envs.base.Renderable.scene`;
-    `replay.npz` holds `poses` (N, M, 7) [m] (x, y, z, qw, qx, qy, qz) of M bodies over N frames and
-    `reward` (N,). `config.json`, where present, adds the algorithm and the seed to the title.
+    `replay.json` holds the task, dt [s] and what `rfo.envs.base.Renderable.scene` gives: `geoms`, `surface`;
+    `replay.npz` holds over N frames `reward` (N,) and, as far as the scene needs them, `poses` (N, bodies, 7)
+    [m] (x, y, z, qw, qx, qy, qz), `vertices` (N, vertices, 3) [m] and `activation` (N, triangles) in
+    [-1, 1]. `config.json`, where present, adds the algorithm and the seed to the title.
 
     Returns:
         Path of the page.
@@ -39,13 +43,14 @@ def write_html(run_folder: Path) -> Path:
     """
     run_folder = Path(run_folder)
     scene = _read_json(run_folder / "replay.json")
-    poses, reward = _read_arrays(run_folder / "replay.npz")
-    _check_scene(scene, bodies=poses.shape[1])
+    reward, frames = _read_arrays(run_folder / "replay.npz")
+    _check_scene(scene, bodies=frames["poses"].shape[1] if "poses" in frames else 0)
+    _check_surface(scene, frames)
     config_file = run_folder / "config.json"
     config = _read_json(config_file) if config_file.exists() else {}
 
     page = run_folder / "replay.html"
-    page.write_text(_page(scene, poses, reward, config), encoding="utf-8")
+    page.write_text(_page(scene, frames, reward, config), encoding="utf-8")
     return page
 
 
@@ -61,32 +66,43 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Poses (N, M, 7) and reward (N,), checked, float32."""
+def _read_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Reward (N,) and those of `FRAME_SHAPES` that are there, checked, float32."""
     if not path.exists():
         raise FileNotFoundError(f"no replay here: {path} does not exist")
     try:
         with np.load(path) as file:
-            poses, reward = (np.asarray(file[name], dtype="<f4") for name in ("poses", "reward"))
+            reward = np.asarray(file["reward"], dtype="<f4")
+            frames = {name: np.asarray(file[name], dtype="<f4") for name in FRAME_SHAPES if name in file}
     except (KeyError, OSError, ValueError, BadZipFile) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    if poses.ndim != 3 or poses.shape[2] != 7 or len(poses) == 0:
-        raise ValueError(f"poses in {path} must have the shape (frames, bodies, 7), not {poses.shape}")
-    if reward.shape != (len(poses),):
-        raise ValueError(f"reward in {path} must have the shape ({len(poses)},), not {reward.shape}")
-    finite = np.isfinite(poses).all(axis=(1, 2)) & np.isfinite(reward)
+    if reward.ndim != 1 or len(reward) == 0:
+        raise ValueError(f"reward in {path} must have the shape (frames,), not {reward.shape}")
+    for name, array in {"reward": reward, **frames}.items():
+        _check_array(name, array, len(reward), path)
+    return reward, frames
+
+
+def _check_array(name: str, array: np.ndarray, length: int, path: Path) -> None:
+    axes = (length, *FRAME_SHAPES.get(name, ()))
+    fits = array.ndim == len(axes) and all(
+        isinstance(axis, str) or axis == size for axis, size in zip(axes, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = f"({', '.join(map(str, axes))}{',' if len(axes) == 1 else ''})"
+        raise ValueError(f"{name} in {path} must have the shape {wanted}, not {array.shape}")
+    finite = np.isfinite(array).reshape(length, -1).all(axis=1)
     if not finite.all():
-        raise ValueError(f"{path} is not finite at frame {int(np.argmin(finite))}")
-    return poses, reward
+        raise ValueError(f"{name} in {path} is not finite at frame {int(np.argmin(finite))}")
 
 
 def _check_scene(scene: dict[str, Any], bodies: int) -> None:
-    missing = {"task", "dt", "geoms"} - scene.keys()
+    missing = {"task", "dt"} - scene.keys()
     if missing:
         raise ValueError(f"replay.json lacks {', '.join(sorted(missing))}")
     if not scene["dt"] > 0:
         raise ValueError(f"dt in replay.json must be positive, not {scene['dt']}")
-    for geom in scene["geoms"]:
+    for geom in scene.get("geoms", []):
         missing = GEOM_FIELDS - geom.keys()
         if missing:
             raise ValueError(f"a geom in replay.json lacks {', '.join(sorted(missing))}")
@@ -99,21 +115,39 @@ def _check_scene(scene: dict[str, Any], bodies: int) -> None:
             raise ValueError(f"a geom hangs on body {geom['body']}, but poses has {bodies} bodies")
 
 
-def _page(scene: dict[str, Any], poses: np.ndarray, reward: np.ndarray, config: dict[str, Any]) -> str:
+def _check_surface(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None:
+    triangles = scene.get("surface", {}).get("triangles", [])
+    if not all(len(corners) == 3 and all(type(corner) is int for corner in corners) for corners in triangles):
+        raise ValueError("the surface in replay.json needs triangles of three whole numbers each")
+    count = frames["vertices"].shape[1] if "vertices" in frames else 0
+    strangers = [corner for corners in triangles for corner in corners if not 0 <= corner < count]
+    if strangers:
+        raise ValueError(f"a triangle has the corner {strangers[0]}, but vertices has {count} vertices")
+    activation = frames.get("activation", np.zeros((1, len(triangles))))
+    if activation.shape[1] != len(triangles):
+        raise ValueError(f"activation has {activation.shape[1]} triangles, the surface {len(triangles)}")
+    if np.abs(activation).max(initial=0) > 1:
+        raise ValueError(
+            f"activation must lie in [-1, 1], not at {activation.flat[np.abs(activation).argmax()]}"
+        )
+
+
+def _page(
+    scene: dict[str, Any], frames: dict[str, np.ndarray], reward: np.ndarray, config: dict[str, Any]
+) -> str:
     task = str(scene["task"])
     algorithm = _algorithm(config)
     heading = " · ".join(part for part in (task, algorithm) if part)
-    seconds = len(poses) * scene["dt"]
-    details = [f"{len(poses)} steps, {seconds:.1f} s of simulated time"]
+    seconds = len(reward) * scene["dt"]
+    details = [f"{len(reward)} steps, {seconds:.1f} s of simulated time"]
     if "seed" in config:
         details.append(f"seed {config['seed']}")
     data = {
         "dt": scene["dt"],
-        "frames": poses.shape[0],
-        "bodies": poses.shape[1],
-        "geoms": scene["geoms"],
-        "poses": _base64(poses),
-        "reward": _base64(reward),
+        "frames": len(reward),
+        "geoms": scene.get("geoms", []),
+        "triangles": scene.get("surface", {}).get("triangles", []),
+        **{name: _base64(array) for name, array in {"reward": reward, **frames}.items()},
     }
     return _fill(
         _asset("replay.html"),
@@ -125,7 +159,7 @@ def _page(scene: dict[str, Any], poses: np.ndarray, reward: np.ndarray, config: 
             "DATA": json.dumps(data).replace("</", "<\\/"),
             "LICENSE": _asset("vendor/LICENSE.three"),
             "THREE": _asset("vendor/three.js"),
-            "SCRIPT": _asset("replay.js"),
+            "SCRIPT": _asset("figure.js") + _asset("replay.js"),
         },
     )
 

@@ -1,0 +1,146 @@
+"use strict";
+// The figure of the episode, in parts: rigid geoms and a deforming surface. A part is
+//   object         what three.js draws
+//   show(frame)    puts it where it is in a frame
+//   points(frame)  [x, y, z] of it, whose mean is the figure's middle
+//   reach(centre)  how far it reaches from there in the first frame [m]
+//   lowest(frame)  its lowest height [m]
+
+const data = JSON.parse(document.getElementById("data").textContent);
+
+function floats(base64) {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  return new Float32Array(bytes.buffer);
+}
+
+function place(object, { pos, quat }) {
+  object.position.set(...pos);
+  object.quaternion.set(quat[1], quat[2], quat[3], quat[0]).normalize();
+  return object;
+}
+
+// ---------------------------------------------------------------- rigid geoms
+
+function geometryOf(geom) {
+  const [a, b, c] = geom.size;
+  if (geom.type === "sphere") return new THREE.SphereGeometry(a, 40, 24);
+  if (geom.type === "box") {
+    const radius = 0.08 * Math.min(a, b, c); // edges that catch the light
+    return new THREE.RoundedBoxGeometry(2 * a, 2 * b, 2 * c, 3, radius);
+  }
+  return new THREE.CapsuleGeometry(a, 2 * b, 12, 32).rotateX(Math.PI / 2); // MuJoCo's capsules lie along z
+}
+
+function meshOf(geom) {
+  const [red, green, blue, alpha] = geom.rgba;
+  const mesh = new THREE.Mesh(
+    geometryOf(geom),
+    new THREE.MeshStandardMaterial({
+      color: new THREE.Color().setRGB(red, green, blue, THREE.SRGBColorSpace),
+      transparent: alpha < 1,
+      opacity: alpha,
+      roughness: 0.42,
+      metalness: 0.05,
+    }),
+  );
+  mesh.castShadow = mesh.receiveShadow = true;
+  return place(mesh, geom);
+}
+
+/** Geoms on bodies; poses (frames, bodies, 7): x, y, z, qw, qx, qy, qz. */
+function rigid(geoms, poses) {
+  const bodies = Array.from({ length: poses.length / data.frames / 7 }, () => new THREE.Group());
+  const object = new THREE.Group();
+  for (const body of bodies) object.add(body);
+  for (const geom of geoms) (geom.body < 0 ? object : bodies[geom.body]).add(meshOf(geom));
+
+  const moving = geoms.filter((geom) => geom.body >= 0);
+  const drawn = [...new Set(moving.map((geom) => geom.body))];
+  const pose = (frame, body) => poses.subarray(7 * (frame * bodies.length + body)).subarray(0, 7);
+  const position = (frame, body) => pose(frame, body).subarray(0, 3);
+  const extent = (geom) => Math.hypot(...geom.pos) + Math.max(...geom.size);
+  return {
+    object,
+    show: (frame) =>
+      bodies.forEach((body, i) => place(body, { pos: position(frame, i), quat: pose(frame, i).subarray(3) })),
+    points: (frame) => drawn.map((body) => position(frame, body)),
+    reach: (centre) => Math.max(0, ...moving.map((geom) => distance(position(0, geom.body), centre) + extent(geom))),
+    lowest: (frame) =>
+      Math.min(...moving.map((geom) => position(frame, geom.body)[2] - geom.size.reduce((x, y) => x + y))),
+  };
+}
+
+// ---------------------------------------------------------------- surface
+
+const ROOM = 1.6; // the picture leaves a soft body room to stretch
+
+const shade = (name) => new THREE.Color(getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+
+/** Colour of an activation in [-1, 1], the legend's. */
+function colouring() {
+  const [negative, zero, positive] = ["--negative", "--zero", "--positive"].map(shade);
+  return (activation) => zero.clone().lerp(activation < 0 ? negative : positive, Math.abs(activation));
+}
+
+/** Flat triangles of vertices (frames, N, 3), coloured by activation (frames, triangles) or all alike. */
+function surface(triangles, vertices, activation) {
+  const corners = triangles.flat();
+  const count = vertices.length / data.frames / 3;
+  const attribute = () => new THREE.BufferAttribute(new Float32Array(3 * corners.length), 3);
+  const [position, colour] = [attribute(), attribute()];
+  const geometry = new THREE.BufferGeometry().setAttribute("position", position).setAttribute("color", colour);
+  const mesh = new THREE.Mesh(geometry, new THREE.MeshStandardMaterial({ vertexColors: true, roughness: 0.6 }));
+  mesh.castShadow = mesh.receiveShadow = true;
+  mesh.frustumCulled = false;
+
+  const colourOf = colouring();
+  const used = [...new Set(corners)];
+  const vertex = (frame, i) => vertices.subarray(3 * (frame * count + i)).subarray(0, 3);
+  const points = (frame) => used.map((i) => vertex(frame, i));
+  const activationOf = (frame, triangle) => (activation.length ? activation[frame * triangles.length + triangle] : 0);
+  const show = (frame) => {
+    corners.forEach((i, corner) => position.setXYZ(corner, ...vertex(frame, i)));
+    triangles.forEach((_, triangle) => {
+      const { r, g, b } = colourOf(activationOf(frame, triangle));
+      for (let i = 0; i < 3; i++) colour.setXYZ(3 * triangle + i, r, g, b);
+    });
+    position.needsUpdate = colour.needsUpdate = true;
+    geometry.computeVertexNormals(); // corners are not shared: the triangles' own
+  };
+  return {
+    object: mesh,
+    show,
+    points,
+    reach: (centre) => ROOM * Math.max(0, ...points(0).map((point) => distance(point, centre))),
+    lowest: (frame) => points(frame).reduce((low, point) => Math.min(low, point[2]), Infinity),
+  };
+}
+
+// ---------------------------------------------------------------- the whole
+
+const distance = (point, centre) => centre.distanceTo(new THREE.Vector3(...point));
+
+const parts = [
+  rigid(data.geoms.filter((geom) => geom.type !== "plane"), floats(data.poses ?? "")),
+  surface(data.triangles, floats(data.vertices ?? ""), floats(data.activation ?? "")),
+];
+
+function middle(frame) {
+  const points = parts.flatMap((part) => part.points(frame));
+  const sum = new THREE.Vector3();
+  for (const [x, y, z] of points) sum.add({ x, y, z });
+  return sum.divideScalar(Math.max(points.length, 1));
+}
+
+/** Radius [m] of the figure in its first frame, for the camera and the shadow. */
+function reach() {
+  return Math.max(0.1, ...parts.map((part) => part.reach(middle(0))));
+}
+
+/** Lowest height [m] that the figure comes to. */
+function lowest() {
+  let z = Infinity;
+  for (let frame = 0; frame < data.frames; frame++) z = Math.min(z, ...parts.map((part) => part.lowest(frame)));
+  return Number.isFinite(z) ? z : 0;
+}
+
