@@ -44,6 +44,24 @@ class Task:
     """Hyperparameters that differ from an algorithm's defaults, for the algorithms that have them."""
 
 
+SOFT = {
+    "actor_hidden": (512, 256),
+    "critic_hidden": (256, 256),
+    "point_hidden": (16,),
+    "critic_iterations": 8,
+}
+"""The reference's networks for soft bodies, but for what costs most on a CPU: its encoder has the layers (64,
+128, 256) per point, and its critics make 16 passes. Equal for all methods."""
+
+SOFT_SMALL = {
+    "actor_hidden": (128, 64),
+    "critic_hidden": (64, 64),
+    "point_hidden": (32,),
+    "point_features": 32,
+    "vector_features": 64,
+    "critic_iterations": 8,
+}
+
 TASKS: dict[str, Task] = {
     "ant": Task(
         "rfo.envs.ant",
@@ -58,6 +76,42 @@ TASKS: dict[str, Task] = {
     ),
     "cartpole": Task(
         "rfo.envs.cartpole", "CartPole", "a cart swings up its pole", steps=512_000, simulated=True
+    ),
+    "soft_jumper": Task(
+        "rfo.envs.soft_jumper",
+        "soft_jumper",
+        "a soft table with 222 muscles jumps forward (SoftJumper)",
+        steps=6_144_000,
+        environments=32,
+        simulated=True,
+        settings=SOFT,
+    ),
+    "soft_jumper_corrected": Task(
+        "rfo.envs.soft_jumper",
+        "soft_jumper_corrected",
+        "the same body, seen and scaled about its own centre",
+        steps=6_144_000,
+        environments=32,
+        simulated=True,
+        settings=SOFT,
+    ),
+    "soft_jumper_small": Task(
+        "rfo.envs.soft_jumper",
+        "soft_jumper_small",
+        "a soft bench with 25 muscles jumps forward",
+        steps=512_000,
+        environments=32,
+        simulated=True,
+        settings=SOFT_SMALL,
+    ),
+    "soft_worm": Task(
+        "rfo.envs.soft_jumper",
+        "soft_worm",
+        "a soft beam with 40 muscles moves forward",
+        steps=512_000,
+        environments=32,
+        simulated=True,
+        settings=SOFT_SMALL,
     ),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
     "lqr": Task("rfo.envs.probe", "LQR", "closed form: linear dynamics, quadratic cost", steps=204_800),

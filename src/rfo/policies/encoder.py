@@ -93,7 +93,8 @@ class CloudEncoder(eqx.Module):
 
     def __call__(self, cloud: Float[Array, "*batch P 3"]) -> Float[Array, "*batch features"]:
         """Encode all clouds at once: the layers see one matrix whose rows are points."""
-        return self.pooled(POOLINGS[self.pooling](self.points(cloud), axis=-2))
+        points = self.points(cloud.reshape(-1, cloud.shape[-1]))
+        return self.pooled(POOLINGS[self.pooling](points.reshape(*cloud.shape[:-1], -1), axis=-2))
 
 
 class PointEncoder(eqx.Module):
