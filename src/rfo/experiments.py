@@ -114,6 +114,7 @@ TASKS: dict[str, Task] = {
         settings=SOFT_SMALL,
     ),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
+    "reach_cloud": Task("rfo.envs.probe", "ReachCloud", "closed form: a point cloud to reach", steps=204_800),
     "lqr": Task("rfo.envs.probe", "LQR", "closed form: linear dynamics, quadratic cost", steps=204_800),
     "terminating": Task("rfo.envs.probe", "Terminating", "closed form: episodes that end", steps=204_800),
     "truncating": Task(

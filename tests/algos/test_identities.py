@@ -11,8 +11,10 @@ from rfo.algos.rfo import RFO
 from rfo.algos.sapo import SAPO, alpha_objective, scaled_entropy
 from rfo.algos.shac import SHAC
 from rfo.envs.batch import Batch
-from rfo.envs.probe import LQR, Terminating
+from rfo.envs.probe import LQR, ReachCloud, Terminating
+from rfo.policies.critic import Critics
 from rfo.policies.encoder import Identity
+from rfo.policies.flow import FlowPolicy
 from rfo.policies.gaussian import GaussianPolicy
 
 QUICK = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
@@ -133,6 +135,7 @@ def test_target_critic_moves_by_its_share(shac):
 
 
 TINY = {"horizon": 4, "updates": 5, "actor_hidden": (8,)}
+TINY |= {"point_hidden": (8,), "point_features": 4, "vector_features": 4}
 TINY_CRITIC = {"critic_hidden": (8,), "critic_iterations": 2, "critic_batches": 2}
 SEEDED = [
     RFO(flow_steps=2, **TINY, **TINY_CRITIC),
@@ -142,9 +145,13 @@ SEEDED = [
 ]
 
 
-@pytest.mark.parametrize("algorithm", SEEDED, ids=lambda a: a.name)
-def test_seeds_repeat_differ_and_train_together_as_alone(algorithm):
-    env = Batch(LQR(), 8)
+@pytest.mark.parametrize(
+    ("algorithm", "task"),
+    [(method, LQR()) for method in SEEDED] + [(method, ReachCloud(points=4)) for method in SEEDED[2:]],
+    ids=lambda x: getattr(x, "name", None) or x.spec.name,
+)
+def test_seeds_repeat_differ_and_train_together_as_alone(algorithm, task):
+    env = Batch(task, 8)
 
     def train(seed):
         start = algorithm.init(jax.random.key(seed), env)
@@ -159,6 +166,27 @@ def test_seeds_repeat_differ_and_train_together_as_alone(algorithm):
         member = jax.tree.map(lambda x, i=seed: x[i], together)
         assert_trees_close(result, member, rtol=2e-4, atol=2e-5)
     assert jnp.abs(alone(0)[2]["reward"] - alone(1)[2]["reward"]).min() > 1e-4
+
+
+@pytest.mark.parametrize("algorithm", SEEDED, ids=lambda a: a.name)
+def test_actor_and_critics_have_encoders_of_their_own_and_vectors_have_none(algorithm):
+    """The keys of the networks are those from before there were encoders."""
+    vector = begin(algorithm)
+    assert not jax.tree.leaves(vector.actor.encoder)
+    cloud = algorithm.init(jax.random.key(0), Batch(ReachCloud(points=4), 2))
+    assert cloud.actor.encoder.size == cloud.actor.net.weights[0].shape[0] - inputs_beside(cloud.actor) == 8
+    if algorithm.name == "apg":
+        return
+    _, _, critic_key, _ = jax.random.split(jax.random.key(0), 4)
+    before = Critics(critic_key, Identity(2), (8,), "silu", algorithm.critic_count, algorithm.gain)
+    assert_trees_close(vector.critics.nets.weights, before.nets.weights, atol=1e-6)
+    pairs = zip(jax.tree.leaves(cloud.actor.encoder), jax.tree.leaves(cloud.critics.encoder), strict=True)
+    assert all(jnp.abs(a - c).max() > 0.1 for a, c in pairs if a.ndim == 2)
+
+
+def inputs_beside(actor):
+    """What the first layer sees beside the encoding: of a flow, the latent and the time."""
+    return actor.action_size + 1 if isinstance(actor, FlowPolicy) else 0
 
 
 def test_policy_acts_with_and_without_noise():
@@ -182,6 +210,10 @@ def test_policy_acts_with_and_without_noise():
         (SAPO, {"target_entropy": 1.0}, "target_entropy must be negative"),
         (SHAC, {"actor_learning_rate": float("nan")}, "actor_learning_rate must be positive"),
         (APG, {"updates": 0}, "updates must be positive"),
+        (RFO, {"pooling": "sum"}, "unknown pooling 'sum'; known: mean, max"),
+        (SAPO, {"point_hidden": (64, 0)}, r"point_hidden must be positive widths, not \(64, 0\)"),
+        (SHAC, {"point_hidden": ()}, "point_hidden must be positive widths"),
+        (APG, {"vector_features": 0}, "vector_features must be positive, not 0"),
     ],
 )
 def test_bad_settings_are_refused_by_name(method, settings, message):

@@ -9,7 +9,7 @@ import pytest
 from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
 from rfo.algos.optimize import Descent
 from rfo.policies.critic import Critics
-from rfo.policies.encoder import Identity
+from rfo.policies.encoder import Identity, encoder_for
 
 PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.2])}
 
@@ -82,19 +82,43 @@ def test_each_critic_of_an_ensemble_is_fitted_as_if_alone():
     assert metrics["critic_loss"] < metrics["critic_error"]
 
 
-def test_minibatches_run_in_order_of_time():
+def vector_and_critics():
+    return critic_data()[0], Critics(jax.random.key(0), Identity(3), (4,), ensemble=1)
+
+
+def cloud_and_critics():
+    """The same numbers as a cloud of five points and a vector."""
+    vector, _ = critic_data()
+    cloud = vector[..., None, :] + jax.random.normal(jax.random.key(2), (5, 3))
+    encoder = encoder_for(jax.random.key(3), {"cloud": (5, 3), "vector": (3,)}, (4,), 4, 4)
+    return {"cloud": cloud, "vector": vector}, Critics(jax.random.key(0), encoder, (4,), ensemble=1)
+
+
+@pytest.mark.parametrize("make", [vector_and_critics, cloud_and_critics])
+def test_minibatches_run_in_order_of_time(make):
     """Two minibatches with one descent each equal two hand-made steps, the early half first."""
-    observation, target = critic_data()
-    critics = Critics(jax.random.key(0), Identity(3), (4,), ensemble=1)
+    (observation, critics), (_, target) = make(), critic_data()
     descent = Descent(1e-2, 1e-2, 1)
     fitted, _, _ = fit_critics(
         critics, (descent, descent.init(critics)), observation, target, 1, 2, jnp.asarray(0)
     )
     by_hand, state = critics, descent.init(critics)
     for half in (slice(0, 4), slice(4, 8)):
-        gradient = jax.grad(lambda c, h=half: jnp.mean((c(observation[h])[0] - target[h]) ** 2))(by_hand)
+        seen = jax.tree.map(lambda x, h=half: x[h], observation)
+        gradient = jax.grad(lambda c, s=seen, h=half: jnp.mean((c(s)[0] - target[h]) ** 2))(by_hand)
         by_hand, state, _ = descent.step(by_hand, state, gradient, jnp.asarray(0))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), fitted, by_hand)
+
+
+def test_the_norm_that_is_clipped_counts_the_encoder():
+    observation, critics = cloud_and_critics()
+    gradient = jax.grad(lambda c: jnp.sum(c(observation) ** 2))(critics)
+    descent = Descent(1e-2, 1e-2, 1, max_norm=0.5)
+    _, _, report = descent.step(critics, descent.init(critics), gradient, jnp.asarray(0))
+    encoder, heads = optax.tree.norm(gradient.encoder), optax.tree.norm(gradient.nets)
+    assert encoder > 0.1 * heads
+    assert report.norm == pytest.approx(float(jnp.hypot(encoder, heads)), rel=1e-5)
+    assert report.clipped_norm == pytest.approx(0.5, rel=1e-5)
 
 
 def test_settings_are_checked():

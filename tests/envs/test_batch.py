@@ -9,7 +9,7 @@ import pytest
 
 from rfo.envs.base import EnvSpec, Step
 from rfo.envs.batch import Batch
-from rfo.envs.probe import Terminating, Truncating
+from rfo.envs.probe import ReachCloud, Terminating, Truncating
 
 
 class Chain(NamedTuple):
@@ -169,6 +169,19 @@ def test_a_finite_state_with_an_infinite_derivative_is_contained():
 def test_an_absurdly_large_observation_counts_as_non_finite():
     batch = Batch(Chain(), 1)
     assert batch.step(started(batch, x=[1e8]), jnp.zeros((1, 1))).nonfinite[0]
+
+
+@pytest.mark.parametrize("number", [jnp.nan, 1e8])
+def test_one_bad_point_of_a_cloud_restarts_its_environment_alone(number):
+    batch = Batch(ReachCloud(points=4), 3)
+    start = batch.init(jax.random.key(0))
+    task = {**start.task, "cloud": start.task["cloud"].at[1, 2, 0].set(number)}
+    out = batch.step(start._replace(task=task), jnp.zeros((3, 3)))
+    np.testing.assert_array_equal(out.nonfinite, [False, True, False])
+    assert out.reward[1] == 0 and np.all(out.reward[jnp.array([0, 2])] < 0)
+    for name, fresh in out.state.observation.items():
+        np.testing.assert_array_equal(out.next_observation[name][1], fresh[1])
+        np.testing.assert_array_equal(out.next_observation[name][::2], start.task[name][::2])
 
 
 def test_a_batch_has_at_least_one_environment():

@@ -7,9 +7,9 @@ import pytest
 import scipy.linalg
 
 from rfo.envs.base import Environment
-from rfo.envs.probe import LQR, Bimodal, Delayed, Quadratic, Terminating, Truncating
+from rfo.envs.probe import LQR, Bimodal, Delayed, Quadratic, ReachCloud, Terminating, Truncating
 
-TASKS = [Quadratic(), LQR(), Terminating(), Truncating(), Delayed()]
+TASKS = [Quadratic(), ReachCloud(), LQR(), Terminating(), Truncating(), Delayed()]
 
 
 def discounted(task, state, policy, discount, steps):

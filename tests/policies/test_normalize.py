@@ -37,3 +37,23 @@ def test_normalises_and_passes_the_gradient():
 
 def test_nothing_seen_is_the_identity():
     np.testing.assert_allclose(Normalizer.init(2)(jnp.array([3.0, -1.0])), [3.0, -1.0], rtol=1e-4)
+
+
+def test_of_a_dict_each_vector_is_normalised_alone_and_clouds_not_at_all():
+    shapes = {"q": (2,), "cloud": (5, 3), "v": (4,)}
+    generator = np.random.default_rng(0)
+    batch = {name: jnp.asarray(generator.normal(3, 2, (6, 8, *shape))) for name, shape in shapes.items()}
+    normalizer = Normalizer.init(shapes).updated(batch).updated(batch)
+    normal = normalizer(batch)
+    assert normal.keys() == shapes.keys() and normalizer.count == 96
+    np.testing.assert_array_equal(normal["cloud"], batch["cloud"])
+    for name in ("q", "v"):
+        alone = Normalizer.init(*shapes[name]).updated(batch[name]).updated(batch[name])
+        np.testing.assert_array_equal(normal[name], alone(batch[name]))
+        np.testing.assert_allclose(normal[name].mean((0, 1)), 0, atol=1e-5)
+        np.testing.assert_allclose(normal[name].std((0, 1)), 1, atol=1e-4)
+
+
+def test_clouds_alone_need_no_statistics():
+    normalizer, cloud = Normalizer.init({"cloud": (5, 3)}), {"cloud": jnp.full((4, 5, 3), 7.0)}
+    np.testing.assert_array_equal(normalizer.updated(cloud)(cloud)["cloud"], 7)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from toy import small_apg
 
 from rfo.envs.batch import Batch
-from rfo.envs.probe import LQR
+from rfo.envs.probe import LQR, ReachCloud
 from rfo.train import timing
 from rfo.train.trainer import initial_state
 
@@ -22,6 +22,13 @@ class SlowLQR(LQR):
         for _ in range(20):
             burden = burden @ burden / jnp.linalg.norm(burden)
         return out._replace(reward=out.reward + 1e-20 * burden.sum())
+
+
+def test_a_dict_observation_is_timed_too():
+    algorithm = small_apg(point_hidden=(4,), point_features=4, vector_features=4)
+    env = Batch(ReachCloud(points=4), 4)
+    speeds = timing.split(algorithm, env, initial_state(algorithm, env, [0]))
+    assert speeds["policy_steps_per_second"] > 0
 
 
 def test_the_slow_part_shows():

@@ -9,7 +9,7 @@ import pytest
 from toy import Broken, batch, leaves, small_apg, train
 
 from rfo.algos.rfo import RFO
-from rfo.envs.probe import LQR, Terminating
+from rfo.envs.probe import LQR, ReachCloud, Terminating
 from rfo.train import checkpoint, guard, trainer
 from rfo.train.record import RunFolder
 
@@ -25,6 +25,9 @@ def small_rfo():
         critic_iterations=2,
         critic_batches=2,
         updates=UPDATES,
+        point_hidden=(8, 8),
+        point_features=4,
+        vector_features=4,
     )
 
 
@@ -51,9 +54,16 @@ def assert_equal_states(ours, theirs):
         assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
-def test_stopping_and_resuming_equals_an_uninterrupted_run_bit_for_bit(tmp_path):
+with_resets = pytest.mark.parametrize(
+    "task", [Terminating(), ReachCloud(points=4)], ids=lambda task: task.spec.name
+)
+"""One with a vector observation, one with a dict."""
+
+
+@with_resets
+def test_stopping_and_resuming_equals_an_uninterrupted_run_bit_for_bit(task, tmp_path):
     """RFO on a task with resets: flow, critics, optimisers, normaliser, past rollout, keys, episodes."""
-    algorithm, task = small_rfo(), Terminating()
+    algorithm = small_rfo()
     whole, (whole_folder,) = train(tmp_path / "whole", task, algorithm, updates=UPDATES)
     assert not whole.interrupted
 
@@ -87,8 +97,9 @@ def test_one_seed_repeats_and_two_differ(tmp_path):
     assert not np.allclose(leaves(first.states[0])[0], leaves(other.states[0])[0])
 
 
-def test_seeds_trained_together_equal_each_trained_alone(tmp_path):
-    algorithm, task = small_rfo(), Terminating()
+@with_resets
+def test_seeds_trained_together_equal_each_trained_alone(task, tmp_path):
+    algorithm = small_rfo()
     together, folders = train(tmp_path / "together", task, algorithm, seeds=(3, 4), updates=UPDATES)
     for i, seed in enumerate((3, 4)):
         alone, (folder,) = train(tmp_path / "alone", task, algorithm, seeds=(seed,), updates=UPDATES)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import EnvSpec, Step
-from rfo.types import Array, Float, Int, PRNGKey
+from rfo.types import Array, Float, Int, Observation, PRNGKey
 
 
 def _clip(action: Array) -> Array:
@@ -59,6 +59,50 @@ class Quadratic:
     ) -> Float[Array, "B size"]:
         """Of the reward, in the action."""
         return -2 * (action - self.best_action(state))
+
+
+@dataclass(frozen=True)
+class ReachCloud:
+    """One step, a dict observation: reward ``-|a - target(s)|^2``, target the mean of the points + offset.
+
+    In each coordinate the mean of the points has 1.01 and the offset 0.16 parts of the target's variance:
+    a policy that does not see the points explains no more than 0.16 / 1.17, one seventh, of it.
+    """
+
+    points: int = 16
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Episodes terminate after their only step."""
+        shapes = {"cloud": (self.points, 3), "offset": (3,)}
+        return EnvSpec("reach_cloud", shapes, 3, episode_length=10, dt=1.0)
+
+    def reset(self, key: PRNGKey, batch: int) -> Observation:
+        """A cube of points with half edge 0.2, its middle in [-0.5, 0.5]^3; offset in [-0.2, 0.2]^3."""
+        middle, scatter, offset = (
+            jax.random.uniform(k, (batch, *shape), minval=-largest, maxval=largest)
+            for k, shape, largest in zip(
+                jax.random.split(key, 3), [(1, 3), (self.points, 3), (3,)], [0.5, 0.2, 0.2], strict=True
+            )
+        )
+        return {"cloud": middle + scatter, "offset": offset}
+
+    def observe(self, state: Observation) -> Observation:
+        """The state."""
+        return state
+
+    def step(self, state: dict[str, Array], action: Float[Array, "B 3"]) -> Step:
+        """Pay and terminate."""
+        reward = -jnp.sum((_clip(action) - self.best_action(state)) ** 2, axis=-1)
+        return Step(state, state, reward, jnp.ones(len(reward), bool))
+
+    def best_action(self, state: dict[str, Array]) -> Float[Array, "B 3"]:
+        """The target; at most 0.9."""
+        return state["cloud"].mean(1) + state["offset"]
+
+    def value(self, state: dict[str, Array]) -> Float[Array, " B"]:
+        """Of the best policy."""
+        return jnp.zeros(len(state["offset"]))
 
 
 @dataclass(frozen=True)
