@@ -30,6 +30,7 @@ def train(cell: str, arguments: list[str], folder: Path, core: int) -> bool:
         "--out",
         str(folder / cell),
     ]
+    (folder / cell).parent.mkdir(parents=True, exist_ok=True)  # a cell may be RFO/s0, of the cell RFO
     with (folder / f"{cell}.log").open("w") as log:
         pinned = lambda: os.sched_setaffinity(0, {core})  # noqa: E731
         return subprocess.run(command, stdout=log, stderr=log, preexec_fn=pinned).returncode == 0
