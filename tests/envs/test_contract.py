@@ -187,6 +187,8 @@ def test_a_reset_leaves_the_neighbours_and_their_gradient_alone(name):
 def test_compiled_and_mapped_over_seeds(name):
     """Both are the same as calling it plainly."""
     env, keys = task(name), jax.random.split(jax.random.key(8), 2)
+    soft = "soft" in name  # rounding of positions shows in the velocities of its fast modes
+    close = {"rtol": 1e-4, "atol": 1e-4 if soft else 1e-5}
     control = actions(name, 2, seed=8)  # one per seed
 
     def start_and_step(key, action):
@@ -196,8 +198,8 @@ def test_compiled_and_mapped_over_seeds(name):
     compiled = jax.jit(start_and_step)
     for seed in range(2):
         one = jax.tree.map(lambda x, i=seed: x[i], mapped)
-        assert_equal(compiled(keys[seed], control[seed]), one, rtol=1e-4, atol=1e-5)
-    assert_equal(start_and_step(keys[1], control[1]), one, rtol=1e-4, atol=1e-5)
+        assert_equal(compiled(keys[seed], control[seed]), one, **close)
+    assert_equal(start_and_step(keys[1], control[1]), one, **close)
 
 
 @pytest.mark.parametrize("name", SIMULATED)
@@ -221,4 +223,5 @@ def test_replay(name):
 
 @pytest.mark.parametrize("name", SIMULATED)
 def test_building_a_task_again_reads_no_file(name):
-    assert build_task(name).simulator.model is task(name).simulator.model
+    body = "mesh" if "soft" in name else "model"
+    assert getattr(build_task(name).simulator, body) is getattr(task(name).simulator, body)

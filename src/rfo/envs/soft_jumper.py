@@ -8,6 +8,7 @@ and controls (222).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +43,7 @@ STRETCH = 0.1
 """Largest change of scale at a reset: bodies start strained."""
 
 
+@cache
 def table() -> TetMesh:
     """A slab of 7 x 7 x 2 cells on four legs of three cells, 110 cells in all.
 
@@ -51,18 +53,20 @@ def table() -> TetMesh:
     legs = [((i, j, k), (i + 1, j + 1, k + 1)) for i in (0, 6) for j in (0, 6) for k in range(3)]
     columns = [((i, j, 3), (i + 1, j + 1, 5)) for i in range(7) for j in range(7)]
     sides = [(i, j, 4) for i in range(8) for j in range(8) if {i, j} & {0, 7}]
-    return split(from_boxes(legs + columns, EDGE), EDGE * np.array(sides))
+    return _placed(split(from_boxes(legs + columns, EDGE), EDGE * np.array(sides)))
 
 
+@cache
 def bench() -> TetMesh:
     """A slab of 3 x 2 cells on two broad legs: 10 cells, 50 tetrahedra."""
     slab = [(i, j, 1) for i in range(3) for j in range(2)]
-    return from_voxels(slab + [(i, j, 0) for i in (0, 2) for j in range(2)], EDGE)
+    return _placed(from_voxels(slab + [(i, j, 0) for i in (0, 2) for j in range(2)], EDGE))
 
 
+@cache
 def worm() -> TetMesh:
     """A flat beam of 8 x 2 cells: 80 tetrahedra."""
-    return from_voxels([(i, j, 0) for i in range(8) for j in range(2)], EDGE)
+    return _placed(from_voxels([(i, j, 0) for i in range(8) for j in range(2)], EDGE))
 
 
 class SoftState(NamedTuple):
@@ -103,17 +107,16 @@ class SoftJumper:
 
     Args:
         name: of the task.
-        body: at rest, in whatever place.
+        body: at rest, where it starts.
         version: `FAITHFUL` or `CORRECTED`.
         threads: CPU threads of the physics.
     """
 
     def __init__(self, name: str, body: TetMesh, version: Version = CORRECTED, threads: int | None = None):
-        mesh = _placed(body)
-        muscle = np.arange(len(mesh.tets)) // 2
+        muscle = np.arange(len(body.tets)) // 2
         self.version = version
         self.simulator = Tetrahedra(
-            mesh,
+            body,
             DT,
             SUBSTEPS,
             muscle=muscle,
@@ -122,11 +125,11 @@ class SoftJumper:
             threads=threads,
         )
         size = self.simulator.controls
-        self._start_height = float(mesh.vertices[:, 2].mean())
+        self._start_height = float(body.vertices[:, 2].mean())
         self._spec = EnvSpec(
             name=name,
             observation={
-                "particle_q": mesh.vertices.shape,
+                "particle_q": body.vertices.shape,
                 "com_q": (3,),
                 "com_qd": (3,),
                 "actions": (size,),
@@ -188,7 +191,11 @@ class SoftJumper:
 
     def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""
-        return {"surface": {"triangles": self.simulator.mesh.surface.tolist()}}
+        ground = {"type": "plane", "size": [], "body": -1, "pos": [0, 0, 0], "quat": [1, 0, 0, 0]}
+        return {
+            "geoms": [ground | {"rgba": [0.8, 0.8, 0.8, 1]}],
+            "surface": {"triangles": self.simulator.mesh.surface.tolist()},
+        }
 
     def frame(self, state: SoftState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`."""
