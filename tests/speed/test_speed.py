@@ -3,7 +3,9 @@
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from rfo.speed import bench, peer, table, worker
@@ -47,6 +49,14 @@ def test_a_worker_keeps_to_its_cores_and_counts_every_step(tmp_path, monkeypatch
     assert train["env_steps"] == train["environments"] * train["horizon"] and min(train["seconds"]) > 0
 
 
+def test_batches_whose_tape_would_fill_the_memory_are_left_out():
+    """1 kB a step and environment over 32 steps: 2 GiB hold 65,536. The first is always measured."""
+    kernels = SimpleNamespace(tape_width=256, dtype=np.dtype(np.float32))
+    settings = worker.Settings("ant", "apg", [CORE], 32, [70_000, 65_536, 65_537], 0.0)
+    assert worker.affordable(SimpleNamespace(kernels=kernels), settings) == [70_000, 65_536]
+    assert worker.affordable(None, settings) == settings.batches
+
+
 def test_a_failed_measurement_is_one_line(monkeypatch):
     settings = worker.Settings("nothing", "apg", [CORE], horizon=5, batches=[2], seconds=0.0)
     with pytest.raises(RunError, match=r"unknown task 'nothing'.*") as error:
@@ -63,7 +73,8 @@ def test_a_missing_peer_is_said_and_stops_nothing(tmp_path):
 
 def test_table_shows_what_was_measured_and_marks_what_was_not(capsys):
     rates = {"name": "Brax", "substeps": 4, **measured(256, 8_000.0)}
-    table.show(result(peer={"1": rates, "4": rates}, quoted={"Rewarped 1.3.3, ant": 360.0}))
+    quoted = {"Rewarped 1.3.3, ant": {"env_steps_per_s": 360.0, "environments": 64}}
+    table.show(result(peer={"1": rates, "4": rates}, quoted=quoted))
     lines = capsys.readouterr().out.splitlines()
     row = {line.split()[0]: line.split() for line in lines if line.strip()}
     assert row["physics,"][-8:] == ["16", "64", "50,000", "±", "10%", "120,000", "±", "10%"]

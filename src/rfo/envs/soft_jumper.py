@@ -110,9 +110,17 @@ class SoftJumper:
         body: at rest, where it starts.
         version: `FAITHFUL` or `CORRECTED`.
         threads: CPU threads of the physics.
+        dtype: of the physics.
     """
 
-    def __init__(self, name: str, body: TetMesh, version: Version = CORRECTED, threads: int | None = None):
+    def __init__(
+        self,
+        name: str,
+        body: TetMesh,
+        version: Version = CORRECTED,
+        threads: int | None = None,
+        dtype: Any = np.float32,
+    ):
         muscle = np.arange(len(body.tets)) // 2
         self.version = version
         self.simulator = Tetrahedra(
@@ -123,6 +131,7 @@ class SoftJumper:
             gain=MUSCLE,
             material=SoftMaterial(drag=version.drag),
             threads=threads,
+            dtype=dtype,
         )
         size = self.simulator.controls
         self._start_height = float(body.vertices[:, 2].mean())

@@ -25,8 +25,8 @@ SECONDS = 3.0
 LARGER_BATCHES = (256, 1024)
 """Environments at which the physics is measured beside the task's own number."""
 PEER_TASK, PEER_BATCH = "ant", 256
-REWARPED = {"ant": 360.0, "cartpole": 7000.0}
-"""Env-steps/s of Rewarped 1.3.3 (warp-lang 1.3.3, 64 environments, 32 steps, forward and backward), recorded
+REWARPED = {"ant": (360.0, 64), "cartpole": (7000.0, 64), "soft_jumper": (67.0, 32)}
+"""Env-steps/s and environments of Rewarped 1.3.3 (warp-lang 1.3.3, 32 steps, forward and backward), recorded
 once on four cores of a CPU, of which it uses one. Quoted for scale: never measured here."""
 
 
@@ -71,7 +71,13 @@ def measure(
         "horizon": HORIZON,
         "tasks": results,
         "peer": _peer(counts, allowed, peer_python, tell) if PEER_TASK in tasks else None,
-        "quoted": {f"Rewarped 1.3.3, {task}": REWARPED[task] for task in tasks if task in REWARPED},
+        "quoted": {
+            f"Rewarped 1.3.3, {task}": dict(
+                zip(("env_steps_per_s", "environments"), REWARPED[task], strict=True)
+            )
+            for task in tasks
+            if task in REWARPED
+        },
         "machine": {"cpu": cpu_name(), "load_at_start": load, **provenance()},
     }
 

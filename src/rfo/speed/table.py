@@ -39,9 +39,10 @@ def _table(task: str, by_cores: dict[str, Any], result: dict[str, Any]) -> Table
     if task == "ant" and peer and "missing" not in peer:
         entries = [peer[cores] for cores in by_cores]
         table.add_row(entries[0]["name"], str(entries[0]["substeps"]), *_cells(entries))
-    for name, rate in result["quoted"].items():
+    for name, quoted in result["quoted"].items():
         if name.endswith(f", {task}"):
-            table.add_row(f"{name} (quoted)", substeps, "64", f"{rate:,.0f}")
+            rate = f"{quoted['env_steps_per_s']:,.0f}"
+            table.add_row(f"{name} (quoted)", substeps, str(quoted["environments"]), rate)
     return table
 
 

@@ -16,6 +16,10 @@ REPETITIONS = 5
 """Of each measurement, at least."""
 
 
+TAPE_LIMIT = 2**31
+"""Memory that the physics of a measurement may keep for its gradient [bytes]."""
+
+
 class Settings(NamedTuple):
     """What to measure."""
 
@@ -49,11 +53,18 @@ def main(argument: str) -> None:
                 "env_steps": size * settings.horizon,
                 "seconds": physics_seconds(task, size, settings.horizon, settings.seconds),
             }
-            for size in settings.batches
+            for size in affordable(simulator, settings)
         ],
         "train": train_seconds(settings.task, settings.algorithm, settings.seconds),
     }
     print(json.dumps(result))
+
+
+def affordable(simulator: Any, settings: Settings) -> list[int]:
+    """The batches but for those, beyond the first, whose rollout would keep more than `TAPE_LIMIT`."""
+    kernels = getattr(simulator, "kernels", None)
+    each = kernels.tape_width * kernels.dtype.itemsize * settings.horizon if kernels else 0
+    return [size for i, size in enumerate(settings.batches) if i == 0 or size * each <= TAPE_LIMIT]
 
 
 def physics_seconds(task: Any, batch: int, horizon: int, seconds: float) -> list[float]:
