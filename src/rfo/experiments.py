@@ -55,11 +55,12 @@ SOFT = {
 
 SOFT_SMALL = {
     "actor_hidden": (128, 64),
-    "critic_hidden": (64, 64),
+    "critic_hidden": (128, 128),
     "point_hidden": (32,),
     "point_features": 32,
     "vector_features": 64,
     "critic_iterations": 8,
+    "critic_learning_rate": 2e-3,
 }
 
 TASKS: dict[str, Task] = {

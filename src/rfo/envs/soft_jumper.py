@@ -165,7 +165,8 @@ class SoftJumper:
             q = middle + (rest.q - middle) * scale + shift
         else:
             q = (rest.q + shift) * scale
-        return SoftState(TetrahedraState(q, rest.qd), jnp.zeros((batch, self._spec.action_size)))
+        physics = TetrahedraState(q.astype(rest.q.dtype), rest.qd)
+        return SoftState(physics, jnp.zeros((batch, self._spec.action_size), rest.q.dtype))
 
     def observe(self, state: SoftState) -> dict[str, Array]:
         """See the class."""
