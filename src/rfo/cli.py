@@ -57,10 +57,11 @@ class List:
         if self.json:
             print(json.dumps(catalogue))
             return 0
+        width = max(len(name) for entries in catalogue.values() for name in entries)
         for kind, entries in catalogue.items():
             print(kind)
             for name, entry in entries.items():
-                print(f"  {name:<12} {entry['summary']}")
+                print(f"  {name:<{width}} {entry['summary']}")
         print("train with: rfo train TASK --algo ALGORITHM")
         return 0
 
