@@ -11,14 +11,14 @@ import pytest
 import warp as wp
 from test_bridge import actions, ant, gradient, states
 
-from rfo.physics import articulated_kernels, tetrahedra_kernels
+from rfo.physics import articulated_kernels, packs, tetrahedra
 from rfo.physics.mesh import from_voxels
 from rfo.physics.tetrahedra import Tetrahedra, TetrahedraState
 
 ONE_LANE = """
 import sys
 import numpy as np, warp as wp
-from rfo.physics import articulated, articulated_kernels, native, tetrahedra, tetrahedra_kernels
+from rfo.physics import native, packs
 
 many = native.snippet
 def single(dtype, struct, files, team=1):
@@ -26,8 +26,8 @@ def single(dtype, struct, files, team=1):
     return "#define __CUDA_ARCH__ 1\\n" + text + "\\n#undef __CUDA_ARCH__\\n"
 
 wp.config.kernel_cache_dir = sys.argv[1]
-articulated_kernels.snippet = tetrahedra_kernels.snippet = single
-articulated.lanes = tetrahedra.lanes = lambda *_: 1
+packs.snippet = single
+packs.lanes = lambda *_: 1
 
 import test_native
 np.savez(sys.argv[2], *test_native.computed())
@@ -58,10 +58,11 @@ def test_one_lane_computes_what_many_do(tmp_path):
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("simulator", [articulated_kernels, tetrahedra_kernels])
+@pytest.mark.parametrize("simulator", [articulated_kernels, tetrahedra])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_the_text_compiles_for_cuda(simulator, precision, tmp_path):
     if not wp.get_cuda_supported_archs():
         pytest.skip("this build of Warp has no compiler for CUDA")
-    wp.compile_aot_module(simulator.kernels(precision).step.module, device=None, arch=80, module_dir=tmp_path)
+    module = packs.kernels(simulator.SOURCE, precision).step.module
+    wp.compile_aot_module(module, device=None, arch=80, module_dir=tmp_path)
     assert list(tmp_path.glob("*.cubin")) or list(tmp_path.glob("*.ptx"))

@@ -11,18 +11,17 @@ Damping acts on approach only, so that the ground never pulls. Joint limits are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import warp as wp
 
-from rfo.physics.articulated_kernels import LAYOUT, kernels
+from rfo.physics.articulated_kernels import LAYOUT, SOURCE, dynamics_kernel
 from rfo.physics.bridge import Bridge
 from rfo.physics.model import Joint, Model
-from rfo.physics.native import lanes, warp_type
+from rfo.physics.native import warp_type
+from rfo.physics.packs import PackedKernels
 from rfo.types import Array, Float
 
 
@@ -94,73 +93,23 @@ class Articulated:
         return bias
 
 
-@dataclass
-class _Workspace:
-    envs: int
-    packs: int
-    model: tuple[wp.array, wp.array]
-    scratch: wp.array
-
-
-class ArticulatedKernels:
-    """The kernels of `Articulated`, as the bridge wants them (`rfo.physics.kernels.Kernels`)."""
+class ArticulatedKernels(PackedKernels):
+    """The kernels of `Articulated`, as the bridge wants them, and one that looks into its dynamics."""
 
     def __init__(self, model: Model, dt: float, substeps: int, dtype: np.dtype):
+        super().__init__(SOURCE, _values(model, dt, substeps), model.nq, model.nv, model.nu, dtype)
         self.model = model
-        self.dtype = dtype
-        self.values = _values(model, dt, substeps)
-        self.input_widths = (model.nq, model.nv, model.nu)
-        self.output_widths = (model.nq, model.nv)
-        self.tape_width = substeps * self.values["width"]
-        self._set = kernels(dtype.name)
-
-    def pack_size(self, device: str) -> int:
-        """Environments that one thread advances together."""
-        return lanes(self.dtype, device)
-
-    def workspace(self, envs: int, device: str) -> _Workspace:
-        """Scratch for `envs` environments."""
-        size = self.pack_size(device)
-        packs = -(-envs // size)
-        alignment = 64 // self.dtype.itemsize
-        return _Workspace(
-            envs=envs,
-            packs=packs,
-            model=LAYOUT.pack(self.values, self.dtype, device),
-            scratch=self._zeros(packs * size * self.values["scratch"] + alignment, device),
-        )
-
-    def launch_forward(
-        self,
-        workspace: _Workspace,
-        inputs: Sequence[wp.array],
-        outputs: Sequence[wp.array],
-        tape: wp.array,
-    ) -> None:
-        """See `rfo.physics.kernels.Kernels.launch_forward`."""
-        self._launch(self._set.step, workspace, [*inputs, *outputs, tape])
-
-    def launch_adjoint(
-        self,
-        workspace: _Workspace,
-        inputs: Sequence[wp.array],
-        tape: wp.array,
-        adj_outputs: Sequence[wp.array],
-        adj_inputs: Sequence[wp.array],
-    ) -> None:
-        """See `rfo.physics.kernels.Kernels.launch_adjoint`."""
-        self._launch(self._set.adjoint, workspace, [tape, *adj_outputs, *adj_inputs])
 
     def dynamics(self, state: ArticulatedState) -> tuple[np.ndarray, np.ndarray]:
         """Mass matrix (B, nv, nv) and bias (B, nv) in the kernels' own coordinates."""
         nv, envs = self.model.nv, len(state.q)
         ws = self.workspace(envs, "cpu")
-        rows, right = self._zeros(envs * self.values["nm"], "cpu"), self._zeros(envs * nv, "cpu")
+        rows, right = self.zeros(envs * self.values["nm"], "cpu"), self.zeros(envs * nv, "cpu")
         q, qd = (
             wp.array(np.ravel(np.asarray(x, self.dtype)), dtype=warp_type(self.dtype), device="cpu")
             for x in state
         )
-        self._launch(self._set.dynamics, ws, [q, qd, self._zeros(1, "cpu"), rows, right])
+        self.launch(dynamics_kernel(self.dtype.name), ws, [q, qd, self.zeros(1, "cpu"), rows, right])
         packed = rows.numpy().reshape(envs, -1)
         mass = np.zeros((envs, nv, nv), self.dtype)
         for j, ancestors in enumerate(_ancestors(self.values["dof_parent"])):
@@ -168,18 +117,6 @@ class ArticulatedKernels:
             mass[:, j, ancestors] = packed[:, start : start + len(ancestors)]
             mass[:, ancestors, j] = mass[:, j, ancestors]
         return mass, -right.numpy().reshape(envs, nv)
-
-    def _launch(self, kernel: wp.Kernel, ws: _Workspace, arrays: list[wp.array]) -> None:
-        wp.launch(
-            kernel,
-            dim=ws.packs,
-            inputs=[ws.envs, *ws.model, ws.scratch, *arrays],
-            device=ws.scratch.device,
-            record_tape=False,
-        )
-
-    def _zeros(self, n: int, device: str) -> wp.array:
-        return wp.zeros(n, dtype=warp_type(self.dtype), device=device)
 
 
 def _ancestors(dof_parent: np.ndarray) -> list[list[int]]:

@@ -10,19 +10,54 @@ radius r at height z, depth d = r + height of the ground - z > 0 [m], normal and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import warp as wp
 
 from rfo.physics.bridge import Bridge
 from rfo.physics.mesh import TetMesh
-from rfo.physics.native import lanes, warp_type
-from rfo.physics.tetrahedra_kernels import LAYOUT, TEAM, kernels
+from rfo.physics.native import Layout
+from rfo.physics.packs import PackedKernels, Source
 from rfo.types import Array, Float
+
+LAYOUT = Layout(
+    scalars=("nodes", "elements", "nu", "substeps", "width", "scratch"),
+    real_scalars=(
+        "dt",
+        "drag",
+        "ground_height",
+        "radius",
+        "contact_ke",
+        "contact_kd",
+        "contact_kf",
+        "contact_mu",
+    ),
+    arrays={
+        "gravity": ("real", "3"),
+        # per vertex
+        "inverse_mass": ("real", "nodes"),
+        # per tetrahedron
+        "tets": ("int", "4 * elements"),
+        "muscle": ("int", "elements"),  # the control that activates it, or -1
+        "gain": ("real", "elements"),
+        "shape": ("real", "6 * elements"),  # of A = D D^T: xx, yy, zz, xy, xz, yz
+        "det": ("real", "elements"),
+        "mu": ("real", "elements"),  # times the rest volume, like lambda and damping
+        "lambda": ("real", "elements"),
+        "damping": ("real", "elements"),
+        "alpha": ("real", "elements"),
+    },
+)
+
+SOURCE = Source(
+    "tetrahedra",
+    LAYOUT,
+    step=("tetrahedra.h", "tetrahedra_step.h"),
+    adjoint=("tetrahedra.h", "tetrahedra_adjoint.h"),
+    team=128,
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +162,7 @@ class Tetrahedra:
             "radius": contact.radius,
             **{f"contact_{name}": getattr(contact, name) for name in ("ke", "kd", "kf", "mu")},
         }
-        self.kernels = TetrahedraKernels(values, self.controls, dt / substeps, substeps, self.dtype)
+        self.kernels = _kernels(values, self.controls, dt / substeps, substeps, self.dtype)
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, batch: int) -> TetrahedraState:
@@ -144,86 +179,22 @@ class Tetrahedra:
         return TetrahedraState(*(x.reshape(shape) for x in self._bridge(*flat, control)))
 
 
-@dataclass
-class _Workspace:
-    envs: int
-    packs: int
-    model: tuple[wp.array, wp.array]
-    scratch: wp.array
-
-
-class TetrahedraKernels:
-    """The kernels of `Tetrahedra`, as the bridge wants them (`rfo.physics.kernels.Kernels`).
-
-    On the tape are the velocities after each substep: 12 bytes per vertex and substep in single precision.
-    """
-
-    def __init__(self, values: dict[str, Any], controls: int, dt: float, substeps: int, dtype: np.dtype):
-        nodes = len(values["inverse_mass"])
-        nu = max(controls, 1)
-        self.dtype = dtype
-        self.input_widths = (3 * nodes, 3 * nodes, nu)
-        self.output_widths = (3 * nodes, 3 * nodes)
-        self.tape_width = substeps * 3 * nodes
-        self.values = values | {
-            "nodes": nodes,
-            "elements": len(values["muscle"]),
-            "nu": nu,
-            "substeps": substeps,
-            "width": 3 * nodes,
-            # numbers that the native text takes from its scratch: tetrahedra.h, then tetrahedra_adjoint.h
-            "scratch": (6 * nodes + nu) + (9 * nodes + nu),
-            "dt": dt,
-        }
-        self._set = kernels(dtype.name)
-
-    def pack_size(self, device: str) -> int:
-        """Environments that one thread advances together."""
-        return lanes(self.dtype, device)
-
-    def workspace(self, envs: int, device: str) -> _Workspace:
-        """Scratch for `envs` environments."""
-        size = self.pack_size(device)
-        packs = -(-envs // size)
-        numbers = packs * size * self.values["scratch"] + 64 // self.dtype.itemsize
-        return _Workspace(
-            envs=envs,
-            packs=packs,
-            model=LAYOUT.pack(self.values, self.dtype, device),
-            scratch=wp.zeros(numbers, dtype=warp_type(self.dtype), device=device),
-        )
-
-    def launch_forward(
-        self,
-        workspace: _Workspace,
-        inputs: Sequence[wp.array],
-        outputs: Sequence[wp.array],
-        tape: wp.array,
-    ) -> None:
-        """See `rfo.physics.kernels.Kernels.launch_forward`."""
-        self._launch(self._set.step, workspace, [*inputs, *outputs, tape])
-
-    def launch_adjoint(
-        self,
-        workspace: _Workspace,
-        inputs: Sequence[wp.array],
-        tape: wp.array,
-        adj_outputs: Sequence[wp.array],
-        adj_inputs: Sequence[wp.array],
-    ) -> None:
-        """See `rfo.physics.kernels.Kernels.launch_adjoint`."""
-        self._launch(self._set.adjoint, workspace, [*inputs, tape, *adj_outputs, *adj_inputs])
-
-    def _launch(self, kernel: wp.Kernel, ws: _Workspace, arrays: list[wp.array]) -> None:
-        team = TEAM if str(ws.scratch.device).startswith("cuda") else 1
-        wp.launch(
-            kernel,
-            dim=ws.packs * team,
-            inputs=[ws.envs, *ws.model, ws.scratch, *arrays],
-            device=ws.scratch.device,
-            block_dim=team if team > 1 else 256,
-            record_tape=False,
-        )
+def _kernels(
+    values: dict[str, Any], controls: int, dt: float, substeps: int, dtype: np.dtype
+) -> PackedKernels:
+    """On the tape are the velocities after each substep: 12 bytes per vertex in single precision."""
+    nodes, nu = len(values["inverse_mass"]), max(controls, 1)
+    own = {
+        "nodes": nodes,
+        "elements": len(values["muscle"]),
+        "nu": nu,
+        "substeps": substeps,
+        "width": 3 * nodes,
+        # numbers that the native text takes from its scratch: tetrahedra.h, then tetrahedra_adjoint.h
+        "scratch": (6 * nodes + nu) + (9 * nodes + nu),
+        "dt": dt,
+    }
+    return PackedKernels(SOURCE, values | own, 3 * nodes, 3 * nodes, nu, dtype)
 
 
 def _elements(mesh: TetMesh, material: SoftMaterial) -> dict[str, np.ndarray]:
