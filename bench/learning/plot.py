@@ -22,7 +22,11 @@ PUBLISHED = {
     "ant": (
         Published(4535.9, "SAPO, published (SAPO paper, table 2)"),
         Published(3621.0, "SHAC, published (SAPO paper, table 2)"),
-    )
+    ),
+    "soft_jumper": (
+        Published(1820.5, "SAPO, published at 6.2M steps (SAPO paper, table 2)"),
+        Published(853.0, "SHAC, published at 6.2M steps (SAPO paper, table 2)"),
+    ),
 }
 """Final evaluation returns, mean of 10 seeds."""
 
