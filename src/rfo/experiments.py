@@ -63,6 +63,11 @@ SOFT_SMALL = {
     "critic_learning_rate": 2e-3,
 }
 
+
+def _soft_walker(name: str, summary: str, steps: int, settings: Mapping[str, Any]) -> Task:
+    return Task("rfo.envs.soft_jumper", name, summary, steps, 32, simulated=True, settings=settings)
+
+
 TASKS: dict[str, Task] = {
     "ant": Task(
         "rfo.envs.ant",
@@ -78,42 +83,22 @@ TASKS: dict[str, Task] = {
     "cartpole": Task(
         "rfo.envs.cartpole", "CartPole", "a cart swings up its pole", steps=512_000, simulated=True
     ),
-    "soft_jumper": Task(
-        "rfo.envs.soft_jumper",
-        "soft_jumper",
-        "a soft table with 222 muscles jumps forward (SoftJumper)",
-        steps=6_144_000,
-        environments=32,
-        simulated=True,
-        settings=SOFT,
+    "soft_jumper": _soft_walker(
+        "soft_jumper", "a soft table with 222 muscles jumps forward (SoftJumper)", 6_144_000, SOFT
     ),
-    "soft_jumper_corrected": Task(
-        "rfo.envs.soft_jumper",
-        "soft_jumper_corrected",
-        "the same body, seen and scaled about its own centre",
-        steps=6_144_000,
-        environments=32,
-        simulated=True,
-        settings=SOFT,
+    "soft_jumper_corrected": _soft_walker(
+        "soft_jumper_corrected", "the same body, seen and scaled about its own centre", 6_144_000, SOFT
     ),
-    "soft_jumper_small": Task(
-        "rfo.envs.soft_jumper",
-        "soft_jumper_small",
-        "a soft bench with 25 muscles jumps forward",
-        steps=512_000,
-        environments=32,
-        simulated=True,
-        settings=SOFT_SMALL,
+    "soft_jumper_camera": _soft_walker(
+        "soft_jumper_camera", "the corrected one, seen by a depth camera", 6_144_000, SOFT
     ),
-    "soft_worm": Task(
-        "rfo.envs.soft_jumper",
-        "soft_worm",
-        "a soft beam with 40 muscles moves forward",
-        steps=512_000,
-        environments=32,
-        simulated=True,
-        settings=SOFT_SMALL,
+    "soft_jumper_small": _soft_walker(
+        "soft_jumper_small", "a soft bench with 25 muscles jumps forward", 512_000, SOFT_SMALL
     ),
+    "soft_jumper_small_camera": _soft_walker(
+        "soft_jumper_small_camera", "the soft bench, seen by a depth camera", 512_000, SOFT_SMALL
+    ),
+    "soft_worm": _soft_walker("soft_worm", "a soft beam with 40 muscles moves forward", 512_000, SOFT_SMALL),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
     "reach_cloud": Task("rfo.envs.probe", "ReachCloud", "closed form: a point cloud to reach", steps=204_800),
     "lqr": Task("rfo.envs.probe", "LQR", "closed form: linear dynamics, quadratic cost", steps=204_800),

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import EnvSpec, Step
+from rfo.envs.camera import DepthCamera
 from rfo.physics.mesh import TetMesh, from_boxes, from_voxels, split
 from rfo.physics.tetrahedra import SoftMaterial, Tetrahedra, TetrahedraState
 from rfo.types import Array, Float, PRNGKey
@@ -94,14 +95,18 @@ class Version:
 FAITHFUL = Version(drag=1.0, about_centre=False)
 CORRECTED = Version(drag=0.0, about_centre=True)
 
+AHEAD_AND_BESIDE = (-1.0, 1.0, -0.5)
+"""Direction of a view on the front, the right side and the top of a body that walks along x."""
+
 
 class SoftJumper:
     """A soft body runs along x and stays up.
 
     Observation: ``particle_q`` (N, 3), positions of all vertices (about their mean's place on the ground in
     the corrected version); ``com_q`` (3,) and ``com_qd`` (3,), their mean position and velocity, these all
-    times 0.1; ``actions`` (A,), the last action. Action: activation of two tetrahedra each, neighbours in the
-    mesh's order, times 0.3. Reward:
+    times 0.1; ``actions`` (A,), the last action. With a camera ``points`` (P, 3) takes the place of
+    ``particle_q``: where it sees the surface, with no identity of a point. Action: activation of two
+    tetrahedra each, neighbours in the mesh's order, times 0.3. Reward:
     ``10 (0.1 v_x) + 30 (0.1 (z - z_start)) - 0.001 |a|^2`` of the mean velocity and height. Never
     terminates.
 
@@ -110,6 +115,7 @@ class SoftJumper:
         body: at rest, where it starts.
         version: `FAITHFUL` or `CORRECTED`.
         threads: CPU threads of the physics.
+        camera: None for an observation of all vertices.
         dtype: of the physics.
     """
 
@@ -119,10 +125,12 @@ class SoftJumper:
         body: TetMesh,
         version: Version = CORRECTED,
         threads: int | None = None,
+        camera: DepthCamera | None = None,
         dtype: Any = np.float32,
     ):
         muscle = np.arange(len(body.tets)) // 2
         self.version = version
+        self.camera = camera
         self.simulator = Tetrahedra(
             body,
             DT,
@@ -138,7 +146,7 @@ class SoftJumper:
         self._spec = EnvSpec(
             name=name,
             observation={
-                "particle_q": body.vertices.shape,
+                **({"points": (camera.points, 3)} if camera else {"particle_q": body.vertices.shape}),
                 "com_q": (3,),
                 "com_qd": (3,),
                 "actions": (size,),
@@ -173,8 +181,12 @@ class SoftJumper:
         q, qd = state.physics
         middle = q.mean(1)
         origin = middle * jnp.array([1.0, 1.0, 0.0]) if self.version.about_centre else jnp.zeros(3)
+        if self.camera is None:
+            name, cloud = "particle_q", q
+        else:
+            name, cloud = "points", self.camera.visible_points(q, self.simulator.mesh.surface)
         return {
-            "particle_q": OBSERVED * (q - jnp.broadcast_to(origin, middle.shape)[:, None]),
+            name: OBSERVED * (cloud - jnp.broadcast_to(origin, middle.shape)[:, None]),
             "com_q": OBSERVED * middle,
             "com_qd": OBSERVED * qd.mean(1),
             "actions": state.action,
@@ -238,3 +250,15 @@ def soft_jumper_small(threads: int | None = None) -> SoftJumper:
 def soft_worm(threads: int | None = None) -> SoftJumper:
     """Another shape."""
     return SoftJumper("soft_worm", worm(), CORRECTED, threads)
+
+
+def soft_jumper_camera(threads: int | None = None) -> SoftJumper:
+    """The corrected table, seen by a depth camera."""
+    camera = DepthCamera(AHEAD_AND_BESIDE, window=4.0, pixels=16, points=96)
+    return SoftJumper("soft_jumper_camera", table(), CORRECTED, threads, camera)
+
+
+def soft_jumper_small_camera(threads: int | None = None) -> SoftJumper:
+    """The small body, seen by a depth camera."""
+    camera = DepthCamera(AHEAD_AND_BESIDE, window=1.5, pixels=12, points=64)
+    return SoftJumper("soft_jumper_small_camera", bench(), CORRECTED, threads, camera)
