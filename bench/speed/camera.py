@@ -1,7 +1,8 @@
 """Cost of seeing through a camera: `taskset -c 0 python bench/speed/camera.py`.
 
-Compares the soft walkers' two observations on the cores it may use: all vertices, or the points that a depth camera sees.
-The two take turns, call by call, so that whatever else the machine does slows both alike. Writes camera.json.
+Compares the soft walkers' two observations on the cores it may use: all vertices, or the points that a depth
+camera sees. The two take turns, call by call, so that whatever else the machine does slows both alike. Writes
+camera.json.
 """
 
 import json

@@ -51,7 +51,7 @@ def deformed(task):
 
 
 def draw(axes, corners, points, view):
-    """Triangles from far to near, shaded by how they face the view, and the points; hidden ones are hollow."""
+    """Triangles from far to near, shaded by how they face the view, and the points; hidden hollow."""
     order = np.argsort(-(corners.mean(1) @ view[2]))
     corners = corners[order]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
