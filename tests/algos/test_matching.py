@@ -98,3 +98,13 @@ def test_past_term_weighs_both_rollouts_and_ignores_an_empty_memory():
     assert previous == pytest.approx(float(by_hand), rel=1e-4)
     shifted = state.normalizer._replace(mean=jnp.ones(2))
     assert past(other) != past(other, shifted)
+
+
+def test_exploration_weight_falls_linearly_to_its_final_value():
+    """By hand: at the end of its schedule and beyond the weight is the final one."""
+    fading = RFO(c_uni=1.0, final_c_uni=0.2, updates=10)
+    weights = [float(fading._c_uni(jnp.asarray(n))) for n in (0, 5, 10, 20)]
+    assert weights == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    assert RFO(c_uni=0.3)._c_uni(jnp.asarray(7)) == 0.3
+    with pytest.raises(ValueError, match="final_c_uni must be not negative"):
+        RFO(final_c_uni=-0.1)

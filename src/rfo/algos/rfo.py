@@ -84,6 +84,8 @@ class RFO:
     """Weight of matching the latents of the current and the previous rollout (stability)."""
     c_uni: float = 0.1
     """Weight of matching uniform actions (exploration)."""
+    final_c_uni: float | None = None
+    """Its value at the end of training, reached linearly; None keeps it."""
     uniform_clip: float = 0.999
     """Largest magnitude of those uniform actions."""
 
@@ -123,6 +125,8 @@ class RFO:
         require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "last_scale")
         require(self, "not negative", "c_past", "c_uni", "frequencies", "weight_decay", "final_learning_rate")
         require(self, "in [0, 1]", "gamma", "td_lambda")
+        if self.final_c_uni is not None:
+            require(self, "not negative", "final_c_uni")
         require(self, "positive", "point_features", "vector_features")
         require(self, "positive widths", "point_hidden")
         require_pooling(self.pooling)
@@ -185,7 +189,7 @@ class RFO:
             returns = segment_return(data.reward, values.mean(0), data.terminated, data.truncated, self.gamma)
             actor_loss = -self.return_scale * returns.mean() / self.horizon
             past, uniform = self._matching(actor, normalize, data, state.past, matching_key)
-            total = actor_loss + self.c_past * past + self.c_uni * uniform
+            total = actor_loss + self.c_past * past + self._c_uni(state.updates) * uniform
             losses = {"loss_actor": actor_loss, "loss_past": past, "loss_uniform": uniform}
             return total, (after, data, values, losses)
 
@@ -242,6 +246,11 @@ class RFO:
         target = jnp.stack([data.extras, past.latent, uniform])
         errors = matching_error(actor, context, target, error_key).mean((1, 2))
         return (errors[0] + past.filled * errors[1]) / (1 + past.filled), errors[2]
+
+    def _c_uni(self, updates: Int[Array, ""]) -> Float[Array, ""] | float:
+        if self.final_c_uni is None:
+            return self.c_uni
+        return self.c_uni + (self.final_c_uni - self.c_uni) * jnp.minimum(updates / self.updates, 1.0)
 
     def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
         return encoder_for(
