@@ -1,5 +1,6 @@
 """Draw docs/images/camera.png, the table and what its camera sees: `python bench/speed/camera_figure.py`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -10,13 +11,14 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PolyCollection
+from PIL import Image
 
 from rfo.envs.base import open_loop
 from rfo.envs.soft_jumper import soft_jumper_camera
 
 OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "camera.png"
 STEPS = 24
-OTHER_SIDE = np.array([1.0, -0.6, -0.5])
+OTHER_SIDE = (1.0, -0.6, -0.5)
 """Direction of the second view."""
 
 
@@ -32,10 +34,11 @@ def main() -> None:
     grid = np.linspace(-half, half, task.camera.pixels + 1)
     left.hlines(grid, -half, half, color="0.6", linewidth=0.3, zorder=0)
     left.vlines(grid, -half, half, color="0.6", linewidth=0.3, zorder=0)
-    left.set_title("what the camera sees: one point in each pixel")
-    draw(right, vertices[triangles], points, task.camera.__class__(tuple(OTHER_SIDE), 1.0).axes)
-    right.set_title("the same points from the other side")
+    left.set_title("what the camera sees")
+    draw(right, vertices[triangles], points, replace(task.camera, direction=OTHER_SIDE).axes)
+    right.set_title("from the other side, hollow where hidden")
     figure.savefig(OUTPUT, dpi=110)
+    Image.open(OUTPUT).convert("RGB").quantize(64).save(OUTPUT, optimize=True)
 
 
 def deformed(task):
@@ -51,7 +54,7 @@ def deformed(task):
 
 
 def draw(axes, corners, points, view):
-    """Triangles from far to near, shaded by how they face the view, and the points; hidden hollow."""
+    """Triangles from far to near, shaded by how they face the view, and the points, hollow where hidden."""
     order = np.argsort(-(corners.mean(1) @ view[2]))
     corners = corners[order]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -61,8 +64,18 @@ def draw(axes, corners, points, view):
         PolyCollection(corners @ view[:2].T, facecolors=shade, edgecolors="0.45", linewidths=0.4)
     )
     right, up = view[:2] @ points.T
-    axes.scatter(right, up, s=9, color="tab:red", zorder=3)
+    fill = np.where(hidden(corners, points, view), "none", "tab:red")
+    axes.scatter(right, up, s=11, facecolors=fill, edgecolors="tab:red", linewidths=0.7, zorder=3)
     axes.set(aspect="equal", xlim=(-2.1, 2.1), ylim=(-2.1, 2.1), xlabel="[m]", ylabel="[m]")
+
+
+def hidden(corners, points, view):
+    """(P,) whether a triangle (S, 3, 3) lies before a point."""
+    image = np.concatenate([corners @ view[:2].T, np.ones((*corners.shape[:2], 1))], axis=2)
+    places = np.concatenate([points @ view[:2].T, np.ones((len(points), 1))], axis=1)
+    weights = np.einsum("pj,sji->psi", places, np.linalg.inv(image))
+    nearer = np.sum(weights * (corners @ view[2]), axis=2) < (points @ view[2])[:, None] - 1e-3
+    return np.any((weights.min(axis=2) > 0) & nearer, axis=1)
 
 
 if __name__ == "__main__":
