@@ -58,10 +58,8 @@ def table(runs: list[Run]) -> str:
                 cells += ["-", "-"]
                 continue
             order = means.mean() if protocol == "stochastic" else order
-            cells += [
-                f"{means.mean():,.0f} ± {half_interval(means):,.0f}",
-                f"{means.min():,.0f} to {means.max():,.0f}",
-            ]
+            interval = f" ± {half_interval(means):,.0f}" if len(means) > 1 else ""
+            cells += [f"{means.mean():,.0f}{interval}", f"{means.min():,.0f} to {means.max():,.0f}"]
         rows.append((order, cells))
     heading = ["", "stochastic", "seeds", "deterministic", "seeds"]
     ordered = [cells for _, cells in sorted(rows, key=lambda row: -row[0])]

@@ -118,12 +118,13 @@ def test_hidden_parts_are_part_of_that_comparison():
 
 
 def test_grid_lines_leave_no_cracks():
-    """Pixels exactly on edges that triangles share, at an offset that rounds: still the near face."""
-    mesh = from_voxels([(i, j, 0) for i in range(6) for j in range(6)], 0.1)
-    camera = DepthCamera((0, 0, -1), 0.6, pixels=12, points=144)
-    points = look(camera, mesh.vertices + np.array([0.37, -0.61, 0]), mesh.surface)
-    assert len(distinct(points)) == 144
-    np.testing.assert_allclose(points[:, 2], 0.1, atol=1e-6)
+    """Pixels on corners that a plate's triangles share, but for rounding: never through its near face."""
+    plate = from_voxels([(i, j, 0) for i in range(7) for j in range(7)], 0.1)
+    for angle in np.linspace(0.1, 3, 20):
+        camera = DepthCamera((np.cos(angle), np.sin(angle), -0.3), 0.6, pixels=6, points=36)
+        points = look(camera, plate.vertices @ (camera.axes * [[1], [1], [-1]]) + 0.37, plate.surface)
+        assert len(distinct(points)) == 36
+        np.testing.assert_allclose((points - 0.37) @ camera.axes[2], -0.1, atol=1e-6)
 
 
 def test_order_and_orientation_of_the_triangles_do_not_matter():
