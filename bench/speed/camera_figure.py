@@ -11,7 +11,6 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PolyCollection
-from PIL import Image
 
 from rfo.envs.base import open_loop
 from rfo.envs.soft_jumper import soft_jumper_camera
@@ -38,7 +37,6 @@ def main() -> None:
     draw(right, vertices[triangles], points, replace(task.camera, direction=OTHER_SIDE).axes)
     right.set_title("from the other side, hollow where hidden")
     figure.savefig(OUTPUT, dpi=110)
-    Image.open(OUTPUT).convert("RGB").quantize(64).save(OUTPUT, optimize=True)
 
 
 def deformed(task):
