@@ -97,6 +97,8 @@ def train(
     seeds = [run.seed for run in runs]
     title = f"{first.task} {algorithm.name}" + (f" x {len(seeds)} seeds" if len(seeds) > 1 else "")
     plan = trainer.Plan(first.updates, first.checkpoint_every)
+    for folder in folders:
+        folder.connect()
     try:
         outcome = trainer.run(algorithm, env, folders, seeds, plan, title, start)
         if outcome.interrupted:

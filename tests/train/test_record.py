@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 
 from rfo.train.record import RunError, RunFolder, default_path, plain, provenance
 
@@ -27,7 +28,9 @@ def events(folder):
         content, at = path.read_bytes(), 0
         while at < len(content):
             (size,) = struct.unpack_from("<Q", content, at)
-            event = Event.FromString(content[at + 12 : at + 12 + size])
+            data = content[at + 12 : at + 12 + size]
+            assert struct.unpack_from("<I", content, at + 12 + size) == (masked_crc32c(data),)
+            event = Event.FromString(data)
             at += 12 + size + 4
             if event.HasField("summary"):
                 found.append((event.step, {v.tag: v.simple_value for v in event.summary.value}))
@@ -66,6 +69,15 @@ def test_metrics_lines_are_strict_json_and_events_hold_the_same_numbers(tmp_path
         (10, {"update": 1.0, "env_steps": 10.0, "seconds": 0.5, "loss": 1.5}),
         (20, {"update": 2.0, "env_steps": 20.0, "seconds": 1.0, "return_mean": 2.5}),
     ]
+
+
+def test_events_can_be_watched_while_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("rfo.train.record.FLUSH_INTERVAL", 0.0)
+    folder = RunFolder.create(tmp_path / "run", {})
+    for update in (1, 2):
+        folder.append(line(update))
+        assert len(events(folder.path)) == update
+    folder.close()
 
 
 def test_rewinding_drops_later_lines_and_a_torn_one(tmp_path):

@@ -7,28 +7,40 @@ from types import SimpleNamespace
 import pytest
 
 from rfo import cli
-from rfo.train.record import RunError, RunFolder
+from rfo.train.record import RunFolder
+
+SMALL = ["lqr", "--algo", "apg", "--envs", "2", "--horizon", "2", "--actor-hidden", "4", "--steps", "12"]
 
 
 class StandIn:
-    """Records its calls; fails at the log of a step, or at the start."""
+    """Its runs record their calls; it fails at the start, or at the log of a step, or in the end."""
 
-    def __init__(self, fails_at=None, starts=True):
-        self.calls, self.fails_at, self.starts = [], fails_at, starts
+    def __init__(self, fails=None):
+        self.runs, self.fails = [], fails
 
     def init(self, **settings):
-        if not self.starts:
+        if self.fails == "init":
             raise OSError("no network")
-        self.calls.append(("init", settings))
-        return self
+        self.runs.append(StandInRun(settings, self.fails))
+        return self.runs[-1]
 
-    def log(self, numbers, step):
-        if step == self.fails_at:
+
+class StandInRun:
+    def __init__(self, settings, fails):
+        self.settings, self.fails, self.logged, self.axis, self.finished = settings, fails, [], None, 0
+
+    def define_metric(self, name, step_metric):
+        self.axis = (name, step_metric)
+
+    def log(self, numbers):
+        if numbers["env_steps"] == self.fails:
             raise ConnectionError("lost")
-        self.calls.append(("log", step, numbers))
+        self.logged.append(numbers)
 
     def finish(self):
-        self.calls.append(("finish",))
+        self.finished += 1
+        if self.fails == "finish":
+            raise ConnectionError("lost")
 
 
 @pytest.fixture
@@ -40,51 +52,89 @@ def package(monkeypatch):
     return put
 
 
-def line(update):
-    return {"update": update, "env_steps": 10 * update, "reward": 0.5, "return_mean": None}
-
-
-def test_metrics_are_sent_and_the_run_is_finished(package, tmp_path):
-    there = package(StandIn())
+@pytest.fixture
+def mirrored(tmp_path):
     folder = RunFolder.create(tmp_path / "run", {"task": "lqr"})
     folder.mirror("project")
-    folder.append(line(1))
-    folder.close()
-    (_, settings), logged, last = there.calls
-    assert settings["project"] == "project" and settings["config"] == {"task": "lqr"}
-    assert logged == ("log", 10, {"update": 1, "env_steps": 10, "reward": 0.5}) and last == ("finish",)
+    return folder
 
 
-def test_a_failure_is_told_once_and_stops_nothing(package, tmp_path, capsys):
-    there = package(StandIn(fails_at=20))
-    folder = RunFolder.create(tmp_path / "run", {})
-    folder.mirror("project")
+def line(update):
+    return {
+        "update": update,
+        "env_steps": 10 * update,
+        "reward": 0.5,
+        "return_mean": None,
+        "loss": float("nan"),
+    }
+
+
+def test_metrics_are_sent_and_the_run_is_finished(package, mirrored):
+    there = package(StandIn())
+    mirrored.connect()
+    mirrored.append(line(1))
+    mirrored.close()
+    (run,) = there.runs
+    assert run.settings["project"] == "project" and run.settings["config"] == {"task": "lqr"}
+    assert run.settings["reinit"] == "create_new", "or the seeds of one process would share one run"
+    assert run.axis == ("*", "env_steps")
+    assert run.logged == [{"update": 1, "env_steps": 10, "reward": 0.5}] and run.finished == 1
+
+
+def test_a_resumed_run_goes_on_there(package, mirrored):
+    there = package(StandIn())
+    for folder in (mirrored, RunFolder.open(mirrored.path)):
+        folder.connect()
+        folder.close()
+    first, second = (run.settings for run in there.runs)
+    assert first["id"] == second["id"] and second["resume"] == "allow"
+
+
+@pytest.mark.parametrize(("fails", "sent"), [("init", 0), (20, 1), ("finish", 3)])
+def test_a_failure_is_told_once_and_stops_nothing(fails, sent, package, mirrored, capsys):
+    there = package(StandIn(fails))
+    mirrored.connect()
     for update in (1, 2, 3):
-        folder.append(line(update))
-    folder.close()
-    assert [call[0] for call in there.calls] == ["init", "log"]
-    assert capsys.readouterr().err.count("wandb failed (lost); training goes on") == 1
-    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+        mirrored.append(line(update))
+    mirrored.close()
+    assert sum(len(run.logged) for run in there.runs) == sent
+    assert capsys.readouterr().err.count("the training goes on without it") == 1
+    rows = (mirrored.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["update"] for row in rows] == [1, 2, 3]
-
-
-def test_a_start_that_fails_is_one_line(package, tmp_path):
-    package(StandIn(starts=False))
-    folder = RunFolder.create(tmp_path / "run", {})
-    with pytest.raises(RunError, match=r"no network.*leave out --wandb"):
-        folder.mirror("project")
 
 
 def test_without_the_package_nothing_begins(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "wandb", None)
     out = tmp_path / "run"
-    assert cli.main(["train", "lqr", "--wandb", "project", "--out", str(out)]) == 1
+    assert cli.main(["train", *SMALL, "--wandb", "project", "--out", str(out)]) == 1
     assert "pip install 'rfo[wandb]'" in capsys.readouterr().err and not out.exists()
 
 
-def test_the_option_reaches_every_run(package, tmp_path, monkeypatch):
+def test_a_run_without_the_option_never_asks_for_the_package(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    folder = RunFolder.create(tmp_path / "run", {})
+    folder.connect()
+    folder.append(line(1))
+    folder.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_each_seed_of_a_training_is_a_run_and_ctrl_c_finishes_them(package, tmp_path, monkeypatch):
     there = package(StandIn())
-    monkeypatch.setattr("rfo.runs.train", lambda runs, folders: [f.append(line(1)) for f in folders] and 0)
-    words = ["train", "lqr", "--algo", "apg", "--seeds", "2", "--wandb", "project"]
-    assert cli.main([*words, "--out", str(tmp_path / "run")]) == 0
-    assert [call[0] for call in there.calls] == ["init", "init", "log", "log"]
+
+    def interrupted(algorithm, env, folders, *_):
+        """Stands in for the loop, which closes its folders whatever happens."""
+        try:
+            for folder in folders:
+                folder.append(line(1))
+            raise KeyboardInterrupt
+        finally:
+            for folder in folders:
+                folder.close()
+
+    monkeypatch.setattr("rfo.train.trainer.run", interrupted)
+    words = ["train", *SMALL, "--seeds", "2", "--wandb", "project", "--out", str(tmp_path / "run")]
+    assert cli.main(words) == 130
+    assert [run.settings["name"] for run in there.runs] == ["s0", "s1"]
+    assert [run.finished for run in there.runs] == [1, 1]
+    assert len({run.settings["id"] for run in there.runs}) == 2

@@ -9,6 +9,7 @@ checkpoints/         whole training states, see `rfo.train.checkpoint`
 timing.json          where the time of an update goes, see `rfo.train.timing`
 evaluation.json      both evaluation protocols, see `rfo.train.evaluate`
 replay.json, .npz    one evaluated episode: scene, frames and rewards
+wandb.json           where the metrics go at Weights & Biases, with `--wandb`
 diverged/            dump of a run that diverged, see `rfo.train.guard`
 ===================  =========================================================================
 """
@@ -22,6 +23,7 @@ import platform
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from importlib import metadata
 from io import BytesIO
@@ -30,6 +32,8 @@ from typing import Any
 
 import numpy as np
 
+FLUSH_INTERVAL = 5.0
+"""Time after which TensorBoard sees the newest metrics [s]."""
 REPORTED_PACKAGES = ("rfo", "jax", "jaxlib", "equinox", "optax", "warp-lang", "mujoco", "numpy", "scipy")
 
 
@@ -152,12 +156,16 @@ class RunFolder:
         self.write_json("replay.json", {**description, "frames": len(reward)})
 
     def mirror(self, project: str) -> None:
-        """Send metrics to a project of Weights & Biases, too, as the run of this folder's name.
+        """Have the metrics sent to a project of Weights & Biases too, by this process and those that resume."""
+        self.write_json("wandb.json", {"project": project, "id": uuid.uuid4().hex[:12]})
 
-        Raises:
-            RunError: if the package is missing or does not start.
-        """
-        self._mirror = WandbMirror(project, self.path, self.read_json("config.json"))
+    def connect(self) -> None:
+        """Start to send, if the run has a mirror."""
+        if (self.path / "wandb.json").exists():
+            there = self.read_json("wandb.json")
+            self._mirror = WandbMirror(
+                self.path, there["project"], there["id"], self.read_json("config.json")
+            )
 
     def append(self, line: dict[str, float | int | None]) -> None:
         """Add one update's metrics: `update`, `env_steps`, `seconds`, `return_mean` and more."""
@@ -207,23 +215,28 @@ class EventFile:
         from tensorboardX.event_file_writer import EventsWriter
 
         self._writer = EventsWriter(str(folder / "events"), filename_suffix=suffix)
+        self._next_flush = 0.0
 
     def append(self, line: dict[str, float | int | None]) -> None:
         """Add the finite numbers of one metrics line, at its `env_steps`."""
         from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
-        scalars = [
-            Summary.Value(tag=name, simple_value=float(value))
-            for name, value in line.items()
-            if value is not None and math.isfinite(value)
-        ]
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in _finite(line).items()]
         step = int(line["env_steps"] or 0)
         self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
+        if time.monotonic() >= self._next_flush:
+            self._writer.flush()
+            self._next_flush = time.monotonic() + FLUSH_INTERVAL
 
     def close(self) -> None:
         """Flush and close the file."""
         self._writer.close()
+
+
+def _finite(line: dict[str, float | int | None]) -> dict[str, float]:
+    """The numbers of a line that can be drawn."""
+    return {name: float(value) for name, value in line.items() if value is not None and math.isfinite(value)}
 
 
 def require_wandb() -> Any:
@@ -240,40 +253,48 @@ def require_wandb() -> Any:
 
 
 class WandbMirror:
-    """Sends metrics to Weights & Biases. What goes wrong there is told once and never stops a training.
+    """Sends metrics to Weights & Biases. What fails there is told once and never stops a training.
 
-    Raises:
-        RunError: if the package is missing or does not start.
+    Args:
+        path: run folder; its name is the run's there.
+        project, id: where a resumed run goes on.
+        config: shown beside the metrics.
     """
 
-    def __init__(self, project: str, path: Path, config: dict[str, Any]):
-        try:
-            self._run = require_wandb().init(project=project, name=path.name, config=config, dir=str(path))
-        except Exception as error:
-            if isinstance(error, RunError):
-                raise
-            raise RunError(
-                f"wandb does not start ({error}): leave out --wandb, or set WANDB_MODE=offline"
-            ) from None
+    def __init__(self, path: Path, project: str, id: str, config: dict[str, Any]):
+        self._run: Any = None
+        self._attempt(lambda: self._start(path, project, id, config))
+
+    def _start(self, path: Path, project: str, id: str, config: dict[str, Any]) -> None:
+        self._run = require_wandb().init(
+            project=project,
+            id=id,
+            resume="allow",
+            name=path.name,
+            config=config,
+            dir=str(path),
+            reinit="create_new",  # each seed of this process is a run of its own
+        )
+        # not wandb's own step, which must grow: a run resumed from an older checkpoint repeats some
+        self._run.define_metric("*", step_metric="env_steps")
 
     def append(self, line: dict[str, float | int | None]) -> None:
-        """Send the numbers of one metrics line, at its `env_steps`."""
-        numbers = {name: value for name, value in line.items() if value is not None}
-        self._try(lambda run: run.log(numbers, step=int(line["env_steps"] or 0)))
+        """Send the finite numbers of one metrics line; `env_steps` among them is the horizontal axis."""
+        if self._run is not None:
+            self._attempt(lambda: self._run.log(_finite(line)))
 
     def close(self) -> None:
         """Finish the run there."""
-        self._try(lambda run: run.finish())
-        self._run = None
-
-    def _try(self, action: Callable[[Any], Any]) -> None:
-        if self._run is None:
-            return
-        try:
-            action(self._run)
-        except Exception as error:
-            print(f"rfo: wandb failed ({error}); training goes on without it", file=sys.stderr)
+        if self._run is not None:
+            self._attempt(lambda: self._run.finish())
             self._run = None
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self._run = None
+            print(f"rfo: wandb failed ({error}); the training goes on without it", file=sys.stderr)
 
 
 def provenance() -> dict[str, Any]:
