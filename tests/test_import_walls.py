@@ -22,7 +22,7 @@ ALLOWED = {
     "rfo.algos": ("rfo.types", "rfo.policies", "rfo.envs.base", "rfo.envs.batch", "rfo.algos"),
     "rfo.train": ("rfo.types", "rfo.algos.base", "rfo.envs.base", "rfo.envs.batch", "rfo.train"),
     "rfo.results": ("rfo.results",),
-    "rfo.learning": ("rfo.learning",),
+    "rfo.learning": ("rfo.learning", "rfo.train.guard"),
     "rfo.view": ("rfo.view",),
     "rfo.experiments": ("rfo.types", "rfo.physics", "rfo.envs", "rfo.algos", "rfo.policies", "rfo.train"),
 }
@@ -33,7 +33,7 @@ FENCES = {
     "warp": ("rfo.physics",),
     "mujoco": ("rfo.physics.model", "rfo.physics.mjcf", "rfo.view"),
     "meshio": ("rfo.physics.mesh",),
-    "tyro": ("rfo.options", "rfo.commands"),
+    "tyro": ("rfo.options", "rfo.commands", "rfo.comparison"),
     "tensorboardX": ("rfo.train.record",),
     "wandb": ("rfo.train.record",),
     "torch": (),

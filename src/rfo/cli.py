@@ -9,10 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from rfo import experiments
-from rfo.commands import COMMANDS, Resume, UsageError
+from rfo.commands import BenchSpeed, CheckGrad, Eval, List, Resume, Train, UsageError, Watch
+from rfo.comparison import BenchLearn, MakeReport
 from rfo.experiments import ExperimentError
 from rfo.options import parse, parse_train
 from rfo.train.record import RunError
+
+COMMANDS: dict[str, type] = {
+    "list": List,
+    "train": Train,
+    "eval": Eval,
+    "watch": Watch,
+    "check-grad": CheckGrad,
+    "bench speed": BenchSpeed,
+    "bench learn": BenchLearn,
+    "report": MakeReport,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -40,7 +40,7 @@ def test_cells_are_tasks_times_methods(write):
     cells = {cell.name: cell for cell in read(write(SUITE))}
     assert list(cells) == ["lqr/rfo", "lqr/sapo", "quadratic/rfo", "quadratic/sapo", "quadratic/rfo_K1.5"]
     assert cells["lqr/sapo"] == Cell(
-        "lqr", "sapo", ("lqr", "--steps", "1000", "--envs", "8", "--algo", "sapo"), (10, 11, 12), False
+        "lqr", "sapo", ("lqr", "--steps", "1000", "--envs", "8", "--algo", "sapo"), (10, 11, 12), False, 1000
     )
     assert cells["quadratic/sapo"].arguments[3:] == ("--algo", "sapo", "--initial-alpha", "0.2")
 

@@ -1,48 +1,59 @@
 """Running a suite: one process a core, what is finished skipped, what was interrupted gone on with.
 
 A run folder tells by itself where it stands, so a suite keeps no books of its own: it may be stopped,
-killed or extended at any time and run again.
+killed or extended at any time and run again. Every training is a process in a session of its own, so that
+it can crash or be killed without the others noticing, and Ctrl-C reaches it through this process only.
 """
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rfo.learning.board import Board, Standing
 from rfo.learning.suite import Cell, SuiteError
+from rfo.train.guard import Interruption
 
-TOLD_EVERY = 15.0
-"""Time between two lines of progress [s]."""
+TRAIN = (sys.executable, "-m", "rfo.cli", "train")
+POLL = 0.2
+"""Time between two looks at the processes [s]."""
+TAIL = 8192
+"""Bytes at the end of a file in which its last line is looked for."""
+STOPPED = (130, -signal.SIGINT)
+"""Exit statuses of a training that was told to stop, the second one where it had hardly begun."""
 
 FINISHED, DIVERGED, STARTED, NEW = "finished", "diverged", "started", "new"
+WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 
 
 @dataclass
 class Job:
-    """One process: a seed of a cell, or all of them together."""
+    """One process: a seed of a cell, or all of them together.
+
+    `status` is `WAITING`, `RUNNING`, or how it ended: `FINISHED`, `DIVERGED`, `INTERRUPTED` or `FAILED`; the
+    reason of the last one is told.
+    """
 
     cell: Cell
     seeds: tuple[int, ...]
     folder: Path
     """Of the cell."""
     resumes: bool
-    share: float = 0.0
-    """Done so far, of all its steps."""
-    seconds: float = 0.0
-    """Spent by this process."""
-    process: subprocess.Popen | None = None
-    status: int | None = None
+    status: str = WAITING
+    reason: str = ""
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def name(self) -> str:
@@ -54,12 +65,25 @@ class Job:
         """Its run folders."""
         return [self.folder / f"s{seed}" for seed in self.seeds]
 
-    def command(self) -> list[str]:
-        """What is executed."""
-        rfo = [sys.executable, "-m", "rfo.cli", "train"]
+    @property
+    def log(self) -> Path:
+        """What its processes print."""
+        return self.folder / f"{self.name.rpartition('/')[2]}.log"
+
+    @property
+    def progress(self) -> tuple[int, float]:
+        """Environment steps that each of its runs has done, and the time that took [s]."""
+        try:
+            line = json.loads(last_line(self.runs[0] / "metrics.jsonl"))
+            return min(line["env_steps"], self.cell.steps), line["seconds"]
+        except (OSError, ValueError, KeyError):  # nothing yet, or in the middle of a line
+            return 0, 0.0
+
+    def options(self) -> list[str]:
+        """Of `rfo train`."""
         if self.resumes:
-            return [*rfo, "--resume", str(self.runs[0]), "--threads", "1"]
-        words = [*rfo, *self.cell.arguments, "--threads", "1", "--seed", str(self.seeds[0])]
+            return ["--resume", str(self.runs[0]), "--threads", "1"]
+        words = [*self.cell.arguments, "--threads", "1", "--seed", str(self.seeds[0])]
         if len(self.seeds) == 1:
             return [*words, "--out", str(self.runs[0])]
         return [*words, "--seeds", str(len(self.seeds)), "--out", str(self.folder)]
@@ -92,11 +116,17 @@ def jobs(cells: Sequence[Cell], folder: Path) -> list[Job]:
     return sorted(found, key=lambda job: job.seeds[0])
 
 
-def refuse_others(cells: Sequence[Cell], folder: Path, settings: Callable[[Cell], dict[str, Any]]) -> None:
+def refuse_others(
+    cells: Sequence[Cell],
+    folder: Path,
+    settings: Callable[[Cell], dict[str, Any]],
+    completed: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
     """Check that the runs that are there already are those of this suite.
 
     Args:
         settings: of a cell's first seed, as `config.json` has them.
+        completed: a `config.json` with the settings added that rfo did not have when it was written.
 
     Raises:
         SuiteError: naming the first run that was trained with other settings.
@@ -107,7 +137,7 @@ def refuse_others(cells: Sequence[Cell], folder: Path, settings: Callable[[Cell]
             path = folder / cell.name / f"s{seed}" / "config.json"
             if not path.exists():
                 continue
-            there = json.loads(path.read_text(encoding="utf-8"))
+            there = json.loads(json.dumps(completed(json.loads(path.read_text(encoding="utf-8")))))
             here = json.loads(json.dumps({**wanted, "seed": seed}))
             other = sorted(name for name in here.keys() - {"threads"} if there.get(name) != here[name])
             if other:
@@ -117,121 +147,152 @@ def refuse_others(cells: Sequence[Cell], folder: Path, settings: Callable[[Cell]
                 )
 
 
-@dataclass
 class Runner:
-    """Trains jobs on cores.
+    """Trains jobs on cores; the jobs tell in the end how it went.
 
     Args:
-        waiting: what is to be done, in this order.
+        jobs: what is to be done, in this order.
         cores: one job at a time on each.
-        tell: takes lines for the user.
+        board: shows how it goes.
+        lock: of the suite's folder; every process inherits it.
     """
 
-    waiting: deque[Job]
-    cores: Sequence[int]
-    tell: Callable[[str], None]
-    stopping: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, jobs: Sequence[Job], cores: Sequence[int], board: Board, lock: int):
+        self.jobs, self.cores, self.board, self.lock = jobs, len(cores), board, lock
+        self.waiting, self.free = deque(jobs), deque(cores)
+        self.running: dict[int, Job] = {}
+        self.told_to_stop = False
 
-    def run(self) -> tuple[list[Job], bool]:
+    def run(self) -> bool:
         """Train all; a job that fails does not stop the others.
 
         Returns:
-            All jobs, each with the status of its process (None if it did not begin), and whether Ctrl-C
-            stopped them; then every process was let to save its checkpoint.
+            whether SIGINT or SIGTERM stopped them; then every process was let to save its checkpoint.
+
+        Raises:
+            KeyboardInterrupt: for a second such signal, with every process killed.
         """
-        every, begin = list(self.waiting), time.monotonic()
-        workers = [threading.Thread(target=self._work, args=(core,), daemon=True) for core in self.cores]
-        for worker in workers:
-            worker.start()
-        told = begin
-        try:
-            while any(worker.is_alive() for worker in workers):
-                time.sleep(0.1)
-                if time.monotonic() - told >= TOLD_EVERY:
-                    told = time.monotonic()
-                    self.tell(progress(every, len(self.cores)))
-        except KeyboardInterrupt:
-            self.stop(every)
-            for worker in workers:
-                worker.join()
-        return every, self.stopping
+        with Interruption() as interruption, self.board:
+            try:
+                while self.busy(interruption.requested):
+                    time.sleep(POLL)
+            finally:
+                self.kill()
+            return interruption.requested
 
-    def stop(self, every: Sequence[Job]) -> None:
-        """Let every process save its checkpoint and end."""
-        self.tell("stopping; every training saves a checkpoint")
-        with self.lock:
-            self.stopping = True
-            for job in every:
-                if job.process is not None and job.status is None:
-                    job.process.send_signal(signal.SIGINT)
+    def busy(self, stopping: bool) -> bool:
+        """Take in what ended, start what can be started, show it; False once nothing runs."""
+        for core, job in list(self.running.items()):
+            if job.process is not None and job.process.poll() is not None:
+                del self.running[core]
+                self.free.append(core)
+                judge(job, job.process.returncode)
+                self.board.say(f"{job.name}: {job.status}" + (f" ({job.reason})" if job.reason else ""))
+        if stopping and not self.told_to_stop:
+            self.told_to_stop = True
+            self.board.say("stopping; every training saves a checkpoint (a second Ctrl-C kills them)")
+            for job in self.running.values():
+                send(job, signal.SIGINT)
+        while self.waiting and self.free and not stopping:
+            core = self.free.popleft()
+            self.running[core] = self.start(self.waiting.popleft(), core)
+        self.board.show(lambda: standing(self.jobs, self.cores))
+        return bool(self.running)
 
-    def _work(self, core: int) -> None:
-        while True:
-            with self.lock:
-                if self.stopping or not self.waiting:
-                    return
-                job = self.waiting.popleft()
-                job.folder.mkdir(parents=True, exist_ok=True)
-                log = (job.folder / f"{job.name.rpartition('/')[2]}.log").open("a")
-                # of its own session, so that Ctrl-C reaches it once, from here
-                job.process = subprocess.Popen(job.command(), stdout=log, stderr=log, start_new_session=True)
-                if hasattr(os, "sched_setaffinity"):
-                    os.sched_setaffinity(job.process.pid, {core})
-            begin = time.monotonic()
-            with log:
-                while job.process.poll() is None:
-                    time.sleep(0.2)
-                    job.seconds, job.share = time.monotonic() - begin, share_done(job)
-            job.status = job.process.returncode
-            if not self.stopping:
-                self.tell(f"{job.name}: {outcome(job)} after {job.seconds:,.0f} s")
+    def start(self, job: Job, core: int) -> Job:
+        """Begin a job on a core, where the system lets one choose."""
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            job.process = subprocess.Popen(
+                [*TRAIN, *job.options()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(self.lock,),
+            )
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(job.process.pid, {core})  # before it has any thread
+        job.status = RUNNING
+        return job
 
-
-def share_done(job: Job) -> float:
-    """Of a job's steps, by the last line of its metrics."""
-    try:
-        steps = json.loads((job.runs[0] / "config.json").read_text())["steps"]
-        with (job.runs[0] / "metrics.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
-            last = file.read().decode(errors="ignore").splitlines()[-1]
-        return min(1.0, json.loads(last)["env_steps"] / steps)
-    except (OSError, ValueError, KeyError, IndexError):  # nothing yet, or in the middle of a line
-        return job.share
+    def kill(self) -> None:
+        """End what still runs, at once."""
+        for job in self.running.values():
+            send(job, signal.SIGKILL)
+            if job.process is not None:
+                job.process.wait()
+            job.status = INTERRUPTED
 
 
-def outcome(job: Job) -> str:
-    """One word about a job that ended."""
+def send(job: Job, number: int) -> None:
+    """Send a signal, unless the process has ended."""
+    if job.process is not None and job.process.poll() is None:
+        job.process.send_signal(number)
+
+
+def judge(job: Job, code: int) -> None:
+    """How a job ended, from what it left and the exit status of its process."""
     states = {state_of(run) for run in job.runs}
-    if job.status == 0:
-        return "done"
-    return DIVERGED if DIVERGED in states else f"FAILED (status {job.status}), see {job.folder}/*.log"
+    if code == 0 and states == {FINISHED}:
+        job.status = FINISHED
+    elif DIVERGED in states:
+        job.status = DIVERGED
+    elif code in STOPPED:
+        job.status = INTERRUPTED
+    else:
+        told = f"killed by {signal.Signals(-code).name}" if code < 0 else last_line(job.log)
+        job.status, job.reason = FAILED, f"{told or f'status {code}'}; see {job.log}"
 
 
-def progress(every: Sequence[Job], cores: int) -> str:
-    """One line about all jobs: done, running, left, and the time that may take."""
-    done = [job for job in every if job.status is not None]
-    running = [job for job in every if job.process is not None and job.status is None]
-    where = ", ".join(f"{job.name} {job.share:.0%}" for job in running)
-    return f"{len(done)} of {len(every)} done; {where}; {time_left(every, cores)}"
+def standing(jobs: Sequence[Job], cores: int) -> Standing:
+    """Where the jobs stand. A step is reckoned to take what it took in jobs of the same task, else of any."""
+    known = [(job, *job.progress) for job in jobs]
+
+    def pace(task: str) -> float:
+        """Time of a step [s]; NaN if nothing is known."""
+        for group in ([(n, t) for job, n, t in known if job.cell.task == task], [k[1:] for k in known]):
+            if steps := sum(n for n, _ in group):
+                return sum(t for _, t in group) / steps
+        return float("nan")
+
+    open_jobs = [(job, n) for job, n, _ in known if job.status in (WAITING, RUNNING)]
+    left = [(job.cell.steps - n) * pace(job.cell.task) for job, n in open_jobs]
+    return Standing(
+        counts={
+            status: sum(job.status == status for job in jobs) for status in {job.status: 0 for job in jobs}
+        },
+        steps=sum(n * len(job.seeds) for job, n, _ in known),
+        of_steps=sum(job.cell.steps * len(job.seeds) for job in jobs),
+        running={job.name: (n, job.cell.steps) for job, n, _ in known if job.status == RUNNING},
+        seconds_left=max(sum(left) / cores, *left) if left else 0.0,
+    )
 
 
-def time_left(every: Sequence[Job], cores: int) -> str:
-    """An estimate from what jobs of the same task took so far."""
-    known: dict[str, list[float]] = {}
-    for job in every:
-        if job.share > 0.02:
-            known.setdefault(job.cell.task, []).append(job.seconds / job.share)
-    if not known:
-        return "time left unknown"
-    overall = [*itertools.chain(*known.values())]
-    left = 0.0
-    for job in every:
-        if job.status is None:
-            times = known.get(job.cell.task, overall)
-            left += (1 - job.share) * sum(times) / len(times)
-    minutes = round(left / cores / 60)
-    return f"about {minutes // 60} h {minutes % 60:02d} min left"
+@contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Keep other suites out of a folder. Trainings inherit the lock, so that one left behind keeps it too.
+
+    Raises:
+        SuiteError: if another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SuiteError(
+                f"another `rfo bench learn`, or a training that one left behind, is at work in {folder}"
+            ) from None
+        yield file.fileno()
+
+
+def last_line(path: Path) -> str:
+    """Last line of a file that is not empty."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def _set_aside(root: Path, run: Path) -> None:

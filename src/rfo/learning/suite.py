@@ -43,6 +43,9 @@ class Cell:
     together: bool
     """Whether all seeds train as one program."""
 
+    steps: int
+    """Environment steps, as the arguments have them."""
+
     @property
     def name(self) -> str:
         """Folder of the cell below that of the suite."""
@@ -80,12 +83,12 @@ def read(path: Path, seeds: int | None = None, budget: float = 1.0) -> list[Cell
         if not isinstance(settings, dict):
             raise SuiteError(f"{path}: {where} must be a table with `steps`")
         _refuse(path, settings, {"steps", "arguments", "methods"}, where)
-        steps = round(budget * _entry(path, settings, "steps", int, where))
+        steps = max(1, round(budget * _entry(path, settings, "steps", int, where)))
         common = shlex.split(_entry(path, {"arguments": "", **settings}, "arguments", str, where))
         mine = methods | _arguments(path, settings.get("methods", {}), f"{where}.methods")
         for label, arguments in mine.items():
             words = (task, "--steps", str(steps), *common, *arguments)
-            cells.append(Cell(task, label, words, tuple(range(first, first + count)), together))
+            cells.append(Cell(task, label, words, tuple(range(first, first + count)), together, steps))
     if not cells:
         raise SuiteError(f"{path} has no cell: it needs [methods] and at least one [tasks.NAME]")
     return cells

@@ -156,7 +156,7 @@ class RunFolder:
         self.write_json("replay.json", {**description, "frames": len(reward)})
 
     def mirror(self, project: str) -> None:
-        """Have the metrics sent to a project of Weights & Biases too, by this process and those that resume."""
+        """Have metrics sent to a project of Weights & Biases too, by this process and those that resume."""
         self.write_json("wandb.json", {"project": project, "id": uuid.uuid4().hex[:12]})
 
     def connect(self) -> None:
