@@ -68,6 +68,11 @@ def _soft_walker(name: str, summary: str, steps: int, settings: Mapping[str, Any
     return Task("rfo.envs.soft_jumper", name, summary, steps, 32, simulated=True, settings=settings)
 
 
+def _humanoid(name: str, summary: str) -> Task:
+    settings = {"actor_hidden": (256, 128), "critic_hidden": (128, 128)}
+    return Task("rfo.envs.humanoid", name, summary, 8_192_000, simulated=True, settings=settings)
+
+
 TASKS: dict[str, Task] = {
     "ant": Task(
         "rfo.envs.ant",
@@ -80,6 +85,11 @@ TASKS: dict[str, Task] = {
     "hopper": Task(
         "rfo.envs.hopper", "Hopper", "a one-legged robot hops forward", steps=2_048_000, simulated=True
     ),
+    "cheetah": Task(
+        "rfo.envs.cheetah", "Cheetah", "half a cheetah runs forward", steps=4_096_000, simulated=True
+    ),
+    "humanoid": _humanoid("humanoid", "a two-legged robot runs forward"),
+    "humanoid_corrected": _humanoid("humanoid_corrected", "the same, with the hips of its model file"),
     "cartpole": Task(
         "rfo.envs.cartpole", "CartPole", "a cart swings up its pole", steps=512_000, simulated=True
     ),
