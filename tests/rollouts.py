@@ -77,11 +77,22 @@ def shipped(name: str) -> Model:
     return load(text, ContactParameters(4e4, 1e3, 1e3, 0.75))
 
 
+LOWERED = {
+    "ant": (2, 0.35),
+    "hopper": (1, 0.1),
+    "cheetah": (1, 0.1),
+    "humanoid": (2, 0.1),
+    "cartpole": (0, 0.0),
+}
+"""Height's coordinate, and by how much it is lowered [m]."""
+
+
 def shipped_inputs(name: str, envs: int, steps: int) -> Inputs:
     """Near the reference, low enough to be in contact with the ground."""
     model, rng = shipped(name), np.random.default_rng(3)
     q = model.q0 + 0.2 * rng.uniform(-1, 1, (envs, model.nq))
-    q[:, {"ant": 2, "hopper": 1, "cartpole": 0}[name]] -= {"ant": 0.35, "hopper": 0.1, "cartpole": 0}[name]
+    coordinate, depth = LOWERED[name]
+    q[:, coordinate] -= depth
     return Inputs(
         q, rng.uniform(-0.5, 0.5, (envs, model.nv)), rng.uniform(-0.5, 0.5, (steps, envs, model.nu))
     )

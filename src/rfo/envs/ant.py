@@ -104,12 +104,7 @@ class Ant:
 def reward(state: AntState) -> Float[Array, " B"]:
     """Of arriving in a state, see `Ant`."""
     q, qd = state.physics
-    return (
-        qd[:, 0]
-        + UP_WEIGHT * runner.up(q)
-        + runner.heading(q, TARGET_X)
-        + (q[:, 2] - TERMINATION_HEIGHT)
-    )
+    return qd[:, 0] + UP_WEIGHT * runner.up(q) + runner.heading(q, TARGET_X) + (q[:, 2] - TERMINATION_HEIGHT)
 
 
 def terminated(state: AntState) -> Bool[Array, " B"]:

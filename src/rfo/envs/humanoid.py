@@ -62,18 +62,19 @@ class Humanoid:
     ====== ==============================================================================
 
     **Reward**: v_x + 0.1 up + heading + h - 0.002 |a|^2, of the state after the step, with
-    d = clip(height - 0.84 m, -1, 0.1) and h = 10 d, or -200 d^2 where d is negative. The episode terminates when
-    the height falls below 0.74 m; it is truncated after 1000 steps of 1/60 s, each of 48 substeps.
+    d = clip(height - 0.84 m, -1, 0.1) and h = 10 d, or -200 d^2 where d is negative. The episode terminates
+    when the height falls below 0.74 m; it is truncated after 1000 steps of 1/60 s, each of 48 substeps.
 
-    **Reset**: torso at (0, 0, 1.35), joints at 0, with the noise of `rfo.envs.runner.start`. (The
+    **Reset**: torso at (0, 0, 1.35), joints at 0, with the noise of `rfo.envs.runner.start`. (Its
     amplitudes are the ant's; the two recorded starts agree with them.)
 
     **Contact** with the ground: stiffness 6e4 N/m, damping 3e3 N s/m, friction slope 1e3 N s/m, friction
     coefficient 0.625; joint limits 1e3 N m/rad and 10 N m s/rad.
 
-    **Hips**: Rewarped makes a rotation out of a left-handed frame there, and so exchanges the axes of the second and
-    third joint of each hip: the strong motor (210 N m) turns the thigh about z, the weak one (70 N m) swings the
-    leg. `humanoid` does the same, to stay comparable; `humanoid_corrected` has the hips of the model file.
+    **Hips**: Rewarped makes a rotation out of a left-handed frame there, and so exchanges the axes of the
+    second and third joint of each hip: the strong motor (210 N m) turns the thigh about z, the weak one
+    (70 N m) swings the leg. `humanoid` does the same, to stay comparable; `humanoid_corrected` has the
+    hips of the model file.
 
     Args:
         name: of the task.
@@ -135,10 +136,11 @@ def recorded() -> Model:
     model = upright()
     axis = model.axis.copy()
     for side in ("right", "left"):
-        second, third = (model.link_names.index(name) for name in (f"{side}_thigh:{side}_hip_z", f"{side}_thigh"))
+        second, third = (
+            model.link_names.index(name) for name in (f"{side}_thigh:{side}_hip_z", f"{side}_thigh")
+        )
         axis[[second, third]] = axis[[third, second]]
     return replace(model, axis=axis)
-
 
 
 def humanoid(threads: int | None = None) -> Humanoid:

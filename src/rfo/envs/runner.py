@@ -1,4 +1,4 @@
-"""What the running tasks with a free torso share: start, observation, and how upright and well headed they are.
+"""What the running tasks with a free torso share: start, observation, posture.
 
 The torso is the first link, on a FREE joint; all other joints are hinges. z is up.
 """
@@ -40,8 +40,8 @@ def start(
     """Near a pose of the torso [m] and the joints [rad], upright.
 
     Uniform: position +-0.1 m in each coordinate, a turn by up to +-7.5 degrees about a random axis, joints
-    +-0.2 rad, velocities +-0.25. As in Rewarped the linear part of the torso's is that of its point at the world's
-    origin [m/s]."""
+    +-0.2 rad, velocities +-0.25. As in Rewarped the linear part of the torso's is that of its point at the
+    world's origin [m/s]."""
     # one draw: a batch resets at every control step, and threefry costs more than all the rest
     hinges = len(joints)
     draw = jax.random.uniform(key, (batch, 13 + 2 * hinges), minval=-1.0, maxval=1.0)
