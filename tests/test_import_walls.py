@@ -30,7 +30,7 @@ ALLOWED = {
 
 FENCES = {
     "warp": ("rfo.physics",),
-    "mujoco": ("rfo.physics.model", "rfo.physics.mjcf", "rfo.view"),
+    "mujoco": ("rfo.physics.model", "rfo.physics.mjcf", "rfo.physics.mjcf_support", "rfo.view"),
     "meshio": ("rfo.physics.mesh",),
     "tyro": ("rfo.cli",),
     "tensorboardX": ("rfo.train.record",),

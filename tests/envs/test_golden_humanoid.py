@@ -2,7 +2,7 @@
 
 Besides holding its mass matrix over a control step, Rewarped leaves out one acceleration: a joint of
 several axes is one joint to it, whose axes it takes to be at rest in the parent's frame, while each of them
-is turned by those before it. `AsRecorded` leaves it out too, and the trajectories agree to the noise floor."""
+is turned by those before it. `AsRecorded` leaves it out too, and trajectories agree to the noise floor."""
 
 from functools import cache
 
