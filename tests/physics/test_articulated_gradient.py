@@ -26,9 +26,9 @@ def directional(
     return adjoint, (above - below) / (2 * eps)
 
 
-def assert_matches_differences(rollout: Rollout, inputs: Inputs, names=Inputs._fields):
+def assert_matches_differences(rollout: Rollout, inputs: Inputs, names=Inputs._fields, eps: float = EPS):
     for name in names:
-        adjoint, differences = directional(rollout, inputs, name)
+        adjoint, differences = directional(rollout, inputs, name, eps)
         scale = np.abs(adjoint) + 1e-2 * np.abs(adjoint).max()
         assert np.all(scale > 0), "a gradient that is zero everywhere proves nothing"
         error = np.abs(adjoint - differences) / scale

@@ -223,8 +223,10 @@ def _pairs(m: mujoco.MjModel, frames: list[_Frame], default: ContactParameters) 
 
 def _law(m: mujoco.MjModel, geom: int, default: ContactParameters) -> tuple[float, float, float, float]:
     """Contact constants of a geom: its own or the default."""
-    own = m.geom_user[geom] if m.nuser_geom else np.zeros(4)
-    return tuple(own) if own.any() else (default.ke, default.kd, default.kf, default.mu)
+    if m.nuser_geom and m.geom_user[geom].any():
+        ke, kd, kf, mu = m.geom_user[geom]
+        return ke, kd, kf, mu
+    return default.ke, default.kd, default.kf, default.mu
 
 
 def _ground_plane(m: mujoco.MjModel, frames: list[_Frame], ground: int | None) -> dict[str, Any]:

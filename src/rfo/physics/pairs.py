@@ -2,8 +2,8 @@
 
 Every shape is a set of segments with a radius: a sphere is one of length 0; a capsule its axis and, because
 an axis that lies flat must not rock about one point, its two ends; a box its twelve edges with radius 0. In
-a *directed pair* the segments of one shape are tested against another shape as a whole, the target, which is a
-box or the axis of a capsule or sphere. ``native/articulated_pairs.h`` chooses the point of contact on each.
+a *directed pair* the segments of one shape are tested against another shape as a whole, the target, which is
+a box or the axis of a capsule or sphere. ``native/articulated_pairs.h`` chooses the point of contact on each.
 """
 
 from __future__ import annotations
