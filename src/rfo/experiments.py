@@ -73,6 +73,11 @@ def _humanoid(name: str, summary: str) -> Task:
     return Task("rfo.envs.humanoid", name, summary, 8_192_000, simulated=True, settings=settings)
 
 
+def _hand(name: str, summary: str) -> Task:
+    settings = {"actor_hidden": (512, 256), "critic_hidden": (256, 256)}
+    return Task("rfo.envs.hand_reorient", name, summary, 4_096_000, simulated=True, settings=settings)
+
+
 TASKS: dict[str, Task] = {
     "ant": Task(
         "rfo.envs.ant",
@@ -90,6 +95,8 @@ TASKS: dict[str, Task] = {
     ),
     "humanoid": _humanoid("humanoid", "a two-legged robot runs forward"),
     "humanoid_corrected": _humanoid("humanoid_corrected", "the same, with the hips of its model file"),
+    "hand_reorient": _hand("hand_reorient", "a hand turns a cube to a given orientation (HandReorient)"),
+    "hand_reorient_corrected": _hand("hand_reorient_corrected", "the same with the whole bonus"),
     "cartpole": Task(
         "rfo.envs.cartpole", "CartPole", "a cart swings up its pole", steps=512_000, simulated=True
     ),

@@ -7,12 +7,11 @@ from itertools import combinations_with_replacement
 import mujoco
 import numpy as np
 import pytest
-from test_articulated_gradient import assert_matches_differences
 
 from oracle import rotation
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.mjcf import ContactParameters, load
-from rollouts import Inputs, Rollout
+from rollouts import Inputs, Rollout, assert_matches_differences
 
 SIZES = {"sphere": "0.1", "capsule": "0.06 0.15", "box": "0.12 0.08 0.1"}
 KINDS = list(combinations_with_replacement(SIZES, 2))
