@@ -97,6 +97,14 @@ TASKS: dict[str, Task] = {
     "humanoid_corrected": _humanoid("humanoid_corrected", "the same, with the hips of its model file"),
     "hand_reorient": _hand("hand_reorient", "a hand turns a cube to a given orientation (HandReorient)"),
     "hand_reorient_corrected": _hand("hand_reorient_corrected", "the same with the whole bonus"),
+    "go2": Task(
+        "rfo.envs.go2",
+        "Go2",
+        "a Unitree Go2 follows a velocity command",
+        steps=4_096_000,
+        simulated=True,
+        settings={"actor_hidden": (128, 64, 32), "critic_hidden": (128, 64)},
+    ),
     "cartpole": Task(
         "rfo.envs.cartpole", "CartPole", "a cart swings up its pole", steps=512_000, simulated=True
     ),
