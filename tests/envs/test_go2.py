@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_rigid_tasks import assert_uniform
 
 from rfo.envs.go2 import FASTEST, SLOWEST, START_JOINTS, Go2, Go2State, reward, terminated
 from rfo.physics.articulated import ArticulatedState
-from test_rigid_tasks import assert_uniform
 
 
 @cache
