@@ -13,6 +13,8 @@ import pytest
 from rfo import experiments
 from rfo.cli import Resume, Train
 from rfo.envs.base import EnvSpec
+from rfo.envs.batch import Batch
+from rfo.envs.chunk import ChunkedBatch
 from rfo.envs.probe import LQR
 from rfo.experiments import ALGORITHMS, TASKS, Experiment, ExperimentError, preset
 
@@ -28,6 +30,15 @@ def test_every_preset_builds_and_survives_json(task, algorithm):
     assert type(again.algorithm) is experiments.algorithm_class(algorithm)
     method, env = experiments.build(experiment)
     assert (env.size, method.updates) == (experiment.environments, experiment.updates)
+
+
+def test_a_chunk_reaches_the_environments_and_survives_json():
+    experiment = preset("lqr", "rfo", chunk=4, executed=2, gamma=0.9)
+    assert Experiment.from_json(json.loads(json.dumps(experiment.to_json()))) == experiment
+    _, env = experiments.build(experiment)
+    assert isinstance(env, ChunkedBatch)
+    assert (env.chunk, env.executed, env.discount) == (4, 2, 0.9)
+    assert type(experiments.build(preset("lqr", "rfo"))[1]) is Batch
 
 
 def read_attributes(source):
@@ -107,6 +118,9 @@ def test_an_algorithm_that_needs_a_gradient_is_refused_without_one(monkeypatch):
         ({"gamma": 1.5}, "gamma must be"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"environments": -1}, "environments must be at least 1"),
+        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"chunk": 4, "executed": 5}, "executed must be from 1 to the chunk's 4 actions, not 5"),
+        ({"executed": 0}, "executed must be from 1"),
         ({"seed": -1}, "seed must not be negative"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"checkpoint_every": 0}, "checkpoint_every must be at least 1"),

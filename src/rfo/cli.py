@@ -28,6 +28,7 @@ TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK", hel
 RunPath = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")]]
 OutPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: under runs/)")]
 Cores = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
+Executed = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
 PeerPython = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: this one)")]
 ResumedPath = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint="(required)")]
 
@@ -85,6 +86,10 @@ class Train:
     """Environment steps to train, rounded up to whole updates."""
     envs: int = 64
     """Environments simulated in parallel."""
+    chunk: int = 1
+    """Actions of one decision: the policy draws so many at once, and they are carried out open loop."""
+    executed: Executed = None
+    """How many of them are carried out before the next decision."""
     seed: int = 0
     """Random seed. The same seed gives the same numbers."""
     seeds: int = 1
@@ -123,6 +128,8 @@ class Train:
             self.algo,
             steps=self.steps,
             environments=self.envs,
+            chunk=self.chunk,
+            executed=self.executed,
             seed=self.seed,
             threads=self.threads,
             checkpoint_every=self.checkpoint_every,

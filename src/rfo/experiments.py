@@ -152,6 +152,10 @@ class Experiment:
     algorithm: Algorithm
     """A frozen record of hyperparameters; `updates` agrees with `steps`."""
     environments: int = 64
+    chunk: int = 1
+    """Actions C of one decision, from one draw of noise, carried out open loop."""
+    executed: int | None = None
+    """How many of them are carried out before the next decision; None for all."""
     steps: int = 1_000_000
     """Environment steps to train, rounded up to whole updates."""
     seed: int = 0
@@ -163,9 +167,13 @@ class Experiment:
     """Episodes of each evaluation protocol, rounded up to equal shares of the environments."""
 
     def __post_init__(self) -> None:
-        for name in ("environments", "steps", "checkpoint_every", "evaluation_episodes"):
+        for name in ("environments", "chunk", "steps", "checkpoint_every", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ExperimentError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.executed is not None and not 1 <= self.executed <= self.chunk:
+            raise ExperimentError(
+                f"executed must be from 1 to the chunk's {self.chunk} actions, not {self.executed}"
+            )
         if self.seed < 0:
             raise ExperimentError(f"seed must not be negative, not {self.seed}")
         if self.threads is not None and self.threads < 1:
@@ -295,17 +303,32 @@ def build(experiment: Experiment) -> tuple[Algorithm, Batch]:
     Raises:
         ExperimentError: if the algorithm needs what the environment does not offer.
     """
-    env = _batch(experiment.task, experiment.threads, experiment.environments)
+    env = _batch(
+        experiment.task,
+        experiment.threads,
+        experiment.environments,
+        experiment.chunk,
+        experiment.executed,
+        experiment.algorithm.gamma,
+    )
     check_fit(experiment.algorithm, env.task)
     return experiment.algorithm, env
 
 
 @lru_cache(maxsize=8)
-def _batch(task: str, threads: int | None, environments: int) -> Batch:
+def _batch(
+    task: str, threads: int | None, environments: int, chunk: int, executed: int | None, gamma: float
+) -> Batch:
     """One batch for equal wishes, so that what was compiled for it is used again."""
     from rfo.envs.batch import Batch
+    from rfo.envs.chunk import ChunkedBatch
 
-    return Batch(build_task(task, threads), environments)
+    built = build_task(task, threads)
+    return (
+        Batch(built, environments)
+        if chunk == 1
+        else ChunkedBatch(built, environments, chunk, gamma, executed)
+    )
 
 
 def check_fit(algorithm: Algorithm, task: Environment) -> None:

@@ -8,7 +8,7 @@ import pytest
 from rfo.algos.returns import segment_return, td_lambda
 
 
-def slow_return(reward, next_value, terminated, truncated, gamma):
+def slow_return(reward, next_value, terminated, truncated, duration, gamma):
     """Walk one environment's steps, closing segments as they end."""
     total, discount = 0.0, 1.0
     for t in range(len(reward)):
@@ -16,76 +16,97 @@ def slow_return(reward, next_value, terminated, truncated, gamma):
         if terminated[t]:
             discount = 1.0
         elif truncated[t] or t == len(reward) - 1:
-            total += discount * gamma * next_value[t]
+            total += discount * gamma ** duration[t] * next_value[t]
             discount = 1.0
         else:
-            discount *= gamma
+            discount *= gamma ** duration[t]
     return total
 
 
-def slow_td_lambda(reward, next_value, terminated, truncated, gamma, lambda_):
+def slow_td_lambda(reward, next_value, terminated, truncated, duration, gamma, lambda_):
     """Weigh every n-step return of the segment by (1 - lambda) lambda^(n - 1), the longest by the rest."""
     steps, targets = len(reward), []
     for t in range(steps):
         end = next(i for i in range(t, steps) if terminated[i] or truncated[i] or i == steps - 1)
         n_step, running = [], 0.0
         for i in range(t, end + 1):
-            running += gamma ** (i - t) * reward[i]
-            bootstrap = 0.0 if terminated[i] else gamma ** (i - t + 1) * next_value[i]
+            running += gamma ** sum(duration[t:i]) * reward[i]
+            bootstrap = 0.0 if terminated[i] else gamma ** sum(duration[t : i + 1]) * next_value[i]
             n_step.append(running + bootstrap)
         weights = [(1 - lambda_) * lambda_**i for i in range(len(n_step) - 1)]
         targets.append(np.dot([*weights, 1 - sum(weights)], n_step))
     return targets
 
 
-@pytest.fixture(scope="module")
-def data():
-    """Random rollouts full of terminations and truncations, at the first and last step, too."""
+@pytest.fixture(scope="module", params=[1, 4], ids=["steps", "chunks"])
+def data(request):
+    """Random rollouts full of terminations and truncations, at the first and last step, too; of steps
+    that take one control step each, or several."""
     generator = np.random.default_rng(0)
     shape = (12, 40)
     kind = generator.choice(3, shape, p=[0.7, 0.15, 0.15])
-    return generator.normal(size=shape), generator.normal(size=shape), kind == 1, kind == 2
+    duration = generator.integers(1, request.param + 1, shape)
+    return generator.normal(size=shape), generator.normal(size=shape), kind == 1, kind == 2, duration
+
+
+def fast(function, data, gamma, *more):
+    *arrays, duration = map(jnp.asarray, data)
+    return function(*arrays, gamma, *more, duration)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.9, 0.0])
 def test_segment_return_follows_its_definition(data, gamma):
     with jax.enable_x64(True):
-        fast = segment_return(*map(jnp.asarray, data), gamma)
+        result = fast(segment_return, data, gamma)
     slow = [slow_return(*(x[:, i] for x in data), gamma) for i in range(40)]
-    np.testing.assert_allclose(fast, slow, rtol=1e-12)
+    np.testing.assert_allclose(result, slow, rtol=1e-12)
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.7, 0.95, 1.0])
 def test_td_lambda_follows_its_definition(data, lambda_):
     with jax.enable_x64(True):
-        fast = td_lambda(*map(jnp.asarray, data), 0.9, lambda_)
+        result = fast(td_lambda, data, 0.9, lambda_)
     slow = np.stack([slow_td_lambda(*(x[:, i] for x in data), 0.9, lambda_) for i in range(40)], axis=1)
-    np.testing.assert_allclose(fast, slow, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(result, slow, rtol=1e-10, atol=1e-12)
 
 
 def test_by_hand():
     """Four steps, gamma = 1/2: column 0 goes on, 1 terminates at step 1, 2 is truncated there."""
     reward = jnp.array([[1.0], [2.0], [4.0], [8.0]]) * jnp.ones((4, 3))
     value = jnp.array([[100.0], [10.0], [1000.0], [16.0]]) * jnp.ones((4, 3))
-    end = jnp.zeros((4, 3), bool)
+    one, end = jnp.ones((4, 3), int), jnp.zeros((4, 3), bool)
     terminated, truncated = end.at[1, 1].set(True), end.at[1, 2].set(True)
     going_on = 1 + 2 / 2 + 4 / 4 + 8 / 8 + 16 / 16
     second_segment = 4 + 8 / 2 + 16 / 4
     np.testing.assert_allclose(
-        segment_return(reward, value, terminated, truncated, 0.5),
+        segment_return(reward, value, terminated, truncated, 0.5, one),
         [going_on, 1 + 2 / 2 + second_segment, 1 + 2 / 2 + 10 / 4 + second_segment],
     )
     # lambda = 1/2, backwards: y3 = 8 + 16/2 = 16; y2 = 4 + (1000/2 + 16/2)/2 = 258; then y1 and y0
-    targets = td_lambda(reward, value, terminated, truncated, 0.5, 0.5)
+    targets = td_lambda(reward, value, terminated, truncated, 0.5, 0.5, one)
     np.testing.assert_allclose(targets[2:], [[258.0] * 3, [16.0] * 3])
     np.testing.assert_allclose(targets[1], [2 + (10 / 2 + 258 / 2) / 2, 2, 2 + 10 / 2])
     np.testing.assert_allclose(targets[0], [1 + (50 + y / 2) / 2 for y in np.asarray(targets[1])])
 
 
+def test_a_chunk_by_hand():
+    """gamma = 1/2: three control steps, then two until the clock ends the episode, then three more."""
+    end, duration = jnp.array([[False], [True], [False]]), jnp.array([[3], [2], [3]])
+    reward, value = jnp.array([[1.0], [16.0], [5.0]]), jnp.array([[64.0], [32.0], [8.0]])
+    never = jnp.zeros_like(end)
+    total = segment_return(reward, value, never, end, 0.5, duration)
+    np.testing.assert_allclose(total, 1 + 16 / 8 + 32 / 32 + 5 + 8 / 8)
+    # lambda = 1/2: y2 = 5 + 8/8 = 6, y1 = 16 + 32/4 = 24, y0 = 1 + (64 + 24)/2/8
+    targets = td_lambda(reward, value, never, end, 0.5, 0.5, duration)
+    np.testing.assert_allclose(targets[:, 0], [6.5, 24.0, 6.0])
+
+
 def test_values_reach_the_return_only_where_a_segment_ends(data):
     """The gradient in each next value is its discount, or 0: a NaN elsewhere would be harmless, too."""
-    reward, value, terminated, truncated = map(jnp.asarray, data)
-    gradient = jax.grad(lambda v: segment_return(reward, v, terminated, truncated, 0.9).sum())(value)
+    reward, value, terminated, truncated, duration = map(jnp.asarray, data)
+    gradient = jax.grad(lambda v: segment_return(reward, v, terminated, truncated, 0.9, duration).sum())(
+        value
+    )
     last = np.zeros_like(terminated)
     last[-1] = True
     expected = (np.asarray(truncated) | last) & ~np.asarray(terminated)

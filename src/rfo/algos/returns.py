@@ -3,6 +3,9 @@
 A rollout of T steps falls into *segments*: each ends where an episode terminates or is truncated, or
 at the rollout's last step, and the next one begins with discount 1. Beyond its last step a segment is
 worth 0 if it terminated, else the value of that step's next observation (before any reset).
+
+A *step* is one decision of the policy. With action chunks it has a `duration` of several control steps, its
+reward is their discounted sum (see `rfo.envs.chunk`), and `gamma` is always the discount of one control step.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from rfo.types import Array, Bool, Float
+from rfo.types import Array, Bool, Float, Int
 
 
 def bootstrap_mask(terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
@@ -20,10 +23,10 @@ def bootstrap_mask(terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"]
 
 
 def discounts(
-    terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"], gamma: float
+    terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"], gamma: float, duration: Int[Array, "T B"]
 ) -> Float[Array, "T B"]:
-    """``gamma ** k`` for the k-th step of its segment, from 0."""
-    steps = jnp.arange(len(terminated))[:, None]
+    """``gamma ** k`` for a step with k control steps before it in its segment."""
+    steps = jnp.cumsum(duration, axis=0) - duration
     ended = (terminated | truncated)[:-1]
     begins = jnp.concatenate([jnp.ones_like(terminated[:1]), ended])
     start = jax.lax.cummax(jnp.where(begins, steps, 0), axis=0)
@@ -36,6 +39,7 @@ def segment_return(
     terminated: Bool[Array, "T B"],
     truncated: Bool[Array, "T B"],
     gamma: float,
+    duration: Int[Array, "T B"],
 ) -> Float[Array, " B"]:
     """Discounted rewards and discounted bootstrap of all segments, summed per environment.
 
@@ -47,9 +51,11 @@ def segment_return(
         terminated: the task ended the episode at this step.
         truncated: the clock did.
         gamma: discount of one control step.
+        duration: of each step, in control steps.
     """
     bootstrap = jnp.where(bootstrap_mask(terminated, truncated), next_value, 0.0)
-    return jnp.sum(discounts(terminated, truncated, gamma) * (reward + gamma * bootstrap), axis=0)
+    earned = reward + gamma**duration * bootstrap
+    return jnp.sum(discounts(terminated, truncated, gamma, duration) * earned, axis=0)
 
 
 def td_lambda(
@@ -59,21 +65,26 @@ def td_lambda(
     truncated: Bool[Array, "T B"],
     gamma: float,
     lambda_: float,
+    duration: Int[Array, "T B"],
 ) -> Float[Array, "T B"]:
     """TD(lambda) value targets (Sutton and Barto 2018, section 12.1).
 
     ``y_t = r_t + gamma ((1 - lambda) V(s_{t+1}) + lambda y_{t+1})`` inside a segment, ``r_t`` at a
-    termination, ``r_t + gamma V(s_{t+1})`` at a truncation or the rollout's last step.
+    termination, ``r_t + gamma V(s_{t+1})`` at a truncation or the rollout's last step; gamma to the power
+    of the step's duration.
     """
     ends = bootstrap_mask(terminated, truncated)
 
     def backward(following: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
-        reward, next_value, terminated, ends = step
+        reward, next_value, terminated, ends, discount = step
         mixed = jnp.where(ends, next_value, (1 - lambda_) * next_value + lambda_ * following)
-        target = reward + gamma * jnp.where(terminated, 0.0, mixed)
+        target = reward + discount * jnp.where(terminated, 0.0, mixed)
         return target, target
 
     _, targets = jax.lax.scan(
-        backward, jnp.zeros_like(reward[0]), (reward, next_value, terminated, ends), reverse=True
+        backward,
+        jnp.zeros_like(reward[0]),
+        (reward, next_value, terminated, ends, gamma**duration),
+        reverse=True,
     )
     return targets
