@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rfo import experiments
+from rfo import experiments, gradients
 from rfo.experiments import Experiment, ExperimentError
 from rfo.train.record import RunError, RunFolder, default_path, plain
 
@@ -79,7 +79,7 @@ class Train:
 
     hyperparameters: Any
     task: TaskName = ""
-    """What to train on; `rfo list` shows the names."""
+    """What to train on; `rfo list` shows the names. Or the MJCF file of a robot, which shall run forward."""
     algo: str = "rfo"
     """Algorithm: rfo, sapo, shac or apg."""
     steps: int = 1_000_000
@@ -245,7 +245,7 @@ class CheckGrad:
             raise UsageError("--envs, --horizons and --threads must be at least 1, --seed not negative")
         from rfo.tables import report_gradient
 
-        checks = experiments.check_gradient(
+        checks = gradients.check_gradient(
             self.task, self.envs, self.horizons, seed=self.seed, threads=self.threads
         )
         return report_gradient(self.task, checks, self.json)
@@ -351,7 +351,10 @@ def command(arguments: list[str]) -> Any:
 
 def parse_train(arguments: list[str]) -> Train:
     """Options of `rfo train`, which depend on the task and the algorithm among them."""
-    task = next((word for word in arguments if word in experiments.TASKS), next(iter(experiments.TASKS)))
+    task = next(
+        (word for word in arguments if word in experiments.TASKS or experiments.is_robot(word)),
+        next(iter(experiments.TASKS)),
+    )
     preset = experiments.preset(task, _value_of("--algo", arguments) or "rfo")
     kind = type(preset.algorithm)
     # the schedule's length follows from the steps, so it is no option

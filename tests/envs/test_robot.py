@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from rfo.envs.robot import Robot, forward
+from rfo.experiments import ExperimentError, build_task, preset
 from rfo.physics.articulated import ArticulatedState
+from rfo.train.record import default_path
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "02_your_own_robot.py"
 DOG = EXAMPLE.parent / "dog.xml"
@@ -57,3 +59,16 @@ def test_reward_and_end_are_as_told():
 def test_what_cannot_run_is_refused(text, settings, told):
     with pytest.raises(ValueError, match=told):
         Robot(text, **settings)
+
+
+def test_a_file_is_a_task(tmp_path):
+    """Its name is the path; what is wrong with it is told in one line."""
+    env = build_task(str(DOG), threads=1)
+    assert (env.spec.name, env.spec.action_size) == ("dog", 4)
+    assert preset(str(DOG), "rfo").task == str(DOG)
+    with pytest.raises(ExperimentError, match=r"no MJCF file at .*absent\.xml"):
+        build_task(str(tmp_path / "absent.xml"))
+    (tmp_path / "odd.xml").write_text(DOG.read_text().replace('type="box"', 'type="ellipsoid"'))
+    with pytest.raises(ExperimentError, match="ellipsoid is not supported"):
+        build_task(str(tmp_path / "odd.xml"))
+    assert default_path(str(DOG), "rfo", 3).name.startswith("dog-rfo-s3-")
