@@ -20,10 +20,12 @@ FIXED_START = {"bimodal"}
 
 VERSIONS = {"soft_jumper", "soft_jumper_corrected", "soft_jumper_camera", "soft_worm"}
 """Tasks whose code is another one's, with another body: soft_jumper_small's or its camera's."""
-VERSIONS |= {"humanoid_corrected", "hand_reorient_corrected"}
+VERSIONS |= {"humanoid", "humanoid_corrected", "cheetah", "hand_reorient_corrected"}
+"""The ant's, the hopper's, the hand's."""
 
-ROUGH = {"humanoid_corrected"}
-"""Tasks whose differences converge in too few of B environments; `rfo check-grad` looks at more."""
+ROUGH = {"humanoid_corrected", "hand_reorient_corrected"}
+"""Tasks whose differences converge in few of B environments and which share the other version's gradient; `rfo
+check-grad` looks at more."""
 
 LATE = {"hand_reorient"}
 """Simulated tasks whose first actions change no reward but their own yet: the cube is still falling."""
