@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rfo import experiments
-from rfo.cli import Resume, Train
+from rfo.commands import Resume, Train
 from rfo.envs.base import EnvSpec
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
