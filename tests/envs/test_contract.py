@@ -24,8 +24,8 @@ VERSIONS |= {"humanoid", "humanoid_corrected", "cheetah", "hand_reorient_correct
 """The ant's, the hopper's, the hand's."""
 
 ROUGH = {"humanoid_corrected", "hand_reorient_corrected"}
-"""Tasks whose differences converge in few of B environments and which share the other version's gradient; `rfo
-check-grad` looks at more."""
+"""Tasks whose differences converge in few of B environments, and whose gradient is the other version's;
+`rfo check-grad` looks at more."""
 
 LATE = {"hand_reorient"}
 """Simulated tasks whose first actions change no reward but their own yet: the cube is still falling."""
