@@ -22,6 +22,7 @@ ALLOWED = {
     "rfo.algos": ("rfo.types", "rfo.policies", "rfo.envs.base", "rfo.envs.batch", "rfo.algos"),
     "rfo.train": ("rfo.types", "rfo.algos.base", "rfo.envs.base", "rfo.envs.batch", "rfo.train"),
     "rfo.results": ("rfo.results",),
+    "rfo.learning": ("rfo.learning",),
     "rfo.view": ("rfo.view",),
     "rfo.experiments": ("rfo.types", "rfo.physics", "rfo.envs", "rfo.algos", "rfo.policies", "rfo.train"),
 }
@@ -32,9 +33,9 @@ FENCES = {
     "warp": ("rfo.physics",),
     "mujoco": ("rfo.physics.model", "rfo.physics.mjcf", "rfo.physics.mjcf_support", "rfo.view"),
     "meshio": ("rfo.physics.mesh",),
-    "tyro": ("rfo.cli",),
+    "tyro": ("rfo.options", "rfo.commands"),
     "tensorboardX": ("rfo.train.record",),
-    "wandb": (),
+    "wandb": ("rfo.train.record",),
     "torch": (),
 }
 """Where alone a third party may be imported."""
