@@ -161,7 +161,7 @@ def test_the_cube_falls_as_recorded_until_it_touches():
         state = advance(state, action).state
         expected_q, expected_qd = start(step)
         np.testing.assert_allclose(state.physics.q[2:, 16:], expected_q[2:, 16:], atol=2e-6)
-        np.testing.assert_allclose(state.physics.qd[2:, 16:], expected_qd[2:, 16:], atol=2e-5)
+        np.testing.assert_allclose(state.physics.qd[2:, 16:], expected_qd[2:, 16:], atol=5e-4)
 
 
 # ------------------------------------------------------------------------------------------------- by hand

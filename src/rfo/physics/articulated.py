@@ -6,7 +6,8 @@ tangential velocity v_n, v_t of that point [m/s],
 
     N = k_e d + k_d max(-v_n, 0),        F = N n - min(k_f, mu N / |v_t|) v_t.
 
-Damping acts on approach only, so that the ground never pulls. Joint limits are penalties too.
+Damping acts on approach only, so that the ground never pulls. Two bodies push each other by the same law,
+along the normal between them, where `rfo.physics.pairs` has them touch. Joint limits are penalties too.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 // Contact of bodies with one another. Follows articulated.h.
 //
-// A pair is directed: the segments of one shape, of half vector u about a middle p, against another shape, the target. In
-// the target's frame that is a box of half extents h or an axis from (0, 0, -h_z) to (0, 0, h_z), with a radius. On each
-// segment one point p + s u is in contact, chosen so that it moves continuously with the poses:
+// A pair is directed: the segments of one shape, of half vector u about a middle p, against another shape, the target.
+// In the target's frame that is a box of half extents h or an axis from (0, 0, -h_z) to (0, 0, h_z), with a radius. On
+// each segment one point p + s u is in contact, chosen so that it moves continuously with the poses:
 //
 // - against a box, half way between where the segment enters and leaves it (grown by the radius), so that an edge that
 //   lies flat on a face touches at its middle and not at whichever end rounding favours;
-// - against an axis, the closest point of  |p + s u - tau e_z|^2 + softness (|s u|^2 + tau^2),  unique even if parallel.
+// - against an axis, the minimum of  |p + s u - tau e_z|^2 + softness (|s u|^2 + tau^2),  unique even if parallel.
 //
 // Inside a box the distance is minus a smooth minimum of those to its faces, so that its gradient n has no jumps.
 
@@ -78,7 +78,8 @@ auto inside_box = [&](const V3& p, const real* h, Inside& in) {
   return depth;
 };
 auto outside_box = [&](const V3& p, const real* h) {
-  return V3{p.x - clamp(p.x, F(-h[0]), F(h[0])), p.y - clamp(p.y, F(-h[1]), F(h[1])), p.z - clamp(p.z, F(-h[2]), F(h[2]))};
+  return V3{p.x - clamp(p.x, F(-h[0]), F(h[0])), p.y - clamp(p.y, F(-h[1]), F(h[1])),
+            p.z - clamp(p.z, F(-h[2]), F(h[2]))};
 };
 auto box_distance = [&](const V3& p, const real* h, F& distance, V3& n) {
   const V3 d = outside_box(p, h);
