@@ -152,7 +152,7 @@ def test_check_grad_judges_by_its_status_and_json(capsys, monkeypatch):
     assert status == 1 and json.loads(out)["ok"] is False
 
 
-WRONG = experiments.Task("test_experiments", "WrongLQR", "3 % off", steps=100)
+WRONG = experiments.Task("test_gradients", "WrongLQR", "3 % off", steps=100)
 
 
 def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):

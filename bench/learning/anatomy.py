@@ -1,19 +1,19 @@
-"""What trained policies look like inside, as JSON: how far their actions spread, how many modes they have, and
-how the gradient of the return is spread over environments and over the steps of the flow.
+"""What trained policies look like inside, as JSON: how far their actions spread, how many modes they have,
+and how the gradient of the return is spread over environments and over the steps of the flow.
 
-    python bench/learning/anatomy.py runs/soft_jumper_small --out bench/learning/results/soft_jumper_small/anatomy.json
+    python bench/learning/anatomy.py runs/soft_jumper_small --out anatomy.json
 
-Of every finished run below the folder, its last checkpoint: SETTLING control steps of its stochastic policy from
-reset, then at those states
+Of every finished run below the folder, its last checkpoint: SETTLING control steps of its stochastic policy
+from reset, then at those states
 
 - `spread`: standard deviation of the actions over the noise, mean over states and dimensions;
 - `saturated`: share of actions beyond 0.95;
 - `modes`: peaks of the density of each dimension's latent (before tanh) over the noise, mean over states and
   dimensions; a Gaussian has 1;
-- `gradient`: norm, per environment, of the gradient of one rollout's return (the actor's objective, divided by
-  the horizon) in a shift of the latent after each step of the flow (of the only latent, for a Gaussian): median
-  and 90 % quantile over the environments. Equal medians mean that the flow neither shrinks nor blows up what the
-  physics sends back.
+- `gradient`: norm, per environment, of the gradient of one rollout's return (the actor's objective, divided
+  by the horizon) in a shift of the latent after each step of the flow (of the only latent, for a Gaussian):
+  median and 90 % quantile over the environments. Equal medians mean that the flow neither shrinks nor blows
+  up what the physics sends back.
 """
 
 import argparse

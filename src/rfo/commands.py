@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rfo import experiments
+from rfo import experiments, gradients
 from rfo.experiments import Experiment
 from rfo.train.record import RunFolder, default_path, plain, require_wandb
 
@@ -75,7 +75,7 @@ class Train:
 
     hyperparameters: Any
     task: TaskName = ""
-    """What to train on; `rfo list` shows the names."""
+    """What to train on; `rfo list` shows the names. Or the MJCF file of a robot, which shall run forward."""
     algo: str = "rfo"
     """Algorithm: rfo, sapo, shac or apg."""
     steps: int = 1_000_000
@@ -248,7 +248,7 @@ class CheckGrad:
             raise UsageError("--envs, --horizons and --threads must be at least 1, --seed not negative")
         from rfo.tables import report_gradient
 
-        checks = experiments.check_gradient(
+        checks = gradients.check_gradient(
             self.task, self.envs, self.horizons, seed=self.seed, threads=self.threads
         )
         return report_gradient(self.task, checks, self.json)

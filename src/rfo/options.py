@@ -16,7 +16,10 @@ from rfo.commands import NOT_OPTIONS, Train, UsageError
 
 def parse_train(arguments: list[str]) -> Train:
     """Options of `rfo train`, which depend on the task and the algorithm among them."""
-    task = next((word for word in arguments if word in experiments.TASKS), next(iter(experiments.TASKS)))
+    task = next(
+        (word for word in arguments if word in experiments.TASKS or experiments.is_robot(word)),
+        next(iter(experiments.TASKS)),
+    )
     preset = experiments.preset(task, _value_of("--algo", arguments) or "rfo")
     kind = type(preset.algorithm)
     # the schedule's length follows from the steps, so it is no option

@@ -20,6 +20,15 @@ FIXED_START = {"bimodal"}
 
 VERSIONS = {"soft_jumper", "soft_jumper_corrected", "soft_jumper_camera", "soft_worm"}
 """Tasks whose code is another one's, with another body: soft_jumper_small's or its camera's."""
+VERSIONS |= {"humanoid", "humanoid_corrected", "cheetah", "hand_reorient_corrected"}
+"""The ant's, the hopper's, the hand's."""
+
+ROUGH = {"humanoid_corrected", "hand_reorient_corrected"}
+"""Tasks whose differences converge in few of B environments and which share the other version's gradient;
+`rfo check-grad` looks at more."""
+
+LATE = {"hand_reorient"}
+"""Simulated tasks whose first actions change no reward but their own yet: the cube is still falling."""
 
 every_task = pytest.mark.parametrize("name", TASKS)
 every_kind = pytest.mark.parametrize("name", [name for name in TASKS if name not in VERSIONS])
@@ -125,7 +134,7 @@ def test_actions_are_clipped(name):
     assert differ(step(state, control / 3), step(state, control / 6))
 
 
-@every_task
+@pytest.mark.parametrize("name", [name for name in TASKS if name not in ROUGH])
 def test_gradient_is_right_and_alive(name):
     """Of the return over four steps in all actions, per environment, against central differences.
 
@@ -183,7 +192,7 @@ def test_a_reset_leaves_the_neighbours_and_their_gradient_alone(name):
     gradient, gradient_reset = late_rewards_gradient(going), late_rewards_gradient(ending)
     np.testing.assert_array_equal(gradient[:, 1:], gradient_reset[:, 1:])
     assert not gradient_reset[0, 0].any()
-    if name in SIMULATED:
+    if name in SIMULATED and name not in LATE:
         assert gradient[0, 0].any()
 
 

@@ -327,8 +327,10 @@ def git_revision(folder: Path) -> str | None:
 
 
 def default_path(task: str, algorithm: str, seed: int) -> Path:
-    """`runs/<task>-<algorithm>-s<seed>-<timestamp>`, with a number behind it if that is taken."""
-    name = f"{task}-{algorithm}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """`runs/<task>-<algorithm>-s<seed>-<timestamp>`, with a number behind it if that is taken.
+
+    A task that is a file is called by its name alone."""
+    name = f"{Path(task).stem}-{algorithm}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, copies = Path("runs") / name, 1
     while path.exists():
         copies += 1
