@@ -122,7 +122,7 @@ class MakeReport:
     reference: str = "sapo"
     """Label of the method that the others are compared with; the first one, if nothing has this label."""
     labels: tuple[str, ...] = ()
-    """What to show, in this order; everything, if not given."""
+    """What to show; everything, if not given. The raw results are those of all runs in any case."""
     points: int = 100
     """Points kept of each curve in curves.csv, which lies in the folder with the raw results."""
     along: tuple[Literal["env_steps", "seconds"], ...] = ("env_steps", "seconds")
@@ -147,7 +147,7 @@ class MakeReport:
                     raise UsageError(experiments.unknown("label", label, known))
             shown = [run for label in self.labels or known for run in runs if run.label == label]
             first = self.reference if self.reference in {run.label for run in shown} else shown[0].label
-            written = write(Report(shown, first), self.out, self.points, self.along, self.title)
+            written = write(Report(shown, first), self.out, self.points, self.along, self.title, runs)
         except ResultsError as error:
             raise UsageError(str(error)) from None
         print((self.out / "report.md").read_text(encoding="utf-8"))

@@ -1,10 +1,12 @@
 """Bands against hand arithmetic and known coverage; figures by what they contain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from rfo.results.curves import Line, band, draw, save
+from rfo.results.curves import LINES, Line, band, draw, save, styles
 from rfo.results.runs import Curve, Run
 
 
@@ -55,16 +57,43 @@ def test_tasks_are_not_mixed():
         draw([run([0, 1], [1, 1]), run([0, 1], [1, 1], task="hopper")])
 
 
+def test_unfinished_run_keeps_its_last_return_to_the_end():
+    """Left out after its end at 5, or with the others cut there, the method would look better than it is."""
+    short = replace(run([0, 5], [0, 2], seed=1), status="diverged")
+    curve = band([run([0, 10], [0, 10]), short], points=3)
+    np.testing.assert_array_equal(curve.x, [0, 5, 10])
+    np.testing.assert_allclose(curve.mean, [0, (5 + 2) / 2, (10 + 2) / 2])
+    np.testing.assert_array_equal(band([short], points=2).x, [0, 5])
+
+
 def test_figure_shows_each_label_in_each_panel_and_the_published_number():
     runs = [run([0, 1], [i, i + 1], seed, label) for i, label in enumerate("ab") for seed in range(2)]
-    figure = draw(runs, ("env_steps", "seconds"), [Line(7.5, "somebody's")])
+    figure = draw(runs, ("env_steps", "seconds"), [Line(7.5, "somebody's")], title="Ant")
     assert len(figure.axes) == 2
     for panel in figure.axes:
         lines = {line.get_label(): line for line in panel.get_lines()}
-        assert {"a (2 seeds)", "b (2 seeds)"} < set(lines)
-        np.testing.assert_allclose(lines["b (2 seeds)"].get_ydata()[[0, -1]], [1, 2])
-        assert [7.5, 7.5] in [list(line.get_ydata()) for line in panel.get_lines()]
-        assert [text.get_text() for text in panel.texts] == ["somebody's"]
+        np.testing.assert_allclose(lines["b"].get_ydata()[[0, -1]], [1, 2])
+        assert list(lines["somebody's"].get_ydata()) == [7.5, 7.5]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["b", "a", "somebody's"], (
+        "as they lie at the end"
+    )
+    assert figure.get_suptitle() == "Ant: mean of 2 seeds and its 95 % interval"
+    uneven = draw([*runs, run([0, 1], [5, 5], label="c")]).legends[0].get_texts()
+    assert [text.get_text() for text in uneven] == ["c (1 seed)", "b (2 seeds)", "a (2 seeds)"]
+
+
+def test_view_is_that_of_the_returns_though_intervals_of_two_seeds_reach_far():
+    figure = draw(
+        [run([0, 1], [value, value], seed) for seed, value in enumerate((0, 10))], published=[Line(20, "")]
+    )
+    assert figure.axes[0].get_ylim() == (-1, 21)
+
+
+def test_methods_look_the_same_in_every_figure():
+    few, many = styles(["sapo", "mine"]), styles(["rfo", "other", "sapo", "mine"])
+    assert few["sapo"] == many["sapo"] == LINES[1]
+    assert len(set(many.values())) == 4
 
 
 def test_same_figure_gives_the_same_bytes(tmp_path):

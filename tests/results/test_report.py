@@ -42,50 +42,68 @@ def rows(folder, label):
     ]
 
 
+def table(folder, name, *keys):
+    with (folder / name).open() as file:
+        return {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}
+
+
 def test_final_table(folder):
     """sapo: 10 and 14; a diverged run counts with its last return, one without any as the task's worst."""
     sapo, rfo, apg = (rows(folder, label)[0] for label in ("sapo", "rfo", "apg"))
     # t(0.975, 1 degree of freedom) = 12.706, standard error 2
-    assert sapo[1:3] == ["2", "12 ± 25.41"]
-    assert sapo[4] == "10, 14" and sapo[5].startswith("13 ±") and sapo[6] == "4,536 ± 24.5"
-    assert rfo[1:3] == ["3†", "13 ± 16.29"] and rfo[4] == "7, 20"
+    assert sapo[1:3] == ["2", "12 ± 25.4"]
+    assert sapo[4:6] == ["10", "14"] and sapo[6].startswith("13 ±") and sapo[7] == "4,536 ± 24.5"
+    assert rfo[1:3] == ["3†", "13 ± 16.3"] and rfo[4:6] == ["7", "20"]
     assert apg[1:3] == ["1†", "7"]
     text = (folder / "report.md").read_text()
-    assert "† rfo, seed 2: diverged" in text and "† apg, seed 0: unfinished" in text
+    assert "† rfo, seed 2: diverged after 300 steps; counts with its last return, 7." in text
+    assert "† apg, seed 0: unfinished after 300 steps; no episode ended: counts as the task's worst" in text
+    last = table(folder, "final.csv", "task", "label")["ant", "rfo"]
+    assert float(last["mean"]) == 13 and float(last["mean_high"]) == pytest.approx(29.28, abs=0.01)
+    assert last["unfinished"] == "1" and last["published"] == ""
 
 
 def test_comparison_with_the_reference(folder):
-    """The reference ends at (10 + 20) / 2 = 15, which one seed of rfo reaches. Half-way is 7.5: after 250
-    steps with returns of 0, 5, 10, after 175 with 0, 10, 20; the median is 212.5."""
+    """The reference ends at (10 + 20) / 2 = 15, which one seed of rfo reaches. Half-way is 7.5: sapo after
+    250 steps with returns of 0, 5, 10, after 175 with 0, 10, 20; half of its two seeds have after 175."""
     rfo = rows(folder, "rfo")[1]
     assert rfo[1].startswith("0.5 [")  # 20 beats both, 12 one, 7 none: 3 of 6 pairs
-    assert rfo[2] == "not reached (1 of 3 seeds)"
-    assert rfo[3] == "not reached (1 of 3 seeds)"
+    assert rfo[2:4] == ["not reached [125, not reached]", "not reached [150, not reached]"]
     sapo = rows(folder, "sapo")[1]
-    assert sapo[1] == "-" and sapo[2] == "not reached (1 of 2 seeds)"
-    assert sapo[3] == "212 (2 of 2 seeds)"
+    assert sapo[1] == "" and sapo[2] == "175 [175, 250]" and sapo[4] == "not reached"
+    found = table(folder, "efficiency.csv", "task", "label", "threshold")
+    half = found["ant", "sapo", "half of sapo's rise"]
+    assert [float(half[name]) for name in ("return", "steps", "steps_low", "steps_high")] == [
+        7.5,
+        175,
+        175,
+        250,
+    ]
+    assert (half["reached"], half["seeds"]) == ("2", "2")
+    final = found["ant", "rfo", "sapo's final return"]
+    assert float(final["return"]) == 15 and (final["steps"], final["reached"]) == ("inf", "1")
+    assert float(final["steps_low"]) == 150  # seed 0 goes from 0 to 30 between 100 and 200
+    assert float(found["ant", "rfo", "SAPO's published return"]["return"]) == 4535.9
 
 
 def test_csv_files_hold_every_run_and_pair(folder):
-    with (folder / "scores.csv").open() as file:
-        scores = {(row["task"], row["label"], row["seed"]): row for row in csv.DictReader(file)}
+    scores = table(folder, "scores.csv", "task", "label", "seed")
     assert len(scores) == 8
-    assert (
-        scores["ant", "rfo", "2"]["status"] == "diverged" and float(scores["ant", "rfo", "2"]["score"]) == 7
-    )
-    with (folder / "improvement.csv").open() as file:
-        pairs = {
-            (row["task"], row["label"], row["over"]): float(row["probability"])
-            for row in csv.DictReader(file)
-        }
-    assert len(pairs) == 6 + 2
-    assert pairs["ant", "rfo", "sapo"] == 0.5 and pairs["hopper", "rfo", "sapo"] == 1
+    assert scores["ant", "rfo", "2"]["status"] == "diverged" and scores["ant", "rfo", "2"]["score"] == "7"
+    pairs = table(folder, "improvement.csv", "task", "label", "over")
+    assert len(pairs) == 6 + 2 + 2
+    assert float(pairs["ant", "rfo", "sapo"]["probability"]) == 0.5
+    assert float(pairs["ant", "rfo", "sapo"]["probability_low"]) < 0.5
+    assert float(pairs["hopper", "rfo", "sapo"]["probability"]) == 1
+    assert float(pairs["(all)", "rfo", "sapo"]["probability"]) == 0.75
 
 
 def test_over_all_tasks_only_methods_that_ran_on_all(folder):
     """rfo: 5/13, 1 and 0 on ant from 7 to 20, and 1 on hopper; the middle half of the four."""
     last = (folder / "report.md").read_text().partition("## All tasks")[2]
-    assert "| rfo | 0.6923" in last and "| apg" not in last
+    assert "| rfo | 0.692" in last and "| apg" not in last
+    shares = table(folder, "profiles.csv", "label", "score")
+    assert float(shares["rfo", "0.5"]["share"]) == pytest.approx((1 / 3 + 1) / 2)
 
 
 def test_figures_and_raw_results_lie_beside_it(folder):
@@ -106,6 +124,19 @@ def test_folders_of_a_suite_give_labels_and_states(make_run, tmp_path):
         ("rfo_K2", "finished"), ("rfo_K2", "unfinished"), ("sapo", "diverged"),
     ]  # fmt: skip
     assert [r.score for r in found] == [0.0, 30.0, 30.0]
+    assert [r.label for r in find_runs(tmp_path / "runs" / "ant" / "rfo_K2")] == ["rfo_K2", "rfo_K2"]
+
+
+def test_the_same_run_twice_is_refused():
+    """Two copies of a seed would pass for two seeds."""
+    with pytest.raises(ResultsError, match="2 runs are ant, sapo, seed 1"):
+        Report([*RUNS, RUNS[1]], "sapo")
+
+
+def test_labels_that_are_not_shown_stay_in_the_raw_results(tmp_path):
+    write(Report(RUNS[:2], "sapo"), tmp_path, raw=RUNS)
+    assert len(read_any(tmp_path)) == len(RUNS)
+    assert rows(tmp_path, "sapo") and not rows(tmp_path, "rfo")
 
 
 def test_nothing_to_report_on_is_refused():

@@ -24,6 +24,13 @@ def test_label_is_the_cell_of_a_sweep_or_else_the_algorithm(make_run, tmp_path):
     assert [run.label for run in find_runs(tmp_path / "runs" / "lone")] == ["sapo"]
 
 
+def test_variant_of_an_algorithm_is_told_from_it(make_run):
+    folder = make_run("a")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "method": "naive_flow"}))
+    assert read_run(folder).label == "naive_flow"
+
+
 def test_thinning_averages_blocks_and_keeps_the_last_of_their_clocks():
     curve = Curve(np.arange(1.0, 7.0), 10 * np.arange(1.0, 7.0), np.array([np.nan, np.nan, np.nan, 4, 5, 9]))
     short = thin(curve, points=3)

@@ -22,12 +22,17 @@ COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 LINES = tuple(product(("-", "--", ":"), COLOURS))
 """Style and colour of each label in turn."""
 
+METHODS = ("rfo", "sapo", "shac", "apg", "ppo", "sac", "fpo")
+"""Labels with a line of their own among `LINES`, in its order."""
+
+PUBLISHED_STYLES = ((0, (6, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)))
+
 AXES = {"env_steps": "environment steps", "seconds": "training time [s]"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A number from elsewhere, drawn as a dashed line: its label says where it comes from."""
+    """A number from elsewhere, drawn as a horizontal line: its label says where it comes from."""
 
     value: float
     label: str
@@ -49,8 +54,9 @@ class Band:
 def band(runs: Sequence[Run], along: str = "env_steps", points: int = 200) -> Band:
     """Mean of `return_mean` over runs that differ in their seeds only.
 
-    Each curve is interpolated linearly on a grid over the range that *all* runs cover, so that the mean is
-    always one of the same seeds; the interval is Student's t with n - 1 degrees of freedom.
+    Each curve is interpolated linearly on a grid over the range that all runs cover, so that the mean is
+    always one of the same seeds; the interval is Student's t with n - 1 degrees of freedom. A run that did
+    not finish keeps its last return to the end: left out, it would make its method look better.
 
     Args:
         runs: at least one.
@@ -68,10 +74,19 @@ def band(runs: Sequence[Run], along: str = "env_steps", points: int = 200) -> Ba
         if not finite.any():
             raise ValueError(f"{run.label}, seed {run.seed}: no episode finished, so there is no curve")
         curves.append((getattr(run.curve, along)[finite], run.curve.return_mean[finite]))
-    grid = np.linspace(max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves), points)
+    ends = [x[-1] for (x, _), run in zip(curves, runs, strict=True) if run.status == "finished"]
+    end = min(ends) if ends else max(x[-1] for x, _ in curves)
+    grid = np.linspace(max(x[0] for x, _ in curves), end, points)
     values = np.stack([np.interp(grid, x, y) for x, y in curves])
     mean, half = values.mean(axis=0), half_interval(values)
     return Band(grid, mean, mean - half, mean + half)
+
+
+def styles(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Line style and colour of each label: `METHODS` have theirs in every figure, others what is left."""
+    known = {label: LINES[METHODS.index(label)] for label in labels if label in METHODS}
+    free = (line for line in LINES if line not in known.values())
+    return {label: known.get(label) or next(free, LINES[-1]) for label in labels}
 
 
 def draw(
@@ -96,36 +111,56 @@ def draw(
     tasks = sorted({run.task for run in runs})
     if len(tasks) != 1:
         raise ValueError(f"one figure shows one task, not {', '.join(tasks) or 'none'}")
-    labels = list(labels or dict.fromkeys(run.label for run in runs))
-    figure = Figure(figsize=(2 + 6 * len(along), 4.2), layout="constrained")
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.label, []).append(run)
+    counts = {len(mine) for mine in groups.values()}
+    look = styles(labels or list(groups))
+    figure = Figure(figsize=(3 + 5.5 * len(along), 4.2), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(along), sharey=True))
     for panel, axis in zip(panels, along, strict=True):
-        for i, label in enumerate(labels):
-            mine = [run for run in runs if run.label == label]
-            if not mine:
-                continue
-            _draw_band(panel, band(mine, axis), f"{label} ({len(mine)} seeds)", *LINES[i % len(LINES)])
-        for number in published:
-            panel.axhline(number.value, color="#777", lw=1, ls="--", zorder=1)
-            panel.annotate(
-                number.label, (0.01, number.value), xycoords=("axes fraction", "data"),
-                xytext=(0, 3), textcoords="offset points", fontsize=8, color="#555",
-            )  # fmt: skip
+        bands = {label: band(mine, axis) for label, mine in groups.items()}
+        for label in sorted(
+            bands, key=lambda label: -bands[label].mean[-1]
+        ):  # the legend's order is the curves'
+            name = label if len(counts) == 1 else f"{label} ({_seeds(len(groups[label]))})"
+            _draw_band(panel, bands[label], name, *look[label])
+        for number, style in zip(published, PUBLISHED_STYLES, strict=False):
+            panel.axhline(number.value, color="#666", lw=1.1, ls=style, zorder=1, label=number.label)
         _dress(panel, AXES[axis])
     panels[0].set_ylabel("return of training episodes")
-    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
-    figure.suptitle(title or tasks[0], fontsize=11)
+    panels[0].set_ylim(*_range(runs, published))
+    panels[0].yaxis.set_major_formatter("{x:,.0f}")
+    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    figure.legend(list(handles.values()), list(handles), frameon=False, loc="outside right center")
+    what = f"mean of {_seeds(counts.pop())}" if len(counts) == 1 else "mean over seeds"
+    figure.suptitle(f"{title or tasks[0]}: {what} and its 95 % interval", fontsize=11)
     return figure
 
 
+def _range(runs: Sequence[Run], published: Sequence[Line]) -> tuple[float, float]:
+    """Returns that a figure shows: all that seeds had; intervals of few seeds may reach far beyond."""
+    shown = [run.curve.return_mean for run in runs] + [np.array([line.value for line in published])]
+    low, high = np.nanmin(np.concatenate(shown)), np.nanmax(np.concatenate(shown))
+    room = 0.05 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
 def _draw_band(panel: Axes, curve: Band, label: str, style: str, colour: str) -> None:
-    panel.plot(curve.x, curve.mean, color=colour, ls=style, lw=1.8, label=label, zorder=3)
-    panel.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, lw=0, zorder=2)
+    panel.plot(curve.x, curve.mean, color=colour, ls=style, lw=2, label=label, zorder=3)
+    panel.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.12, lw=0, zorder=2)
+    for edge in (curve.low, curve.high):
+        panel.plot(curve.x, edge, color=colour, ls=style, lw=0.5, alpha=0.6, zorder=2)
 
 
 def _dress(panel: Axes, label: str) -> None:
     panel.set_xlabel(label)
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+    panel.margins(x=0.01)
     panel.set_xlim(left=0)
     panel.grid(color="#ddd", lw=0.6)
     panel.spines[["top", "right"]].set_visible(False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rfo.results import statistics
-from rfo.results.curves import LINES, Line, draw, save
-from rfo.results.published import PUBLISHED
+from rfo.results.curves import Line, draw, save, styles
+from rfo.results.published import BUDGET, PUBLISHED, SAPO_PAPER
 from rfo.results.runs import ResultsError, Run, collect
 from rfo.results.statistics import Estimate
+from rfo.results.tables import Column, Table, bounded, number, plus_minus, steps, write_csv
 
-Row = list[str]
+ALL_TASKS = "(all)"
+"""In place of a task's name in the CSV files."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Report:
         reference: label that the others are compared with; it may be missing on some tasks.
 
     Raises:
-        ResultsError: if there is no run, or no task has the reference.
+        ResultsError: if there is no run, no task has the reference, or a run is there twice.
     """
 
     runs: Sequence[Run]
@@ -39,6 +41,9 @@ class Report:
             raise ResultsError("there is no run to report on")
         if self.reference not in self.labels:
             raise ResultsError(f"no run has the label {self.reference}; there are {', '.join(self.labels)}")
+        (task, label, seed), count = Counter((r.task, r.label, r.seed) for r in self.runs).most_common(1)[0]
+        if count > 1:
+            raise ResultsError(f"{count} runs are {task}, {label}, seed {seed}: leave out all but one folder")
 
     @property
     def tasks(self) -> list[str]:
@@ -54,6 +59,11 @@ class Report:
         """Runs of a task, and a label if given."""
         return [run for run in self.runs if run.task == task and label in (None, run.label)]
 
+    def ranked(self, task: str) -> list[str]:
+        """Labels of a task, best mean first."""
+        labels = dict.fromkeys(run.label for run in self.of(task))
+        return sorted(labels, key=lambda label: -self.scores(task, label).mean())
+
     def scores(self, task: str, label: str) -> np.ndarray:
         """One per seed. A run in which no episode ever ended counts as the worst of its task."""
         every = [run.score for run in self.of(task)]
@@ -63,10 +73,8 @@ class Report:
 
     def normalised(self, task: str, label: str) -> np.ndarray:
         """Scores on the scale on which the task's worst run is 0 and its best 1."""
-        labels = dict.fromkeys(run.label for run in self.of(task))
-        return statistics.normalised(
-            self.scores(task, label), np.concatenate([self.scores(task, other) for other in labels])
-        )
+        every = np.concatenate([self.scores(task, other) for other in self.ranked(task)])
+        return statistics.normalised(self.scores(task, label), every)
 
     @property
     def everywhere(self) -> list[str]:
@@ -80,8 +88,9 @@ def write(
     points: int = 100,
     along: Sequence[str] = ("env_steps", "seconds"),
     title: str = "",
+    raw: Sequence[Run] = (),
 ) -> list[Path]:
-    """Write `report.md`, the CSV files, the figures, and the collected raw results, all of one report.
+    """Write `report.md`, the CSV files, the figures, and the collected raw results.
 
     Args:
         report: what to tell.
@@ -89,134 +98,194 @@ def write(
         points: kept of each learning curve in the raw results.
         along: axes of the learning curves.
         title: of the figures of learning curves; the task's name if empty.
+        raw: runs whose raw results to keep; those of the report, if empty.
 
     Returns:
         Paths of all files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text, written = ["# Report", ""], [*collect(report.runs, folder, points)]
-    for task in report.tasks:
-        shown = [run for run in report.of(task) if has_curve(run)]
-        if shown:
-            drawn = draw(shown, along, lines(task), title, report.labels)
-            written += save(drawn, folder / f"curves_{task}")
+    written = [*collect(raw or report.runs, folder, points)]
+    finals = [(task, final(report, task)) for task in report.tasks]
+    compared = [task for task in report.tasks if report.of(task, report.reference)]
+    comparisons = [(task, comparison(report, task)) for task in compared]
+    text = ["# Report", ""]
+    for task, table in finals:
         text += [f"## {task}", ""]
-        text += [f"![Learning curves on {task}](curves_{task}.png)", ""] if shown else []
-        text += [*markdown(SCORES, scores(report, task)), "", *failures(report.of(task)), ""]
-        if report.of(task, report.reference):
-            text += [*markdown(comparison_heading(report), comparison(report, task)), ""]
-    if len(report.tasks) > 1:
+        shown = [run for run in report.of(task) if run.has_curve]
+        if shown:
+            written += save(draw(shown, along, lines(task), title, report.labels), folder / f"curves_{task}")
+            text += [f"![Learning curves on {task}](curves_{task}.png)", ""]
+        text += [*table.markdown(), "", *failures(report.of(task))]
+        text += [*dict(comparisons)[task].markdown(), ""] if task in compared else []
+    if len(report.tasks) > 1 and report.everywhere:
         written += save(profiles(report), folder / "profiles")
         text += ["## All tasks", "", "![Performance profiles](profiles.png)", ""]
-        text += [*markdown(AGGREGATE, aggregate(report)), ""]
-    text += notes(report)
+        text += [*aggregate(report).markdown(), ""]
+        written.append(write_csv(folder / "all_tasks.csv", [(ALL_TASKS, aggregate(report))]))
+        written.append(write_csv(folder / "profiles.csv", [(ALL_TASKS, profile_table(report))]))
     written.append(folder / "report.md")
-    written[-1].write_text("\n".join(text), encoding="utf-8")
+    written[-1].write_text("\n".join([*text, *notes(report)]), encoding="utf-8")
+    written.append(write_csv(folder / "scores.csv", [(task, scores(report, task)) for task in report.tasks]))
+    written.append(write_csv(folder / "final.csv", finals))
     written.append(
-        _csv(folder / "scores.csv", ["task", "label", "seed", "status", "score"], score_rows(report))
+        write_csv(folder / "efficiency.csv", [(task, efficiency(report, task)) for task in compared])
     )
-    matrix = ["task", "label", "over", "probability", "low", "high"]
-    written.append(_csv(folder / "improvement.csv", matrix, improvement_rows(report)))
-    return written
-
-
-def has_curve(run: Run) -> bool:
-    """Whether any episode finished in training."""
-    return bool(np.isfinite(run.curve.return_mean).any())
+    return [*written, write_csv(folder / "improvement.csv", improvement_matrix(report))]
 
 
 def lines(task: str) -> list[Line]:
     """Published numbers, as lines of a figure."""
-    shown = {"sapo", "shac"}
+    found = PUBLISHED.get(task, {})
+    shown = {method: found[method] for method in ("sapo", "shac") if method in found}
     return [
-        Line(number.value, f"{method.upper()}, published (SAPO paper, table 2)")
-        for method, number in PUBLISHED.get(task, {}).items()
-        if method in shown
+        Line(there.value, f"{method.upper()}, published\n(at {there.env_steps / 1e6:g}M steps)")
+        for method, there in shown.items()
     ]
 
 
-SCORES = ["", "seeds", "mean", "IQM", "lowest, highest seed", "deterministic mean", "published"]
+def scores(report: Report, task: str) -> Table:
+    """Every run with its score."""
+    columns = [Column(name) for name in ("label", "seed", "status", "env_steps", "score")]
+    rows = [
+        [label, run.seed, run.status, run.env_steps, float(score)]
+        for label in report.ranked(task)
+        for run, score in zip(report.of(task, label), report.scores(task, label), strict=True)
+    ]
+    return Table(columns, rows)
 
 
-def scores(report: Report, task: str) -> list[Row]:
+def final(report: Report, task: str) -> Table:
     """A row per label, best mean first."""
+    columns = [
+        Column("label", ""),
+        Column("seeds", "seeds"),
+        Column("unfinished"),
+        Column("mean", "mean", plus_minus),
+        Column("iqm", "IQM", bounded),
+        Column("lowest", "lowest seed", number),
+        Column("highest", "highest", number),
+        Column("deterministic", "deterministic mean", plus_minus),
+        Column("published", "published", plus_minus),
+    ]
     rows = []
-    for label in dict.fromkeys(run.label for run in report.of(task)):
+    for label in report.ranked(task):
         mine, values = report.of(task, label), report.scores(task, label)
         quiet = [run.evaluation["deterministic"]["mean"] for run in mine if run.evaluation]
-        number = PUBLISHED.get(task, {}).get(label)
-        cells = [
-            label,
-            str(len(mine)) + ("†" if any(run.status != "finished" for run in mine) else ""),
-            plus_minus(statistics.mean(values)),
-            bounded(statistics.interquartile_mean(values)),
-            f"{figure(values.min())}, {figure(values.max())}",
-            plus_minus(statistics.mean(quiet)) if quiet else "-",
-            f"{figure(number.value)} ± {figure(number.half_interval)}" if number else "",
+        failed = sum(run.status != "finished" for run in mine)
+        there = PUBLISHED.get(task, {}).get(label)
+        rows.append(
+            [
+                label,
+                f"{len(mine)}{'†' if failed else ''}",
+                failed,
+                statistics.mean(values),
+                statistics.interquartile_mean(values),
+                float(values.min()),
+                float(values.max()),
+                statistics.mean(quiet) if quiet else None,
+                Estimate(there.value, there.value - there.half_interval, there.value + there.half_interval)
+                if there
+                else None,
+            ]
+        )
+    return Table(columns, rows)
+
+
+def thresholds(report: Report, task: str) -> dict[str, float]:
+    """Returns whose first crossing is looked for, by their names: of the reference's learning curves, from
+    where they begin to where they end, and what SAPO's authors published."""
+    curves = [run.curve.return_mean for run in report.of(task, report.reference) if run.has_curve]
+    found = {}
+    if curves:
+        known = [curve[np.isfinite(curve)] for curve in curves]
+        begin, end = (float(np.mean([curve[at] for curve in known])) for at in (0, -1))
+        found = {
+            f"half of {report.reference}'s rise": (begin + end) / 2,
+            f"{report.reference}'s final return": end,
+        }
+    there = PUBLISHED.get(task, {}).get("sapo")
+    return found | ({"SAPO's published return": there.value} if there else {})
+
+
+def comparison(report: Report, task: str) -> Table:
+    """A row per label: probability of improvement, and the steps to each threshold."""
+    goals = thresholds(report, task)
+    columns = [Column("label", ""), Column("improvement", f"P(better than {report.reference})", bounded)]
+    columns += [Column(name, f"steps to {name}", lambda e: bounded(e, steps)) for name in goals]
+    theirs, rows = [report.scores(task, report.reference)], []
+    for label in report.ranked(task):
+        itself = label == report.reference
+        better = None if itself else statistics.improvement([report.scores(task, label)], theirs)
+        rows.append(
+            [
+                label,
+                better,
+                *(statistics.middle_seed(_steps(report, task, label, goals[name])) for name in goals),
+            ]
+        )
+    return Table(columns, rows)
+
+
+def efficiency(report: Report, task: str) -> Table:
+    """Steps to each threshold, a row per label and threshold."""
+    columns = [Column(name) for name in ("label", "threshold", "return", "steps", "reached", "seeds")]
+    rows = []
+    for label in report.ranked(task):
+        for name, threshold in thresholds(report, task).items():
+            taken = _steps(report, task, label, threshold)
+            reached = int(np.isfinite(taken).sum())
+            rows.append([label, name, threshold, statistics.middle_seed(taken), reached, len(taken)])
+    return Table(columns, rows)
+
+
+def _steps(report: Report, task: str, label: str, threshold: float) -> list[float]:
+    curves = [run.curve for run in report.of(task, label)]
+    return [statistics.steps_to(threshold, curve.env_steps, curve.return_mean) for curve in curves]
+
+
+def improvement_matrix(report: Report) -> list[tuple[str, Table]]:
+    """Every pair of labels, of each task and of all."""
+    columns = [Column(name) for name in ("label", "over", "probability")]
+
+    def pairs(labels: Sequence[str], tasks: Sequence[str]) -> Table:
+        samples = {label: [report.scores(task, label) for task in tasks] for label in labels}
+        rows = [
+            [a, b, statistics.improvement(samples[a], samples[b])] for a in labels for b in labels if a != b
         ]
-        rows.append((values.mean(), cells))
-    return [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
+        return Table(columns, rows)
+
+    found = [(task, pairs(report.ranked(task), [task])) for task in report.tasks]
+    return [*found, (ALL_TASKS, pairs(report.everywhere, report.tasks))] if len(report.tasks) > 1 else found
 
 
-def comparison_heading(report: Report) -> Row:
-    """Of `comparison`."""
-    return [
-        "",
-        f"P(better than {report.reference})",
-        f"steps to {report.reference}'s final return",
-        f"steps to half of {report.reference}'s rise",
-    ]
-
-
-def comparison(report: Report, task: str) -> list[Row]:
-    """A row per label but the reference's: probability of improvement, and sample efficiency."""
-    theirs, rows = report.of(task, report.reference), []
-    curves = [run.curve.return_mean[np.isfinite(run.curve.return_mean)] for run in theirs if has_curve(run)]
-    if not curves:
-        return rows
-    final, first = np.mean([curve[-1] for curve in curves]), np.mean([curve[0] for curve in curves])
-    for label in dict.fromkeys(run.label for run in report.of(task)):
-        mine = report.of(task, label)
-        better = statistics.improvement(report.scores(task, label), report.scores(task, report.reference))
-        cells = [label, "-" if label == report.reference else bounded(better)]
-        cells += [efficiency(mine, float(threshold)) for threshold in (final, (first + final) / 2)]
-        rows.append(cells)
-    return rows
-
-
-def efficiency(runs: Sequence[Run], threshold: float) -> str:
-    """Median steps to a return over all seeds, those that never reach it counting as later than any."""
-    steps = [statistics.steps_to(threshold, run.curve.env_steps, run.curve.return_mean) for run in runs]
-    reached = sum(np.isfinite(steps))
-    middle = float(np.median(steps))
-    shown = f"{middle:,.0f}" if np.isfinite(middle) else "not reached"
-    return f"{shown} ({reached} of {len(steps)} seeds)"
-
-
-AGGREGATE = ["", "IQM of normalised scores"]
-
-
-def aggregate(report: Report) -> list[Row]:
-    """A row per label that was run on every task."""
+def aggregate(report: Report) -> Table:
+    """A row per label that was run on every task, best first."""
+    columns = [Column("label", ""), Column("iqm", "IQM of normalised scores", bounded)]
+    columns.append(Column("improvement", f"P(better than {report.reference})", bounded))
+    theirs = [report.scores(task, report.reference) for task in report.tasks]
+    compared = all(len(sample) for sample in theirs)
     rows = []
     for label in report.everywhere:
-        samples = [report.normalised(task, label) for task in report.tasks]
-        estimate = statistics.interquartile_mean(*samples)
-        rows.append((estimate.value, [label, bounded(estimate)]))
-    return [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
+        middle = statistics.interquartile_mean(*(report.normalised(task, label) for task in report.tasks))
+        ours = [report.scores(task, label) for task in report.tasks]
+        better = statistics.improvement(ours, theirs) if compared and label != report.reference else None
+        rows.append([label, middle, better])
+    return Table(columns, sorted(rows, key=lambda row: -row[1].value))
+
+
+GRID = np.linspace(0, 1, 101)
+"""Normalised scores of the performance profiles."""
 
 
 def profiles(report: Report) -> Figure:
     """Share of runs above each normalised score, for the labels that were run on every task."""
-    drawn = Figure(figsize=(8, 4.2), layout="constrained")
+    drawn = Figure(figsize=(8.5, 4.2), layout="constrained")
     panel = drawn.subplots()
-    grid = np.linspace(0, 1, 201)
-    for i, label in enumerate(report.labels):
-        if label not in report.everywhere:
-            continue
-        values = np.concatenate([report.normalised(task, label) for task in report.tasks])
-        style, colour = LINES[i % len(LINES)]
-        panel.plot(grid, statistics.profile(values, grid), color=colour, ls=style, lw=1.8, label=label)
+    for label, (style, colour) in styles(report.labels).items():
+        if label in report.everywhere:
+            curve = statistics.profile([report.normalised(task, label) for task in report.tasks], GRID)
+            panel.plot(GRID, curve.share, color=colour, ls=style, lw=2, label=label)
+            panel.fill_between(GRID, curve.low, curve.high, color=colour, alpha=0.12, lw=0)
     panel.set_xlabel("normalised score: a task's worst run 0, its best 1")
     panel.set_ylabel("share of runs above it")
     panel.set_xlim(0, 1)
@@ -224,78 +293,53 @@ def profiles(report: Report) -> Figure:
     panel.grid(color="#ddd", lw=0.6)
     panel.spines[["top", "right"]].set_visible(False)
     drawn.legend(frameon=False, loc="outside right center")
+    drawn.suptitle(f"{', '.join(report.tasks)}: all seeds, 95 % bands", fontsize=11)
     return drawn
 
 
-def failures(runs: Iterable[Run]) -> list[str]:
+def profile_table(report: Report) -> Table:
+    """The profiles in numbers."""
+    rows = []
+    for label in report.everywhere:
+        curve = statistics.profile([report.normalised(task, label) for task in report.tasks], GRID)
+        rows += [[label, float(x), Estimate(*map(float, row))] for x, *row in zip(GRID, *curve, strict=True)]
+    return Table([Column("label"), Column("score"), Column("share")], rows)
+
+
+def failures(runs: Sequence[Run]) -> list[str]:
     """What is told of runs that did not finish."""
-    lines = [f"† {run.label}, seed {run.seed}: {run.status}" for run in runs if run.status != "finished"]
-    told = " Counted with the last return of its training, or as the worst run of the task if it has none."
-    return [f"{line}.{told}" for line in lines]
+    told = []
+    for run in runs:
+        if run.status != "finished":
+            counts = (
+                f"counts with its last return, {number(run.score)}"
+                if run.has_curve
+                else ("no episode ended: counts as the task's worst run, and has no curve")
+            )
+            told.append(
+                f"† {run.label}, seed {run.seed}: {run.status} after {run.env_steps:,} steps; {counts}."
+            )
+    return ["  \n".join(told), ""] if told else []
 
 
 def notes(report: Report) -> list[str]:
     """How to read the tables."""
-    numbers = [
-        "Scores are returns of the final policy with stochastic actions, one per seed; ± is half a 95 %",
-        "interval of the mean (Student's t), [a, b] a 95 % interval of 2,000 bootstrap resamples, within",
-        "each task. IQM: mean of the middle half. P: share of all pairs of seeds in which this method's is",
-        "better. Steps: median over seeds of where the curve of training returns first reaches the",
-        "reference's last one, or half-way to it.",
-    ]
-    if any(run.task in PUBLISHED for run in report.runs):
-        source = next(iter(next(iter(PUBLISHED.values())).values())).source
-        numbers.append(f"Published: {source}.")
-    return [*numbers, ""]
-
-
-def score_rows(report: Report) -> list[Row]:
-    """Every run."""
-    rows = []
+    text = (
+        "Scores are returns of the final policy with stochastic actions, one per seed; ± is half a 95 % "
+        "interval of the mean (Student's t), [a, b] a 95 % interval of the percentile bootstrap over seeds, "
+        "within each task. IQM: mean of the middle half. P: share of all pairs of seeds in which this score "
+        "is the higher. Steps: where the curve of training returns first reaches a threshold, for the seed "
+        "by which half of all seeds have. A run that did not finish keeps the last return of its training, "
+        "in tables and curves."
+    )
+    if any(len({tuple(r.curve.seconds) for r in mine}) < len(mine) for mine in _groups(report)):
+        text += " Training time is that of all seeds of a method together where they trained as one program."
     for task in report.tasks:
-        for label in report.labels:
-            for run, score in zip(report.of(task, label), report.scores(task, label), strict=True):
-                rows.append([task, label, str(run.seed), run.status, f"{score:.6g}"])
-    return rows
+        if task in PUBLISHED:
+            text += f" Published for {task}: {SAPO_PAPER}, {BUDGET[task] / 1e6:g}M steps."
+    return [text, ""]
 
 
-def improvement_rows(report: Report) -> list[Row]:
-    """Every pair of labels of every task."""
-    rows = []
-    for task in report.tasks:
-        labels = list(dict.fromkeys(run.label for run in report.of(task)))
-        for a in labels:
-            for b in labels:
-                if a != b:
-                    estimate = statistics.improvement(report.scores(task, a), report.scores(task, b))
-                    rows.append([task, a, b, *(f"{x:.4g}" for x in estimate)])
-    return rows
-
-
-def markdown(heading: Row, rows: Sequence[Row]) -> list[str]:
-    """A table."""
-    return [f"| {' | '.join(cells)} |" for cells in [heading, ["---"] * len(heading), *rows]]
-
-
-def figure(value: float) -> str:
-    """A number as tables show it: four figures below a thousand."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def plus_minus(estimate: Estimate) -> str:
-    """Value and half of its symmetric interval."""
-    half = estimate.high - estimate.value
-    return figure(estimate.value) + (f" ± {figure(half)}" if np.isfinite(half) else "")
-
-
-def bounded(estimate: Estimate) -> str:
-    """Value and its interval."""
-    interval = f" [{figure(estimate.low)}, {figure(estimate.high)}]" if np.isfinite(estimate.low) else ""
-    return figure(estimate.value) + interval
-
-
-def _csv(path: Path, heading: Row, rows: Iterable[Row]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([heading, *rows])
-    return path
+def _groups(report: Report) -> list[list[Run]]:
+    groups = [report.of(task, label) for task in report.tasks for label in report.ranked(task)]
+    return [[run for run in mine if run.has_curve] for mine in groups]

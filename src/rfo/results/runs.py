@@ -53,6 +53,16 @@ class Run:
     status: str = "finished"
 
     @property
+    def has_curve(self) -> bool:
+        """Whether any episode finished in training."""
+        return bool(np.isfinite(self.curve.return_mean).any())
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps trained so far."""
+        return int(self.curve.env_steps[-1]) if len(self.curve.env_steps) else 0
+
+    @property
     def score(self) -> float:
         """Mean return of the final policy's stochastic evaluation; of a run that has none, the mean over its
         last training episodes; NaN if no episode ended."""
@@ -65,8 +75,9 @@ class Run:
 def find_runs(root: Path) -> list[Run]:
     """All runs in a folder and below it, in the order of their paths.
 
-    A run `root/CELL/s3` has the label CELL, as has `root/TASK/CELL/s3`; one directly in `root`, and `root`
-    itself, that of its algorithm. Those that `rfo bench learn` has set aside under `abandoned` are left out.
+    A run `.../TASK/CELL/s3`, as `rfo bench learn` makes them, has the label CELL, as has `root/CELL/s3`; one
+    directly in `root`, and `root` itself, that of its method. Those that were set aside under `abandoned` are
+    left out.
 
     Raises:
         ResultsError: if there is none, or one is damaged.
@@ -79,10 +90,16 @@ def find_runs(root: Path) -> list[Run]:
     runs = []
     for folder in folders:
         run = read_run(folder)
-        cell = folder.relative_to(root).parent.parts
-        cell = cell[1:] if cell[:1] == (run.task,) else cell
-        runs.append(replace(run, label="/".join(cell)) if cell else run)
+        runs.append(replace(run, label=_cell(folder, root, run) or run.label))
     return runs
+
+
+def _cell(folder: Path, root: Path, run: Run) -> str:
+    """The cell that a run's path names, empty if none."""
+    *_, task, label, seed = ("", "", *folder.resolve().parts)
+    if (task, seed) == (run.task, f"s{run.seed}"):
+        return label
+    return "/".join(folder.relative_to(root).parent.parts)
 
 
 def read_run(folder: Path) -> Run:
@@ -94,7 +111,7 @@ def read_run(folder: Path) -> Run:
     config = _read_json(folder / "config.json")
     metrics, evaluation = folder / "metrics.jsonl", folder / "evaluation.json"
     try:
-        algorithm = config["algorithm"]["name"]
+        algorithm = config.get("method") or config["algorithm"]["name"]
         return Run(
             task=config["task"],
             algorithm=algorithm,

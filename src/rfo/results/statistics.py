@@ -17,6 +17,10 @@ RESAMPLES = 2000
 """Of the bootstrap; its generator is seeded, so a report repeats."""
 
 
+Sample = Sequence[float] | np.ndarray
+"""Scores of n seeds."""
+
+
 class Estimate(NamedTuple):
     """A statistic with its 95 % interval; the bounds are NaN where there is only one value."""
 
@@ -25,7 +29,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-def mean(values: Sequence[float] | np.ndarray) -> Estimate:
+def mean(values: Sample) -> Estimate:
     """Mean of n values with Student's t interval, n - 1 degrees of freedom."""
     array = np.asarray(values, float)
     half = float(half_interval(array))
@@ -40,7 +44,7 @@ def half_interval(values: np.ndarray) -> np.ndarray:
     return stats.t.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / np.sqrt(seeds)
 
 
-def interquartile_mean(*samples: Sequence[float] | np.ndarray) -> Estimate:
+def interquartile_mean(*samples: Sample) -> Estimate:
     """Mean of the middle half of all values together, bootstrapped within each sample.
 
     Args:
@@ -53,25 +57,63 @@ def interquartile_mean(*samples: Sequence[float] | np.ndarray) -> Estimate:
     return _bootstrapped(samples, middle)
 
 
-def improvement(ours: Sequence[float] | np.ndarray, theirs: Sequence[float] | np.ndarray) -> Estimate:
+def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> Estimate:
     """Probability that a seed of ours scores above one of theirs: the share of all pairs, ties half.
 
-    It is the Mann-Whitney statistic over the number of pairs. Both samples are bootstrapped.
+    Of one task, it is the Mann-Whitney statistic over the number of pairs; of several, the mean over the
+    tasks. Every sample is bootstrapped apart.
+
+    Args:
+        ours, theirs: the seeds' scores, one sample a task.
     """
 
-    def share(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-        a, b = np.moveaxis(a, axis, -1)[..., :, None], np.moveaxis(b, axis, -1)[..., None, :]
-        return np.mean((a > b) + 0.5 * (a == b), axis=(-2, -1))
+    def share(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        sides = [np.moveaxis(sample, axis, -1) for sample in samples]
+        pairs = zip(sides[: len(ours)], sides[len(ours) :], strict=True)
+        wins = [np.sign(a[..., :, None] - b[..., None, :]).mean(axis=(-2, -1)) for a, b in pairs]
+        return 0.5 + 0.5 * np.mean(wins, axis=0)
 
-    return _bootstrapped((ours, theirs), share)
-
-
-def profile(scores: Sequence[float] | np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Share of scores above each threshold (N,): a performance profile."""
-    return np.mean(np.asarray(scores, float)[:, None] > thresholds, axis=0)
+    return _bootstrapped((*ours, *theirs), share)
 
 
-def normalised(scores: Sequence[float] | np.ndarray, every: Sequence[float] | np.ndarray) -> np.ndarray:
+class Profile(NamedTuple):
+    """A performance profile: the share of scores above each of N thresholds, with its 95 % band."""
+
+    share: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def profile(samples: Sequence[Sample], thresholds: np.ndarray) -> Profile:
+    """Share of scores above each threshold (N,), the mean over the tasks; bootstrapped within each task.
+
+    Args:
+        samples: the seeds' normalised scores, one sample a task.
+        thresholds: (N,).
+    """
+    above = [np.asarray(sample, float)[:, None] > thresholds for sample in samples]
+    generator = np.random.default_rng(0)
+    drawn = [task[generator.integers(len(task), size=(RESAMPLES, len(task)))].mean(axis=1) for task in above]
+    low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975], axis=0)
+    return Profile(np.mean([task.mean(axis=0) for task in above], axis=0), low, high)
+
+
+def middle_seed(values: Sample) -> Estimate:
+    """Where half of the seeds are: the value that ceil(n / 2) of n do not exceed. Values may be infinite.
+
+    The interval is the percentile bootstrap's, in closed form: with k of n values up to x, a resample has at
+    least m of its n up to x with the probability that a binomial variable of n trials at k / n is m or more.
+    """
+    ordered, n = np.sort(np.asarray(values, float)), len(values)
+    m = -(-n // 2)
+    if n < 2:
+        return Estimate(float(ordered[0]), float("nan"), float("nan"))
+    reached = stats.binom.sf(m - 1, n, np.arange(1, n + 1) / n)
+    low, high = (ordered[np.argmax(reached >= level)] for level in (0.025, 0.975))
+    return Estimate(float(ordered[m - 1]), float(low), float(high))
+
+
+def normalised(scores: Sample, every: Sample) -> np.ndarray:
     """Scores of a task on the scale on which the worst of `every` run of it is 0 and the best 1."""
     low, high = np.min(every), np.max(every)
     return (np.asarray(scores, float) - low) / (high - low if high > low else 1.0)
