@@ -116,7 +116,8 @@ def draw(
         groups.setdefault(run.label, []).append(run)
     counts = {len(mine) for mine in groups.values()}
     look = styles(labels or list(groups))
-    figure = Figure(figsize=(3 + 5.5 * len(along), 4.2), layout="constrained")
+    height = max(4.2, 0.8 + 0.22 * len(groups) + 0.35 * len(published))  # that of the legend
+    figure = Figure(figsize=(3 + 5.5 * len(along), height), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(along), sharey=True))
     for panel, axis in zip(panels, along, strict=True):
         bands = {label: band(mine, axis) for label, mine in groups.items()}
