@@ -81,6 +81,10 @@ def test_time_left_follows_the_pace_of_the_task_and_is_shared_by_the_cores(tmp_p
     assert str(now) == "1/3 finished (1 running, 1 waiting), 40% of the steps, 1 min left"
     assert str(replace(now, seconds_left=4000.0)).endswith("1 h 07 min left")
     assert str(runner.standing([waiting], 1)).endswith("time left unknown")
+    both = runner.Job(
+        cell("a", together=True), (0, 1), tmp_path / "lqr" / "a", resumes=False, status="finished"
+    )
+    assert (runner.standing([both], 1).steps, runner.standing([both], 1).of_steps) == (200, 200)
 
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -90,6 +94,8 @@ words = sys.argv[1:]
 folder = pathlib.Path(words[words.index("--resume" if "--resume" in words else "--out") + 1])
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "cores").write_text(json.dumps(sorted(os.sched_getaffinity(0))))
+open_files = [os.path.realpath(path) for path in pathlib.Path("/proc/self/fd").iterdir()]
+(folder / "lock").write_text(json.dumps(any(path.endswith("/.lock") for path in open_files)))
 how = folder.parent.name
 if how == "crash":
     sys.exit("rfo: it broke")
@@ -100,7 +106,8 @@ if how == "diverge":
     sys.exit(1)
 if how == "slow":
     def stop(*_):
-        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints").mkdir()  # a second signal would fail here
+        time.sleep(0.2)
         (folder / "checkpoints" / "update-00000001.ckpt").write_text("")
         sys.exit(130)
     signal.signal(signal.SIGINT, stop)
@@ -153,10 +160,11 @@ def test_failures_are_told_apart_and_hurt_no_other_training(jobs_of, tmp_path, c
     assert "lqr/crash/s1: failed (rfo: it broke; see" in capsys.readouterr().err
 
 
-def test_each_training_is_pinned_to_its_core(jobs_of, tmp_path):
+def test_each_training_is_pinned_to_its_core_and_keeps_the_lock(jobs_of, tmp_path):
     jobs = jobs_of("good")
     train(jobs, tmp_path, CORES[-1])
     assert [json.loads((job.runs[0] / "cores").read_text()) for job in jobs] == [CORES[-1:]] * 2
+    assert [json.loads((job.runs[0] / "lock").read_text()) for job in jobs] == [True] * 2
 
 
 def test_ctrl_c_lets_every_training_save_and_starts_no_more(jobs_of, tmp_path, capsys):
