@@ -71,7 +71,7 @@ def dynamics_kernel(dtype_name: str) -> Any:
     dtype = np.dtype(dtype_name)
     real = wp.array(dtype=warp_type(dtype))
     ints = wp.array(dtype=wp.int32)
-    files = ("articulated.h", "articulated_equations.h", "articulated_inspect.h")
+    files = ("pack.h", "articulated.h", "articulated_equations.h", "articulated_inspect.h")
 
     @wp.func_native(snippet(dtype, LAYOUT.struct(), files))
     def dynamics_native(
