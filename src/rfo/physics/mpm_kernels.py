@@ -65,9 +65,7 @@ def kernels(dtype_name: str) -> tuple[wp.Kernel, wp.Kernel]:
         x_in: real, v_in: real, c_in: real, f_in: real, pose: real,
         x_out: real, v_out: real, c_out: real, f_out: real,
     ):  # fmt: skip
-        step_native(
-            wp.tid(), ints, reals, scratch, x_in, v_in, c_in, f_in, pose, x_out, v_out, c_out, f_out
-        )
+        step_native(wp.tid(), ints, reals, scratch, x_in, v_in, c_in, f_in, pose, x_out, v_out, c_out, f_out)
 
     @wp.kernel(enable_backward=False, module=module)
     def adjoint(
