@@ -121,7 +121,9 @@ def test_water_at_rest_bears_its_weight():
 
 
 # Martin and Moyce (1952), square section a = 2.25 in, height 2 a: times sqrt(2 g / a) t and fronts x / a
-DAM = np.array([[0.84, 1.22], [1.19, 1.44], [1.43, 1.67], [1.63, 1.89], [1.83, 2.11], [1.98, 2.33], [2.20, 2.56]])
+DAM = np.array(
+    [[0.84, 1.22], [1.19, 1.44], [1.43, 1.67], [1.63, 1.89], [1.83, 2.11], [1.98, 2.33], [2.20, 2.56]]
+)
 
 
 def test_dam_break():
@@ -153,9 +155,7 @@ def test_plasticine_pressed_by_a_ball():
     x, volume = filled((0.25, 0.25, 0.15), (0.75, 0.75, 0.35))
     ball = Tool("sphere", (0.1,))
     clay = Plasticine(1e5, 0.3, 1e3, yield_stress=2e3)
-    sim = particles(
-        x, volume, clay, 60, 5e-4, tools=[ball], contact=Contact(0.3, 666.0, 100.0), gravity=9.81
-    )
+    sim = particles(x, volume, clay, 60, 5e-4, tools=[ball], contact=Contact(0.3, 666.0, 100.0), gravity=9.81)
     step, state = jax.jit(sim.step), sim.init(x[None])
     for start, end in [(0.47, 0.42), (0.42, 0.37), (0.37, 0.37), (0.37, 0.47)]:
         height = np.linspace(start, end, sim.substeps + 1)
@@ -232,9 +232,7 @@ def test_a_broken_environment_breaks_no_other():
     sim = particles(x, volume, CLAY, 5)
     good = shaken(sim, x)
     worse = MPMState(*(jnp.tile(a, (3,) + (1,) * (a.ndim - 1)) for a in good))
-    worse = worse._replace(
-        x=worse.x.at[1, 3].set(1e6).at[1, 4].set(jnp.nan), v=worse.v.at[1, 5].set(jnp.nan)
-    )
+    worse = worse._replace(x=worse.x.at[1, 3].set(1e6).at[1, 4].set(jnp.nan), v=worse.v.at[1, 5].set(jnp.nan))
     alone, among = sim.step(good), sim.step(worse)
     for i in (0, 2):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_array_equal(a[0], b[i]), alone, among)

@@ -89,9 +89,7 @@ def test_gradient_against_central_differences(case):
     sim = simulator(name)
     state = start(sim, case != name)
     rng = np.random.default_rng(3)
-    weights = [
-        k * rng.normal(size=a.shape) for k, a in zip((1.0, 0.01, 1e-4, 0.1), state, strict=True)
-    ]
+    weights = [k * rng.normal(size=a.shape) for k, a in zip((1.0, 0.01, 1e-4, 0.1), state, strict=True)]
 
     @jax.jit
     def value(inputs):

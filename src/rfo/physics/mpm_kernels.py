@@ -14,7 +14,7 @@ from rfo.physics.native import Layout, snippet, warp_type
 
 LAYOUT = Layout(
     scalars=(
-        "law", "particles", "substeps", "bodies", "shapes", "nx", "ny", "nz", "wall", "node_numbers", "scratch",
+        "law", "particles", "substeps", "bodies", "shapes", "nx", "ny", "nz", "wall", "node_numbers", "scratch", "slots",
     ),
     real_scalars=(
         "mu", "lambda", "yield", "dt", "dx", "mass", "volume", "softness", "halo", "friction", "ground_friction",
@@ -119,7 +119,7 @@ class ParticleKernels:
             dtype=warp_type(self.dtype),
             device=device,
         )
-        return (*LAYOUT.pack(self.values, self.dtype, device), scratch)
+        return (*LAYOUT.pack(self.values | {"slots": slots}, self.dtype, device), scratch)
 
     def launch_forward(
         self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array], tape: wp.array

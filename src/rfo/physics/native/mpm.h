@@ -16,12 +16,8 @@ constexpr int AT_X = 0, AT_V = 3, AT_C = 6, AT_F = 15, STATE = 24;  // numbers o
 const int blocks = (m.particles + W - 1) / W;
 const int padded = (m.particles + 15) / 16 * 16;
 
-#if defined(__CUDA_ARCH__)
-const int slot = pack;
-#else
-const int slot = 0;  // environments follow each other
-#endif
-real* cursor = (real*)(((unsigned long long)scratch.data + 63) & ~63ull) + (long long)slot * m.scratch;
+// Scratch, which environments that follow each other share.
+real* cursor = (real*)(((unsigned long long)scratch.data + 63) & ~63ull) + (long long)(pack % m.slots) * m.scratch;
 auto take = [&](int numbers) {
   real* p = cursor;
   cursor += (numbers + 15) / 16 * 16;
