@@ -64,6 +64,14 @@ SOFT_SMALL = {
 }
 
 
+PARTICLES = SOFT | {"point_hidden": (32, 64)}
+PARTICLES_SMALL = SOFT_SMALL
+
+
+def _manipulation(module: str, name: str, summary: str, steps: int, settings: Mapping[str, Any]) -> Task:
+    return Task(module, name, summary, steps, 32, simulated=True, settings=settings)
+
+
 def _soft_walker(name: str, summary: str, steps: int, settings: Mapping[str, Any]) -> Task:
     return Task("rfo.envs.soft_jumper", name, summary, steps, 32, simulated=True, settings=settings)
 
@@ -99,6 +107,44 @@ TASKS: dict[str, Task] = {
         "soft_jumper_small_camera", "the soft bench, seen by a depth camera", 512_000, SOFT_SMALL
     ),
     "soft_worm": _soft_walker("soft_worm", "a soft beam with 40 muscles moves forward", 512_000, SOFT_SMALL),
+    "rolling_flat": _manipulation(
+        "rfo.envs.rolling_flat",
+        "rolling_flat",
+        "a pin rolls plasticine flat (RollingFlat)",
+        4_096_000,
+        PARTICLES,
+    ),
+    "rolling_flat_corrected": _manipulation(
+        "rfo.envs.rolling_flat",
+        "rolling_flat_corrected",
+        "the same, heights from the ground",
+        4_096_000,
+        PARTICLES,
+    ),
+    "rolling_flat_small": _manipulation(
+        "rfo.envs.rolling_flat",
+        "rolling_flat_small",
+        "a pin rolls 400 particles flat",
+        256_000,
+        PARTICLES_SMALL,
+    ),
+    "fluid_move": _manipulation(
+        "rfo.envs.fluid_move", "fluid_move", "a box carries water (FluidMove)", 4_096_000, PARTICLES
+    ),
+    "fluid_move_corrected": _manipulation(
+        "rfo.envs.fluid_move",
+        "fluid_move_corrected",
+        "the same, spilling has a gradient",
+        4_096_000,
+        PARTICLES,
+    ),
+    "fluid_move_small": _manipulation(
+        "rfo.envs.fluid_move",
+        "fluid_move_small",
+        "a box carries 400 particles of water",
+        256_000,
+        PARTICLES_SMALL,
+    ),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
     "reach_cloud": Task("rfo.envs.probe", "ReachCloud", "closed form: a point cloud to reach", steps=204_800),
     "lqr": Task("rfo.envs.probe", "LQR", "closed form: linear dynamics, quadratic cost", steps=204_800),

@@ -155,7 +155,9 @@ def test_plasticine_pressed_by_a_ball():
     x, volume = filled((0.25, 0.25, 0.15), (0.75, 0.75, 0.35))
     ball = Tool("sphere", (0.1,))
     clay = Plasticine(1e5, 0.3, 1e3, yield_stress=2e3)
-    sim = particles(x, volume, clay, 60, 5e-4, tools=[ball], contact=Contact(0.3, 666.0, 100.0), gravity=9.81)
+    sim = particles(
+        x, volume, clay, 60, 5e-4, tools=[ball], contact=Contact(0.3, ground_friction=100.0), gravity=9.81
+    )
     step, state = jax.jit(sim.step), sim.init(x[None])
     for start, end in [(0.47, 0.42), (0.42, 0.37), (0.37, 0.37), (0.37, 0.47)]:
         height = np.linspace(start, end, sim.substeps + 1)
@@ -185,7 +187,7 @@ def test_friction_angle(friction, slides):
     plane = Tool("half-space", (), -1, tuple(np.array([0.5, 0.5, 0.5]) - 0.1 * up), quat)
     sim = particles(
         x, volume, Corotated(2e5, 0.3, 1e3), 100, 4e-4, tools=[plane], gravity=9.81,
-        contact=Contact(friction, 666.0),
+        contact=Contact(friction),
     )  # fmt: skip
     step, state = jax.jit(sim.step), sim.init(x[None])
     speeds = []

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden import per_env, recorded
 
+from golden import per_env, recorded
 from rfo.physics.materials import Fluid, Plasticine, respond
 from rfo.physics.mpm import MPM, Contact, Grid, MPMState, Tool
 
@@ -56,7 +56,12 @@ def simulator(data, substeps=SUBSTEPS):
         constant("dt") * substeps,
         substeps,
         tools=tools[: len(tools) // count],
-        contact=Contact(constant("body_friction"), constant("body_softness"), constant("ground_friction")),
+        contact=Contact(
+            friction=constant("body_friction"),
+            softness=constant("body_softness"),
+            fading=False,
+            ground_friction=constant("ground_friction"),
+        ),
         gravity=-float(data["mpm_const_gravity"][1]),
     )
 

@@ -12,8 +12,8 @@ import warp as wp
 from test_bridge import actions, ant, gradient, states
 
 from rfo.physics import articulated_kernels, material_kernels, mpm_kernels, packs, tetrahedra
-from rfo.physics.mesh import from_voxels
 from rfo.physics.materials import Plasticine, respond
+from rfo.physics.mesh import from_voxels
 from rfo.physics.mpm import MPM, Grid, Tool
 from rfo.physics.tetrahedra import Tetrahedra, TetrahedraState
 

@@ -61,6 +61,7 @@ class ResponseKernels:
         self.dtype = dtype
         self.input_widths = (width,)
         self.output_widths = (width, width)
+        self.work = width
 
     def pack_size(self, device: str) -> int:
         """Environments are independent."""

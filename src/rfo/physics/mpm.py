@@ -90,6 +90,9 @@ class Contact:
     softness: float = 666.0
     """A tool draws in nodes at a distance d with the share exp(-softness d), as far as that is above 0.1
     [1/m]."""
+    fading: bool = True
+    """Whether that share falls to nothing there. Rewarped's jumps from 0.1 to nothing, which no gradient sees;
+    anything but True is for fidelity to it."""
     ground_friction: float = 0.5
     """Coulomb's coefficient on the ground; 100 and more is as good as sticky."""
 
@@ -124,7 +127,7 @@ class MPM:
         dt: float,
         substeps: int,
         tools: Sequence[Tool] = (),
-        contact: Contact = Contact(),  # noqa: B008
+        contact: Contact = Contact(),
         gravity: float = 9.81,
         threads: int | None = None,
         dtype: Any = np.float32,
@@ -151,6 +154,7 @@ class MPM:
             "volume": volume,
             "softness": contact.softness,
             "halo": -np.log(LEAST_INFLUENCE) / contact.softness,
+            "cut": LEAST_INFLUENCE if contact.fading else 0.0,
             "friction": contact.friction,
             "ground_friction": contact.ground_friction,
             "gravity": [0.0, 0.0, -gravity],

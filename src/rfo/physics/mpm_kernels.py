@@ -17,7 +17,7 @@ LAYOUT = Layout(
         "law", "particles", "substeps", "bodies", "shapes", "nx", "ny", "nz", "wall", "node_numbers", "scratch", "slots",
     ),
     real_scalars=(
-        "mu", "lambda", "yield", "dt", "dx", "mass", "volume", "softness", "halo", "friction", "ground_friction",
+        "mu", "lambda", "yield", "dt", "dx", "mass", "volume", "softness", "halo", "cut", "friction", "ground_friction",
     ),
     arrays={
         "gravity": ("real", "3"),

@@ -107,7 +107,7 @@ class PackedKernels:
         self.dtype = dtype
         self.input_widths = (nq, nv, nu)
         self.output_widths = (nq, nv)
-        self.tape_width = values["substeps"] * values["width"]
+        self.tape_width = self.work = values["substeps"] * values["width"]
 
     def pack_size(self, device: str) -> int:
         """Environments that one thread advances together."""

@@ -25,8 +25,8 @@ auto plus_outer = [&](real* to, const R3& u, const R3& v) {
 auto touch_adjoint = [&](const Shape& s, const R3& at, const R3& v, const R3& g, real* gs) {
   const R3 x = s.now.R.back(at - s.now.p);
   const Surface f = surface(s, x);
+  if (!(f.d < m.halo)) return g;
   const real h = influence(f.d);
-  if (!(h > LEAST_INFLUENCE)) return g;
   const R3 n = s.now.R * f.n;
   const R3 b = (s.change.R * x + s.change.p) * (1 / m.dt);
   const R3 r = v - b;
@@ -53,7 +53,7 @@ auto touch_adjoint = [&](const Shape& s, const R3& at, const R3& v, const R3& g,
     gr = gr + gt;
   }
   const R3 gb = (g - gr) * (1 / m.dt);
-  const real gd = f.d > 0 ? -m.softness * h * g.dot(t - r) : real(0);
+  const real gd = f.d > 0 ? -m.softness * (h + m.cut / (1 - m.cut)) * g.dot(t - r) : real(0);
   const R3 gnl = s.now.R.back(gn);
   // the normal turns with x: (free - n n^T) / distance
   const R3 across = R3{f.free.x * gnl.x, f.free.y * gnl.y, f.free.z * gnl.z} - f.n * f.n.dot(gnl);

@@ -1,9 +1,10 @@
 // What the nodes of the grid feel: gravity, kinematic tools, walls and ground. Follows mpm.h.
 //
 // A tool's shape is a box of half extents `core` rounded by `radius` (a sphere and a capsule have a core without volume),
-// or a half-space below z = 0 of its frame. A node at signed distance d along the outward normal n is drawn in with
-// influence h = min(exp(-d softness), 1), if h > 0.1. The tool moves there with b, the finite motion over the substep; the
-// node's velocity relative to it, r = v - b, loses its part into the tool and friction times that part of the rest:
+// or a half-space below z = 0 of its frame. A node at signed distance d along the outward normal n with
+// e = min(exp(-d softness), 1) > 0.1 is drawn in with influence h = (e - cut) / (1 - cut). The reference has cut = 0, and so
+// a jump at the end of a tool's reach; cut = 0.1 has none. The tool moves there with b, the finite motion over the substep;
+// the node's velocity relative to it, r = v - b, loses its part into the tool and friction times that part of the rest:
 //
 //     t = r - min(r.n, 0) n,   t <- t max(0, 1 + mu (r.n)/|t|)  where r.n < 0,      v <- b + (1 - h) r + h t
 
@@ -114,18 +115,18 @@ auto surface = [&](const Shape& s, const R3& x) {
                  {0, 0, 0},
                  0};
 };
-auto influence = [&](real d) { return d > 0 ? wp::exp(-d * m.softness) : real(1); };
+auto influence = [&](real d) { return d > 0 ? (wp::exp(-d * m.softness) - m.cut) / (1 - m.cut) : real(1); };
 auto inside = [&](const Shape& s, int i, int j, int k) {
   return i >= s.low[0] && i < s.high[0] && j >= s.low[1] && j < s.high[1] && k >= s.low[2] && k < s.high[2];
 };
 
-constexpr real LEAST_INFLUENCE = real(0.1), LEAST_SQUARE = real(1e-30), LEAST_MASS = real(1e-15);
+constexpr real LEAST_SQUARE = real(1e-30), LEAST_MASS = real(1e-15);
 
 auto touch = [&](const Shape& s, const R3& at, const R3& v) {
   const R3 x = s.now.R.back(at - s.now.p);
   const Surface f = surface(s, x);
+  if (!(f.d < m.halo)) return v;
   const real h = influence(f.d);
-  if (!(h > LEAST_INFLUENCE)) return v;
   const R3 n = s.now.R * f.n;
   const R3 b = (s.change.R * x + s.change.p) * (1 / m.dt);
   const R3 r = v - b;
