@@ -99,8 +99,8 @@ def test_a_rigid_spin_stays_one():
 
 
 def test_water_at_rest_bears_its_weight():
-    """A pool between the walls stays, with its volume, and carries itself: the virial of its stress is that of
-    gravity about the ground's uppermost nodes, -sum V tau = sum m g (z - z_ground)."""
+    """A pool between the walls stays, with its volume, and carries itself: the virial of its stress is that
+    of gravity about the ground's uppermost nodes, -sum V tau = sum m g (z - z_ground)."""
     grid = Grid((10, 10, 16), 0.05)
     x, volume = filled((0.11, 0.11, 0.11), (0.39, 0.39, 0.51))
     water = Fluid(4e5, 0.3, 1e3)

@@ -1,7 +1,7 @@
 """Fidelity to plasticine and fluid recorded from Rewarped 1.3.3, whose constants our simulator is given.
 
-Rewarped has y up, we z: our (x, y, z) is its (z, x, y), a turn that maps its grid onto itself. The noise floor
-is how far its own trajectory moves when its start is multiplied by 1 + 2e-7 n.
+Rewarped has y up, we z: our (x, y, z) is its (z, x, y), a turn that maps its grid onto itself. The noise
+floor is how far its own trajectory moves when its start is multiplied by 1 + 2e-7 n.
 """
 
 import jax
@@ -134,7 +134,7 @@ def test_response_of_the_material(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_one_substep(task):
-    """Velocities within the rounding of Rewarped's, up to 6e-4 m/s off double precision at the pin; ours 2e-4."""
+    """Within the rounding of Rewarped's velocities, 6e-4 m/s off double precision at the pin; ours 2e-4."""
     data = recorded(task)
     both = np.stack([poses(data[k]) for k in ("init_body_q", "sub_out_body_q")], axis=1)[:, :, None]
     after = simulator(data, substeps=1).step(start(data), jnp.asarray(both, jnp.float32))

@@ -78,11 +78,11 @@ CORRECTED = Version(width=0.01, contact_fades=True)
 class FluidMove:
     """An open box, moved by the policy, carries water to a target and spills none.
 
-    Observation: ``particle_q`` (P, 3), every k-th of N particles; ``com_q`` (3,), their mean; ``joint_q`` (3,),
-    the box's place; ``target_q`` (3,). Action: moves of the box, times 0.01 m, within limits. With d the box's
-    distance to the target the reward is ``0.1 / (1 + d^2)^2``, doubled if d <= 0.02, less the share of spilt
-    water: the mean over observed particles of the largest over the axes of ``sigmoid((|p - box| - o) / w)``,
-    with o the box's outer half extents. Never terminates.
+    Observation: ``particle_q`` (P, 3), every k-th of N particles; ``com_q`` (3,), their mean; ``joint_q``
+    (3,), the box's place; ``target_q`` (3,). Action: moves of the box, times 0.01 m, within limits. With d
+    the box's distance to the target the reward is ``0.1 / (1 + d^2)^2``, doubled if d <= 0.02, less the
+    share of spilt water: the mean over observed particles of the largest over the axes of ``sigmoid((|p -
+    box| - o) / w)``, with o the box's outer half extents. Never terminates.
 
     Args:
         name: of the task.

@@ -1,4 +1,4 @@
-"""A rolling pin flattens a block of plasticine: Rewarped's RollingFlat (its ``rolling_pin``), from its constants.
+"""A pin rolls a block of plasticine flat: Rewarped's RollingFlat (its ``rolling_pin``), from its constants.
 
 Rewarped has y up; our (x, y, z) is its (z, x, y). The pin lies along x and rolls along y.
 """
@@ -74,10 +74,10 @@ SMALL = Size((10, 10, 4), Grid((24, 24, 20), 1 / 24), substeps=10, points=100)
 class RollingFlat:
     """A pin, moved and turned by the policy, rolls a block flat.
 
-    Observation: ``particle_q`` (P, 3), every k-th of N particles; ``com_q`` (3,), their mean; ``joint_q`` (3,),
-    the pin's y, z and angle about z. Action: changes of these, times 0.01 m, 0.01 m and pi/60, within limits.
-    With h the heights of the observed particles, r their mean by the block's thickness, the reward is
-    ``1/(1 + r)^2``, doubled if r <= 0.33, less the variance of h [m^2]. Never terminates.
+    Observation: ``particle_q`` (P, 3), every k-th of N particles; ``com_q`` (3,), their mean; ``joint_q``
+    (3,), the pin's y, z and angle about z. Action: changes of these, times 0.01 m, 0.01 m and pi/60, within
+    limits. With h the heights of the observed particles, r their mean by the block's thickness, the reward
+    is ``1/(1 + r)^2``, doubled if r <= 0.33, less the variance of h [m^2]. Never terminates.
 
     Args:
         name: of the task.
@@ -113,7 +113,9 @@ class RollingFlat:
         low = size.ground + 2 * PIN[0]
         self._limits = np.array([[0.12, low, -0.66 * np.pi], [0.88, low + 0.25, 0.66 * np.pi]])
         self._start = np.array([self._middle, low + LIFT, 0.0])
-        self._block = lump(BLOCK, size.count) + [self._middle, self._middle, size.ground + DROP + THICK / 2]
+        self._block = lump(BLOCK, size.count) + np.array(
+            [self._middle, self._middle, size.ground + DROP + THICK / 2]
+        )
         self._spec = EnvSpec(
             name=name,
             observation={"particle_q": (size.points, 3), "com_q": (3,), "joint_q": (3,)},

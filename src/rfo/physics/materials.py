@@ -92,7 +92,7 @@ class NeoHookean(Material):
 
 @dataclass(frozen=True)
 class Corotated(Material):
-    """Elastic, with the rotation R of F's polar decomposition: tau = 2 mu (F - R) F^T + lambda J (J - 1) I."""
+    """Elastic: tau = 2 mu (F - R) F^T + lambda J (J - 1) I, with R the rotation in F."""
 
     law: ClassVar[int] = 3
 

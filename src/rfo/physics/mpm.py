@@ -1,12 +1,12 @@
 """Plasticine and fluids as particles on a grid: MLS-MPM. The simulator.
 
-Moving least squares material point method (Hu et al. 2018) with APIC transfers and quadratic B-splines; explicit
-Euler. Kinematic tools, walls and ground act on the nodes of the grid, one way: particles never push a tool.
-The equations are in ``native/mpm*.h``, the constitutive laws in ``native/material.h``.
+Moving least squares material point method (Hu et al. 2018) with APIC transfers and quadratic B-splines;
+explicit Euler. Kinematic tools, walls and ground act on the nodes of the grid, one way: particles never
+push a tool. The equations are in ``native/mpm*.h``, the constitutive laws in ``native/material.h``.
 
-An environment's substep runs on one thread; its grid is the box of nodes that particles reach, scratch that is
-cleared at every substep. The adjoint runs the control step again from its start and keeps the particles of its
-substeps for as long as that takes, so a rollout holds 96 bytes per particle and control step.
+An environment's substep runs on one thread; its grid is the box of nodes that particles reach, scratch that
+is cleared at every substep. The adjoint runs the control step again from its start and keeps the particles
+of its substeps for as long as that takes, so a rollout holds 96 bytes per particle and control step.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Grid:
 class Tool:
     """A shape on a kinematic body.
 
-    MuJoCo's sizes: radius of a sphere; radius and half length (along z) of a capsule; half extents of a box. A
-    half-space has none and lies below z = 0 of its frame.
+    MuJoCo's sizes: radius of a sphere; radius and half length (along z) of a capsule; half extents of a
+    box. A half-space has none and lies below z = 0 of its frame.
     """
 
     shape: str
@@ -91,8 +91,8 @@ class Contact:
     """A tool draws in nodes at a distance d with the share exp(-softness d), as far as that is above 0.1
     [1/m]."""
     fading: bool = True
-    """Whether that share falls to nothing there. Rewarped's jumps from 0.1 to nothing, which no gradient sees;
-    anything but True is for fidelity to it."""
+    """Whether that share falls to nothing there. Rewarped's jumps from 0.1 to nothing, which no gradient
+    sees; anything but True is for fidelity to it."""
     ground_friction: float = 0.5
     """Coulomb's coefficient on the ground; 100 and more is as good as sticky."""
 
@@ -173,8 +173,8 @@ class MPM:
 
         Args:
             state: of the particles.
-            poses: of the M bodies at the start, after each substep: (x, y, z, qw, qx, qy, qz) [m], quaternions
-                of unit length. None if there are no bodies.
+            poses: of the M bodies at the start and after each substep: (x, y, z, qw, qx, qy, qz) [m],
+                quaternions of unit length. None if there are no bodies.
         """
         envs = state.x.shape[0]
         poses = jnp.zeros((envs, 0), self.dtype) if poses is None else poses.reshape(envs, -1)

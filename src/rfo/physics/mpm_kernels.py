@@ -14,10 +14,12 @@ from rfo.physics.native import Layout, snippet, warp_type
 
 LAYOUT = Layout(
     scalars=(
-        "law", "particles", "substeps", "bodies", "shapes", "nx", "ny", "nz", "wall", "node_numbers", "scratch", "slots",
+        "law", "particles", "substeps", "bodies", "shapes", "nx", "ny", "nz", "wall",
+        "node_numbers", "scratch", "slots",
     ),
     real_scalars=(
-        "mu", "lambda", "yield", "dt", "dx", "mass", "volume", "softness", "halo", "cut", "friction", "ground_friction",
+        "mu", "lambda", "yield", "dt", "dx", "mass", "volume",
+        "softness", "halo", "cut", "friction", "ground_friction",
     ),
     arrays={
         "gravity": ("real", "3"),
