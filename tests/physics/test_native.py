@@ -93,6 +93,6 @@ def test_the_text_compiles_for_cuda(simulator, precision, tmp_path):
         pytest.skip("this build of Warp has no compiler for CUDA")
     if (simulator, precision) == ("mpm", "float64"):
         pytest.skip("takes long, and is the same text")
-    module = KERNELS[simulator](precision)[0].module
+    module = KERNELS[simulator](precision).step.module
     wp.compile_aot_module(module, device=None, arch=80, module_dir=tmp_path)
     assert list(tmp_path.glob("*.cubin")) or list(tmp_path.glob("*.ptx"))

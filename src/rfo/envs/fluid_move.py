@@ -27,10 +27,8 @@ POOL = (0.2, 0.16, 0.094)
 """Of the water at the start, about the box's place [m]."""
 INNER = np.array([0.22, 0.18, 0.16])
 """Of the box [m]."""
-WALL = 0.05
-"""Its thickness [m]."""
-OUTER = INNER / 2 + [WALL, WALL, WALL / 2]
-"""Half extents; its top is open [m]."""
+WALL, THICK_WALL = 0.05, 0.1
+"""Its thickness, and the one that holds water on a coarse grid [m]."""
 REACH = 0.01
 """Move along each axis in a control step at full action [m]."""
 START = np.array([0.5, 0.5, 0.15])
@@ -88,15 +86,23 @@ class FluidMove:
         name: of the task.
         size: `FULL` or `SMALL`.
         version: `FAITHFUL` or `CORRECTED`, with w its width.
+        wall: thickness of the box [m].
         threads: CPU threads of the physics.
         dtype: of the physics.
     """
 
     def __init__(
-        self, name: str, size: Size, version: Version, threads: int | None = None, dtype: Any = np.float32
+        self,
+        name: str,
+        size: Size,
+        version: Version,
+        wall: float = WALL,
+        threads: int | None = None,
+        dtype: Any = np.float32,
     ):
         self.size = size
         self.version = version
+        self._outer = INNER / 2 + np.array([wall, wall, wall / 2])
         self.simulator = MPM(
             WATER,
             size.count,
@@ -104,7 +110,7 @@ class FluidMove:
             size.grid,
             DT,
             size.substeps,
-            tools=_box(),
+            tools=_box(wall),
             contact=Contact(friction=0.5, softness=666.0, fading=version.contact_fades, ground_friction=0.0),
             gravity=GRAVITY,
             threads=threads,
@@ -161,7 +167,7 @@ class FluidMove:
         """Of arriving in a state, see the class."""
         square = jnp.sum((state.joints - state.target) ** 2, axis=1)
         near = jnp.where(square <= CLOSE**2, 0.2, 0.1) / (1 + square) ** 2
-        beyond = jnp.abs(cloud(state.particles.x, self.size.points) - state.joints[:, None]) - OUTER
+        beyond = jnp.abs(cloud(state.particles.x, self.size.points) - state.joints[:, None]) - self._outer
         return near - jax.nn.sigmoid(beyond / self.version.width).max(-1).mean(-1)
 
     def scene(self) -> dict[str, Any]:
@@ -197,10 +203,10 @@ def _poses(place: Float[Array, "*n 3"]) -> Float[Array, "*n 7"]:
     return jnp.concatenate([place, upright], axis=-1)
 
 
-def _box() -> list[Tool]:
-    """Bottom and four sides about the box's place."""
-    x, y, z = (float(extent) for extent in OUTER)
-    half = WALL / 2
+def _box(wall: float) -> list[Tool]:
+    """Bottom and four sides about the box's place; its top is open."""
+    half = wall / 2
+    x, y, z = (float(inner) / 2 + extra for inner, extra in zip(INNER, (wall, wall, half), strict=True))
     bottom = -float(INNER[2]) / 2 - half
     tools = [Tool("box", (x, y, half), 0, (0.0, 0.0, bottom))]
     for side in (-1.0, 1.0):
@@ -212,14 +218,14 @@ def _box() -> list[Tool]:
 
 def fluid_move(threads: int | None = None) -> FluidMove:
     """The reference's task."""
-    return FluidMove("fluid_move", FULL, FAITHFUL, threads)
+    return FluidMove("fluid_move", FULL, FAITHFUL, threads=threads)
 
 
 def fluid_move_corrected(threads: int | None = None) -> FluidMove:
     """The same water, spilt over a width that a gradient can feel."""
-    return FluidMove("fluid_move_corrected", FULL, CORRECTED, threads)
+    return FluidMove("fluid_move_corrected", FULL, CORRECTED, threads=threads)
 
 
 def fluid_move_small(threads: int | None = None) -> FluidMove:
     """Of 400 particles, that learns in minutes."""
-    return FluidMove("fluid_move_small", SMALL, CORRECTED, threads)
+    return FluidMove("fluid_move_small", SMALL, CORRECTED, THICK_WALL, threads)

@@ -29,6 +29,8 @@ DROP = 0.7 * THICK - THICK / 2
 CLAY = Plasticine(young=5e3, poisson=0.2, density=1.0, yield_stress=50.0)
 PIN, HANDLE = (0.03, 0.2), (0.012, 0.3)
 """Radius and half length of two capsules [m]."""
+STOUT_PIN = (0.05, 0.2)
+"""One that a coarse grid can resolve."""
 REACH = np.array([0.01, 0.01, np.pi / 60])
 """Moves along y and z [m] and turn about z [rad] in a control step at full action."""
 LIFT = 0.165
@@ -68,7 +70,7 @@ FAITHFUL = Version(from_ground=False, about_middle=False, contact_fades=False)
 CORRECTED = Version(from_ground=True, about_middle=True, contact_fades=True)
 
 FULL = Size((18, 18, 8), Grid((48, 48, 48), 1 / 48), substeps=40, points=250)
-SMALL = Size((10, 10, 4), Grid((24, 24, 20), 1 / 24), substeps=10, points=100)
+SMALL = Size((10, 10, 4), Grid((32, 32, 24), 1 / 32), substeps=12, points=100)
 
 
 class RollingFlat:
@@ -83,12 +85,19 @@ class RollingFlat:
         name: of the task.
         size: `FULL` or `SMALL`.
         version: `FAITHFUL` or `CORRECTED`.
+        pin: radius and half length [m].
         threads: CPU threads of the physics.
         dtype: of the physics.
     """
 
     def __init__(
-        self, name: str, size: Size, version: Version, threads: int | None = None, dtype: Any = np.float32
+        self,
+        name: str,
+        size: Size,
+        version: Version,
+        pin: tuple[float, float] = PIN,
+        threads: int | None = None,
+        dtype: Any = np.float32,
     ):
         self.size = size
         self.version = version
@@ -102,7 +111,7 @@ class RollingFlat:
             size.grid,
             DT,
             size.substeps,
-            tools=[Tool("capsule", capsule, 0, (arm, 0.0, 0.0), along_x) for capsule in (PIN, HANDLE)],
+            tools=[Tool("capsule", capsule, 0, (arm, 0.0, 0.0), along_x) for capsule in (pin, HANDLE)],
             contact=Contact(
                 friction=0.9, softness=666.0, fading=version.contact_fades, ground_friction=500.0
             ),
@@ -110,7 +119,7 @@ class RollingFlat:
             threads=threads,
             dtype=dtype,
         )
-        low = size.ground + 2 * PIN[0]
+        low = size.ground + 2 * pin[0]
         self._limits = np.array([[0.12, low, -0.66 * np.pi], [0.88, low + 0.25, 0.66 * np.pi]])
         self._start = np.array([self._middle, low + LIFT, 0.0])
         self._block = lump(BLOCK, size.count) + np.array(
@@ -214,14 +223,14 @@ class RollingFlat:
 
 def rolling_flat(threads: int | None = None) -> RollingFlat:
     """The reference's task."""
-    return RollingFlat("rolling_flat", FULL, FAITHFUL, threads)
+    return RollingFlat("rolling_flat", FULL, FAITHFUL, threads=threads)
 
 
 def rolling_flat_corrected(threads: int | None = None) -> RollingFlat:
     """The same block, with what `Version` says mended."""
-    return RollingFlat("rolling_flat_corrected", FULL, CORRECTED, threads)
+    return RollingFlat("rolling_flat_corrected", FULL, CORRECTED, threads=threads)
 
 
 def rolling_flat_small(threads: int | None = None) -> RollingFlat:
     """Of 400 particles, that learns in minutes."""
-    return RollingFlat("rolling_flat_small", SMALL, CORRECTED, threads)
+    return RollingFlat("rolling_flat_small", SMALL, CORRECTED, STOUT_PIN, threads)

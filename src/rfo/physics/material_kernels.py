@@ -11,13 +11,14 @@ import numpy as np
 import warp as wp
 
 from rfo.physics.native import Layout, lanes, snippet, warp_type
+from rfo.physics.packs import KernelSet
 
 LAW = Layout(scalars=("law",), real_scalars=("mu", "lambda", "yield"), arrays={})
 
 
 @cache
-def kernels(dtype_name: str) -> tuple[wp.Kernel, wp.Kernel]:
-    """Compile-on-demand kernels, forward and adjoint, for ``"float32"`` or ``"float64"``."""
+def kernels(dtype_name: str) -> KernelSet:
+    """Compile-on-demand kernels for ``"float32"`` or ``"float64"``."""
     dtype = np.dtype(dtype_name)
     real = wp.array(dtype=warp_type(dtype))
     ints = wp.array(dtype=wp.int32)
@@ -42,7 +43,7 @@ def kernels(dtype_name: str) -> tuple[wp.Kernel, wp.Kernel]:
     def adjoint(numbers: int, ints: ints, reals: real, f_in: real, g_fe: real, g_tau: real, g_f: real):
         adjoint_native(wp.tid(), numbers, ints, reals, f_in, g_fe, g_tau, g_f)
 
-    return forward, adjoint
+    return KernelSet(forward, adjoint)
 
 
 class ResponseKernels:
@@ -75,7 +76,7 @@ class ResponseKernels:
         self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array], tape: wp.array
     ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_forward`."""
-        self._launch(kernels(self.dtype.name)[0], workspace, [*inputs, *outputs])
+        self._launch(kernels(self.dtype.name).step, workspace, [*inputs, *outputs])
 
     def launch_adjoint(
         self,
@@ -86,7 +87,7 @@ class ResponseKernels:
         adj_inputs: Sequence[wp.array],
     ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_adjoint`."""
-        self._launch(kernels(self.dtype.name)[1], workspace, [*inputs, *adj_outputs, *adj_inputs])
+        self._launch(kernels(self.dtype.name).adjoint, workspace, [*inputs, *adj_outputs, *adj_inputs])
 
     def _launch(self, kernel: wp.Kernel, workspace: Any, arrays: list[wp.array]) -> None:
         device = arrays[0].device

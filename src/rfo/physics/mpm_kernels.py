@@ -11,6 +11,7 @@ import numpy as np
 import warp as wp
 
 from rfo.physics.native import Layout, snippet, warp_type
+from rfo.physics.packs import KernelSet
 
 LAYOUT = Layout(
     scalars=(
@@ -39,8 +40,8 @@ STATE, CACHE, SHAPE = 24, 30, 64
 
 
 @cache
-def kernels(dtype_name: str) -> tuple[wp.Kernel, wp.Kernel]:
-    """Compile-on-demand kernels, step and adjoint, for ``"float32"`` or ``"float64"``."""
+def kernels(dtype_name: str) -> KernelSet:
+    """Compile-on-demand kernels for ``"float32"`` or ``"float64"``."""
     dtype = np.dtype(dtype_name)
     real = wp.array(dtype=warp_type(dtype))
     ints = wp.array(dtype=wp.int32)
@@ -81,7 +82,7 @@ def kernels(dtype_name: str) -> tuple[wp.Kernel, wp.Kernel]:
             g_x_out, g_v_out, g_c_out, g_f_out, g_x, g_v, g_c, g_f, g_pose,
         )  # fmt: skip
 
-    return step, adjoint
+    return KernelSet(step, adjoint)
 
 
 class ParticleKernels:
@@ -127,7 +128,7 @@ class ParticleKernels:
         self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array], tape: wp.array
     ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_forward`."""
-        self._launch(kernels(self.dtype.name)[0], workspace, [*inputs, *outputs])
+        self._launch(kernels(self.dtype.name).step, workspace, [*inputs, *outputs])
 
     def launch_adjoint(
         self,
@@ -138,11 +139,11 @@ class ParticleKernels:
         adj_inputs: Sequence[wp.array],
     ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_adjoint`."""
-        self._launch(kernels(self.dtype.name)[1], workspace, [*inputs, *adj_outputs, *adj_inputs])
+        self._launch(kernels(self.dtype.name).adjoint, workspace, [*inputs, *adj_outputs, *adj_inputs])
 
     def _launch(self, kernel: wp.Kernel, workspace: Any, arrays: list[wp.array]) -> None:
         device = arrays[0].device
-        team = TEAM if device.is_cuda else 1
+        team = TEAM if str(device).startswith("cuda") else 1
         wp.launch(
             kernel,
             dim=arrays[0].size // self.input_widths[0] * team,
