@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden import per_env, recorded
 
+from golden import per_env, recorded
 from rfo.envs.base import open_loop
 from rfo.envs.fluid_move import FluidState, fluid_move, fluid_move_corrected, fluid_move_small
 from rfo.envs.particles import cloud
@@ -129,7 +129,7 @@ def test_a_turn_keeps_the_corrected_pin_where_it_is():
         env = task(threads=1)
         body = np.asarray(env.poses(jnp.array([0.5, 0.3, 0.4])))
         arm = np.array(env.simulator.tools[0].pos)
-        middle = body[:3] + [arm[0] * np.cos(0.4), arm[0] * np.sin(0.4), 0]
+        middle = body[:3] + np.array([arm[0] * np.cos(0.4), arm[0] * np.sin(0.4), 0])
         assert (np.linalg.norm(middle - [0.5, 0.5, 0.3]) > 0.1) == moves
 
 
