@@ -151,7 +151,7 @@ auto stencil = [&](const F* x) {
   s.first = ((at[0] - real(box.x)) * real(box.ny) + (at[1] - real(box.y))) * real(box.nz) + (at[2] - real(box.z));
   return s;
 };
-// One particle's, and where its rows lie.
+// One particle's, and where its rows lie. Sums over nodes are done along z, then y, then x, weighted as late as possible.
 struct Reach {
   real w[3][3], slope[3][3], d[3][3];
   Row wz, sz, dz;
@@ -206,14 +206,11 @@ auto to_grid = [&](real* state, auto&& answer) {
     const Stencil s = stencil(p + AT_X);
     for (int l = 0; l < active(b); ++l) {
       const Reach r = reach(s, l);
-      Affine q = affine(r, momentum, A, m.mass, l);
-      q.value = q.value * r.wz;
-      q.x = q.x * r.wz;
-      q.y = q.y * r.wz;
+      const Affine q = affine(r, momentum, A, m.mass, l);
       for (int i = 0; i < 3; ++i) {
-        const Row qi = q.value + q.x * r.d[0][i];
+        const Row wi = r.wz * r.w[0][i], qi = (q.value + q.x * r.d[0][i]) * wi, yi = q.y * wi;
         for (int j = 0; j < 3; ++j)
-          add_row(node + row_of(r, i, j), (qi + q.y * r.d[1][j]) * (r.w[0][i] * r.w[1][j]));
+          add_row(node + row_of(r, i, j), qi * r.w[1][j] + yi * (r.w[1][j] * r.d[1][j]));
       }
     }
   }
@@ -226,13 +223,17 @@ struct Moments {
 };
 auto moments = [&](const Reach& r, const real* grid) {
   Row value{}, x{}, y{};
-  for (int i = 0; i < 3; ++i)
+  for (int i = 0; i < 3; ++i) {
+    Row sum{}, lever{};
     for (int j = 0; j < 3; ++j) {
-      const Row g = load(grid + row_of(r, i, j)) * (r.w[0][i] * r.w[1][j]);
-      value = value + g;
-      x = x + g * r.d[0][i];
-      y = y + g * r.d[1][j];
+      const Row g = load(grid + row_of(r, i, j));
+      sum = sum + g * r.w[1][j];
+      lever = lever + g * (r.w[1][j] * r.d[1][j]);
     }
+    value = value + sum * r.w[0][i];
+    x = x + sum * (r.w[0][i] * r.d[0][i]);
+    y = y + lever * r.w[0][i];
+  }
   value = value * r.wz;
   return Moments{fold(value), fold(x * r.wz), fold(y * r.wz), fold(value * r.dz)};
 };

@@ -182,16 +182,19 @@ auto from_grid_adjoint = [&](real* state, real* after) {
       const Affine q = affine(r, gv, gC, real(0), l);
       Row sx{}, sy{}, sz{};
       for (int i = 0; i < 3; ++i) {
-        const Row qi = q.value + q.x * r.d[0][i];
+        const Row qi = q.value + q.x * r.d[0][i], wi = r.wz * r.w[0][i];
+        Row sum{}, slope{};
         for (int j = 0; j < 3; ++j) {
           const long long at = row_of(r, i, j);
           const Row shed = qi + q.y * r.d[1][j];
           const Row work = load(moving + at) * shed;
-          sx = sx + work * (r.slope[0][i] * r.w[1][j]);
-          sy = sy + work * (r.w[0][i] * r.slope[1][j]);
-          sz = sz + work * (r.w[0][i] * r.w[1][j]);
-          add_row(gnode + at, shed * r.wz * (r.w[0][i] * r.w[1][j]));
+          sum = sum + work * r.w[1][j];
+          slope = slope + work * r.slope[1][j];
+          add_row(gnode + at, shed * wi * r.w[1][j]);
         }
+        sx = sx + sum * r.slope[0][i];
+        sy = sy + slope * r.w[0][i];
+        sz = sz + sum * r.w[0][i];
       }
       LANE(g[AT_X], l) += sum(fold(sx * r.wz));
       LANE(g[AT_X + 1], l) += sum(fold(sy * r.wz));
@@ -219,17 +222,21 @@ auto to_grid_adjoint = [&](real* state) {
       Row sx{}, sy{}, sz{}, value{}, x{}, y{};
       for (int i = 0; i < 3; ++i) {
         const Row qi = q.value + q.x * r.d[0][i];
+        Row sum{}, slope{}, all{}, lever{};
         for (int j = 0; j < 3; ++j) {
           const Row given = load(gnode + row_of(r, i, j));
           const Row work = given * (qi + q.y * r.d[1][j]);
-          sx = sx + work * (r.slope[0][i] * r.w[1][j]);
-          sy = sy + work * (r.w[0][i] * r.slope[1][j]);
-          sz = sz + work * (r.w[0][i] * r.w[1][j]);
-          const Row weighted = given * (r.w[0][i] * r.w[1][j]);
-          value = value + weighted;
-          x = x + weighted * r.d[0][i];
-          y = y + weighted * r.d[1][j];
+          sum = sum + work * r.w[1][j];
+          slope = slope + work * r.slope[1][j];
+          all = all + given * r.w[1][j];
+          lever = lever + given * (r.w[1][j] * r.d[1][j]);
         }
+        sx = sx + sum * r.slope[0][i];
+        sy = sy + slope * r.w[0][i];
+        sz = sz + sum * r.w[0][i];
+        value = value + all * r.w[0][i];
+        x = x + all * (r.w[0][i] * r.d[0][i]);
+        y = y + lever * r.w[0][i];
       }
       value = value * r.wz;
       const Four v = fold(value), ax = fold(x * r.wz), ay = fold(y * r.wz), az = fold(value * r.dz);
