@@ -40,6 +40,9 @@ class Task:
     environments: int = 64
     simulated: bool = False
     """Whether it runs on the physics engine, which takes a number of threads."""
+    approach: tuple[tuple[float, ...], int] | None = None
+    """An action, and for how many steps, after which a tool that starts out of reach touches what it works
+    on: before that no reward has a gradient to check."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Hyperparameters that differ from an algorithm's defaults, for the algorithms that have them."""
 
@@ -65,16 +68,15 @@ SOFT_SMALL = {
 
 
 PARTICLES = SOFT | {"point_hidden": (32, 64)}
-PARTICLES_SMALL = SOFT_SMALL
 
 
-def _manipulation(module: str, name: str, summary: str, steps: int, settings: Mapping[str, Any]) -> Task:
-    return Task(module, name, summary, steps, 32, simulated=True, settings=settings)
+def _soft(module: str, name: str, summary: str, steps: int, settings: Mapping[str, Any], **more: Any) -> Task:
+    return Task(f"rfo.envs.{module}", name, summary, steps, 32, simulated=True, settings=settings, **more)
 
 
-def _soft_walker(name: str, summary: str, steps: int, settings: Mapping[str, Any]) -> Task:
-    return Task("rfo.envs.soft_jumper", name, summary, steps, 32, simulated=True, settings=settings)
-
+_soft_walker = partial(_soft, "soft_jumper")
+_rolling = partial(_soft, "rolling_flat", approach=((0.0, -0.9, 0.0), 14))
+_carrying = partial(_soft, "fluid_move")
 
 TASKS: dict[str, Task] = {
     "ant": Task(
@@ -107,43 +109,21 @@ TASKS: dict[str, Task] = {
         "soft_jumper_small_camera", "the soft bench, seen by a depth camera", 512_000, SOFT_SMALL
     ),
     "soft_worm": _soft_walker("soft_worm", "a soft beam with 40 muscles moves forward", 512_000, SOFT_SMALL),
-    "rolling_flat": _manipulation(
-        "rfo.envs.rolling_flat",
-        "rolling_flat",
-        "a pin rolls plasticine flat (RollingFlat)",
-        4_096_000,
-        PARTICLES,
+    "rolling_flat": _rolling(
+        "rolling_flat", "a pin rolls plasticine flat (RollingFlat)", 4_096_000, PARTICLES
     ),
-    "rolling_flat_corrected": _manipulation(
-        "rfo.envs.rolling_flat",
-        "rolling_flat_corrected",
-        "the same, heights from the ground",
-        4_096_000,
-        PARTICLES,
+    "rolling_flat_corrected": _rolling(
+        "rolling_flat_corrected", "the same, with heights from the ground", 4_096_000, PARTICLES
     ),
-    "rolling_flat_small": _manipulation(
-        "rfo.envs.rolling_flat",
-        "rolling_flat_small",
-        "a pin rolls 400 particles flat",
-        256_000,
-        PARTICLES_SMALL,
+    "rolling_flat_small": _rolling(
+        "rolling_flat_small", "a pin rolls 400 particles flat", 128_000, SOFT_SMALL
     ),
-    "fluid_move": _manipulation(
-        "rfo.envs.fluid_move", "fluid_move", "a box carries water (FluidMove)", 4_096_000, PARTICLES
+    "fluid_move": _carrying("fluid_move", "a box carries water (FluidMove)", 4_096_000, PARTICLES),
+    "fluid_move_corrected": _carrying(
+        "fluid_move_corrected", "the same, where spilling has a gradient", 4_096_000, PARTICLES
     ),
-    "fluid_move_corrected": _manipulation(
-        "rfo.envs.fluid_move",
-        "fluid_move_corrected",
-        "the same, spilling has a gradient",
-        4_096_000,
-        PARTICLES,
-    ),
-    "fluid_move_small": _manipulation(
-        "rfo.envs.fluid_move",
-        "fluid_move_small",
-        "a box carries 400 particles of water",
-        256_000,
-        PARTICLES_SMALL,
+    "fluid_move_small": _carrying(
+        "fluid_move_small", "a box carries 400 particles of water", 128_000, SOFT_SMALL
     ),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
     "reach_cloud": Task("rfo.envs.probe", "ReachCloud", "closed form: a point cloud to reach", steps=204_800),
@@ -355,7 +335,7 @@ class GradientCheck:
     """One report of `check_gradient`: control steps of the rollout and where it started."""
 
     start: str
-    """reset, or settled: after some control steps of small random actions."""
+    """reset; approached, after `Task.approach`; or settled, after more steps of small random actions."""
     steps: int
     report: Report
 
@@ -368,8 +348,8 @@ def check_gradient(
     seed: int = 0,
     threads: int | None = None,
 ) -> Iterator[GradientCheck]:
-    """Check a task's gradient of the return in random actions, over several horizons: from reset
-    and, for a task on the physics engine, from where it has settled, in contact if it has any.
+    """Check a task's gradient of the return in random actions, over several horizons: from reset or after
+    `Task.approach` and, for a task on the physics engine, from where it has settled, in contact if it has any.
 
     Args:
         task: registered name.
@@ -393,10 +373,15 @@ def check_gradient(
         return jax.random.uniform(key, shape, minval=-largest, maxval=largest)
 
     roll = partial(open_loop, env)
-    starts = {"reset": jax.jit(lambda key: env.reset(key, environments))(reset_key)}
-    if task_entry(task).simulated:
+    state, entry = jax.jit(lambda key: env.reset(key, environments))(reset_key), task_entry(task)
+    starts = {"reset": state}
+    if entry.approach is not None:
+        action, steps = entry.approach
+        state, _ = jax.jit(roll)(state, jax.numpy.tile(jax.numpy.array(action), (steps, environments, 1)))
+        starts = {"approached": state}
+    if entry.simulated:
         warm_up = actions(settle_key, settling_steps, largest=0.2)
-        starts["settled"] = jax.jit(roll)(starts["reset"], warm_up)[0]
+        starts["settled"] = jax.jit(roll)(state, warm_up)[0]
     for start, state in starts.items():
         for steps in horizons:
             controls = actions(action_key, steps, largest=room)

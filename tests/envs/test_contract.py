@@ -18,8 +18,6 @@ LARGE = {"rolling_flat", "rolling_flat_corrected", "fluid_move", "fluid_move_cor
 """Tasks that cost much and are the classes of their small versions."""
 NAMES = [name for name in TASKS if name not in LARGE]
 SIMULATED = [name for name in NAMES if TASKS[name].simulated]
-APPROACH = {"rolling_flat_small": ([0.0, -0.9, 0.0], 12)}
-"""Actions, and for how many steps, after which a tool that starts out of reach touches what it works on."""
 FIXED_START = {"bimodal"}
 """Tasks whose episodes all start in one state."""
 
@@ -134,8 +132,8 @@ def test_gradient_is_right_and_alive(name):
     if not task(name).spec.differentiable:
         pytest.skip("has no gradient")
     state, controls = programs(name)[0](jax.random.key(5), B), actions(name, 4)
-    if name in APPROACH:
-        action, steps = APPROACH[name]
+    if (approach := TASKS[name].approach) is not None:
+        action, steps = approach
         state = jax.jit(lambda s: open_loop(task(name), s, jnp.tile(jnp.array(action), (steps, B, 1)))[0])(
             state
         )
@@ -189,7 +187,7 @@ def test_a_reset_leaves_the_neighbours_and_their_gradient_alone(name):
     gradient, gradient_reset = late_rewards_gradient(going), late_rewards_gradient(ending)
     np.testing.assert_array_equal(gradient[:, 1:], gradient_reset[:, 1:])
     assert not gradient_reset[0, 0].any()
-    if name in SIMULATED and name not in APPROACH:
+    if name in SIMULATED and TASKS[name].approach is None:
         assert gradient[0, 0].any()
 
 
