@@ -43,6 +43,9 @@ class Task:
     approach: tuple[tuple[float, ...], int] | None = None
     """An action, and for how many steps, after which a tool that starts out of reach touches what it works
     on: before that no reward has a gradient to check."""
+    fine: bool = False
+    """Whether its gradient is checked in double precision, with smaller steps: kinks, many and small, keep
+    differences at the steps that single precision can resolve from converging to the slope."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Hyperparameters that differ from an algorithm's defaults, for the algorithms that have them."""
 
@@ -75,8 +78,8 @@ def _soft(module: str, name: str, summary: str, steps: int, settings: Mapping[st
 
 
 _soft_walker = partial(_soft, "soft_jumper")
-_rolling = partial(_soft, "rolling_flat", approach=((0.0, -0.9, 0.0), 14))
-_carrying = partial(_soft, "fluid_move")
+_rolling = partial(_soft, "rolling_flat", approach=((0.0, -0.9, 0.0), 14), fine=True)
+_carrying = partial(_soft, "fluid_move", fine=True)
 
 TASKS: dict[str, Task] = {
     "ant": Task(
@@ -283,11 +286,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} '{name}': {hint}"
 
 
-def build_task(name: str, threads: int | None = None) -> Environment:
-    """Construct a registered task."""
+def build_task(name: str, threads: int | None = None, **options: Any) -> Environment:
+    """Construct a registered task; `options` are its own."""
     entry = task_entry(name)
     kind = getattr(import_module(entry.module), entry.name)
-    return kind(threads=threads) if entry.simulated else kind()
+    return kind(threads=threads, **options) if entry.simulated else kind()
 
 
 def build(experiment: Experiment) -> tuple[Algorithm, Batch]:
@@ -349,7 +352,8 @@ def check_gradient(
     threads: int | None = None,
 ) -> Iterator[GradientCheck]:
     """Check a task's gradient of the return in random actions, over several horizons: from reset or after
-    `Task.approach` and, for a task on the physics engine, from where it has settled, in contact if it has any.
+    `Task.approach` and, for a task on the physics engine, from where it has settled, in contact if it has
+    any. A task that is `Task.fine` has JAX in double precision, for the process, until the last check.
 
     Args:
         task: registered name.
@@ -361,10 +365,30 @@ def check_gradient(
     """
     import jax
 
-    from rfo.envs.base import open_loop
-    from rfo.physics.gradcheck import check
+    entry = task_entry(task)
+    jax.config.update("jax_enable_x64", entry.fine)
+    try:
+        yield from _checks(entry, task, environments, horizons, settling_steps, seed, threads)
+    finally:
+        jax.config.update("jax_enable_x64", False)
 
-    env = build_task(task, threads)
+
+def _checks(
+    entry: Task,
+    task: str,
+    environments: int,
+    horizons: tuple[int, ...],
+    settling_steps: int,
+    seed: int,
+    threads: int | None,
+) -> Iterator[GradientCheck]:
+    import jax
+
+    from rfo.envs.base import open_loop
+    from rfo.physics.gradcheck import STEP_SIZES, check
+
+    env = build_task(task, threads, **({"dtype": "float64"} if entry.fine else {}))
+    sizes = [size * (1e-3 if entry.fine else 1.0) for size in STEP_SIZES]
     reset_key, settle_key, action_key, check_key = jax.random.split(jax.random.key(seed), 4)
     room = 0.8  # leaves the largest step of the check inside the actions' bounds
 
@@ -373,7 +397,7 @@ def check_gradient(
         return jax.random.uniform(key, shape, minval=-largest, maxval=largest)
 
     roll = partial(open_loop, env)
-    state, entry = jax.jit(lambda key: env.reset(key, environments))(reset_key), task_entry(task)
+    state = jax.jit(lambda key: env.reset(key, environments))(reset_key)
     starts = {"reset": state}
     if entry.approach is not None:
         action, steps = entry.approach
@@ -385,7 +409,7 @@ def check_gradient(
     for start, state in starts.items():
         for steps in horizons:
             controls = actions(action_key, steps, largest=room)
-            report = check(lambda x, state=state: roll(state, x)[1], controls, check_key)
+            report = check(lambda x, state=state: roll(state, x)[1], controls, check_key, step_sizes=sizes)
             yield GradientCheck(start, steps, report)
 
 

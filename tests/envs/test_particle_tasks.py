@@ -15,6 +15,7 @@ from rfo.envs.rolling_flat import (
     rolling_flat_corrected,
     rolling_flat_small,
 )
+from rfo.experiments import check_gradient, gradient_verdict
 from rfo.physics.mpm import MPMState
 
 AXES = [2, 0, 1]
@@ -121,6 +122,14 @@ def test_spilling_costs_and_has_a_gradient_only_where_corrected():
         expected = 0.1 / 1.25**2 - 0.1 * share - 0.9 * inside
         assert float(reward(spilt)) == pytest.approx(expected, abs=1e-5)
         assert (float(jnp.abs(jax.grad(reward)(spilt)).max()) > 1e-3) == alive
+
+
+def test_the_gradient_is_checked_in_double_precision():
+    """From where the tool touches, and JAX is left as it was."""
+    found = list(check_gradient("rolling_flat_small", 2, (4,), settling_steps=2, threads=2))
+    ok, error = gradient_verdict(found)
+    assert ok and error < 1e-5 and [c.start for c in found] == ["approached", "settled"]
+    assert not jax.config.jax_enable_x64
 
 
 def test_a_turn_keeps_the_corrected_pin_where_it_is():

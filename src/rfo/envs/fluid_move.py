@@ -216,16 +216,16 @@ def _box(wall: float) -> list[Tool]:
     return tools
 
 
-def fluid_move(threads: int | None = None) -> FluidMove:
+def fluid_move(threads: int | None = None, dtype: Any = np.float32) -> FluidMove:
     """The reference's task."""
-    return FluidMove("fluid_move", FULL, FAITHFUL, threads=threads)
+    return FluidMove("fluid_move", FULL, FAITHFUL, threads=threads, dtype=dtype)
 
 
-def fluid_move_corrected(threads: int | None = None) -> FluidMove:
+def fluid_move_corrected(threads: int | None = None, dtype: Any = np.float32) -> FluidMove:
     """The same water, spilt over a width that a gradient can feel."""
-    return FluidMove("fluid_move_corrected", FULL, CORRECTED, threads=threads)
+    return FluidMove("fluid_move_corrected", FULL, CORRECTED, threads=threads, dtype=dtype)
 
 
-def fluid_move_small(threads: int | None = None) -> FluidMove:
+def fluid_move_small(threads: int | None = None, dtype: Any = np.float32) -> FluidMove:
     """Of 400 particles, that learns in minutes."""
-    return FluidMove("fluid_move_small", SMALL, CORRECTED, THICK_WALL, threads)
+    return FluidMove("fluid_move_small", SMALL, CORRECTED, THICK_WALL, threads, dtype)

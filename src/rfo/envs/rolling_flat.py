@@ -221,16 +221,16 @@ class RollingFlat:
         }
 
 
-def rolling_flat(threads: int | None = None) -> RollingFlat:
+def rolling_flat(threads: int | None = None, dtype: Any = np.float32) -> RollingFlat:
     """The reference's task."""
-    return RollingFlat("rolling_flat", FULL, FAITHFUL, threads=threads)
+    return RollingFlat("rolling_flat", FULL, FAITHFUL, threads=threads, dtype=dtype)
 
 
-def rolling_flat_corrected(threads: int | None = None) -> RollingFlat:
+def rolling_flat_corrected(threads: int | None = None, dtype: Any = np.float32) -> RollingFlat:
     """The same block, with what `Version` says mended."""
-    return RollingFlat("rolling_flat_corrected", FULL, CORRECTED, threads=threads)
+    return RollingFlat("rolling_flat_corrected", FULL, CORRECTED, threads=threads, dtype=dtype)
 
 
-def rolling_flat_small(threads: int | None = None) -> RollingFlat:
+def rolling_flat_small(threads: int | None = None, dtype: Any = np.float32) -> RollingFlat:
     """Of 400 particles, that learns in minutes."""
-    return RollingFlat("rolling_flat_small", SMALL, CORRECTED, STOUT_PIN, threads)
+    return RollingFlat("rolling_flat_small", SMALL, CORRECTED, STOUT_PIN, threads, dtype)

@@ -175,7 +175,7 @@ def check(
         directions[f"random {number}"] = drawn / np.sqrt((drawn**2).sum(axis=(0, 2)))[:, None]
 
     numeric = {
-        name: _differences(forward, np.asarray(controls, np.float32), direction, step_sizes)
+        name: _differences(forward, np.asarray(controls), direction, step_sizes)
         for name, direction in directions.items()
     }
     random = np.stack([values for name, values in numeric.items() if name != "gradient"])
@@ -208,13 +208,13 @@ def _differences(
     """(steps, B) central differences along a direction (T, B, A) of unit length per environment."""
 
     def returns(step: float) -> tuple[np.ndarray, np.ndarray]:
-        moved = (base + step * direction).astype(np.float32)
+        moved = (base + step * direction).astype(base.dtype)
         return np.asarray(forward(jnp.asarray(moved)), np.float64).sum(axis=0), moved.astype(np.float64)
 
     differences = []
     for size in step_sizes:
         (above, high), (below, low) = returns(size), returns(-size)
-        # the step that float32 really made, which at small sizes is not quite the one asked for
+        # the step really made, which by rounding is not quite the one asked for
         made = ((high - low) * direction).sum(axis=(0, 2))
         with np.errstate(divide="ignore", invalid="ignore"):
             differences.append((above - below) / made)
