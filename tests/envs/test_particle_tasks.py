@@ -15,7 +15,7 @@ from rfo.envs.rolling_flat import (
     rolling_flat_corrected,
     rolling_flat_small,
 )
-from rfo.experiments import check_gradient, gradient_verdict
+from rfo.gradients import check_gradient, gradient_verdict
 from rfo.physics.mpm import MPMState
 
 AXES = [2, 0, 1]
