@@ -60,7 +60,7 @@ def test_every_hyperparameter_is_read(algorithm):
 @pytest.mark.parametrize("kind", [Experiment, experiments.Task])
 def test_every_setting_is_read(kind):
     read = set()
-    for name in ("experiments.py", "runs.py"):
+    for name in ("experiments.py", "gradients.py", "runs.py"):
         read |= read_attributes((SOURCE / name).read_text())
     assert {f.name for f in dataclasses.fields(kind)} <= read
 

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,12 @@ class Task:
     environments: int = 64
     simulated: bool = False
     """Whether it runs on the physics engine, which takes a number of threads."""
+    approach: tuple[tuple[float, ...], int] | None = None
+    """An action, and for how many steps, after which a tool that starts out of reach touches what it works
+    on: before that no reward has a gradient to check."""
+    fine: bool = False
+    """Whether its gradient is checked in double precision, with smaller steps: kinks, many and small, keep
+    differences at the steps that single precision can resolve from converging to the slope."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Hyperparameters that differ from an algorithm's defaults, for the algorithms that have them."""
 
@@ -61,8 +67,7 @@ SOFT_SMALL = {
 }
 
 
-def _soft_walker(name: str, summary: str, steps: int, settings: Mapping[str, Any]) -> Task:
-    return Task("rfo.envs.soft_jumper", name, summary, steps, 32, simulated=True, settings=settings)
+PARTICLES = SOFT | {"point_hidden": (32, 64)}
 
 
 def _humanoid(name: str, summary: str) -> Task:
@@ -74,6 +79,14 @@ def _hand(name: str, summary: str) -> Task:
     settings = {"actor_hidden": (512, 256), "critic_hidden": (256, 256)}
     return Task("rfo.envs.hand_reorient", name, summary, 4_096_000, simulated=True, settings=settings)
 
+
+def _soft(module: str, name: str, summary: str, steps: int, settings: Mapping[str, Any], **more: Any) -> Task:
+    return Task(f"rfo.envs.{module}", name, summary, steps, 32, simulated=True, settings=settings, **more)
+
+
+_soft_walker = partial(_soft, "soft_jumper")
+_rolling = partial(_soft, "rolling_flat", approach=((0.0, -0.9, 0.0), 14), fine=True)
+_carrying = partial(_soft, "fluid_move", fine=True)
 
 TASKS: dict[str, Task] = {
     "ant": Task(
@@ -121,6 +134,22 @@ TASKS: dict[str, Task] = {
         "soft_jumper_small_camera", "the soft bench, seen by a depth camera", 512_000, SOFT_SMALL
     ),
     "soft_worm": _soft_walker("soft_worm", "a soft beam with 40 muscles moves forward", 512_000, SOFT_SMALL),
+    "rolling_flat": _rolling(
+        "rolling_flat", "a pin rolls plasticine flat (RollingFlat)", 4_096_000, PARTICLES
+    ),
+    "rolling_flat_corrected": _rolling(
+        "rolling_flat_corrected", "the same, with heights from the ground", 4_096_000, PARTICLES
+    ),
+    "rolling_flat_small": _rolling(
+        "rolling_flat_small", "a pin rolls 400 particles flat", 128_000, SOFT_SMALL
+    ),
+    "fluid_move": _carrying("fluid_move", "a box carries water (FluidMove)", 4_096_000, PARTICLES),
+    "fluid_move_corrected": _carrying(
+        "fluid_move_corrected", "the same, where spilling has a gradient", 4_096_000, PARTICLES
+    ),
+    "fluid_move_small": _carrying(
+        "fluid_move_small", "a box carries 400 particles of water", 128_000, SOFT_SMALL
+    ),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
     "reach_cloud": Task("rfo.envs.probe", "ReachCloud", "closed form: a point cloud to reach", steps=204_800),
     "lqr": Task("rfo.envs.probe", "LQR", "closed form: linear dynamics, quadratic cost", steps=204_800),
@@ -294,8 +323,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} '{name}': {hint}"
 
 
-def build_task(name: str, threads: int | None = None) -> Environment:
-    """Construct a registered task, or one of an MJCF file."""
+def build_task(name: str, threads: int | None = None, **options: Any) -> Environment:
+    """Construct a registered task, or one of an MJCF file; `options` are its own."""
     entry = task_entry(name)
     kind = getattr(import_module(entry.module), entry.name)
     if is_robot(name):
@@ -303,7 +332,7 @@ def build_task(name: str, threads: int | None = None) -> Environment:
             return kind(name, name=Path(name).stem, threads=threads)
         except (FileNotFoundError, ValueError) as error:
             raise ExperimentError(str(error)) from None
-    return kind(threads=threads) if entry.simulated else kind()
+    return kind(threads=threads, **options) if entry.simulated else kind()
 
 
 def build(experiment: Experiment) -> tuple[Algorithm, Batch]:

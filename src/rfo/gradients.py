@@ -19,7 +19,7 @@ class GradientCheck:
     """One report of `check_gradient`: control steps of the rollout and where it started."""
 
     start: str
-    """reset, or settled: after some control steps of small random actions."""
+    """reset; approached, after `Task.approach`; or settled, after more steps of small random actions."""
     steps: int
     report: Report
 
@@ -32,8 +32,9 @@ def check_gradient(
     seed: int = 0,
     threads: int | None = None,
 ) -> Iterator[GradientCheck]:
-    """Check a task's gradient of the return in random actions, over several horizons: from reset
-    and, for a task on the physics engine, from where it has settled, in contact if it has any.
+    """Check a task's gradient of the return in random actions, over several horizons: from reset or after
+    `Task.approach` and, for a task on the physics engine, from where it has settled, in contact if it has
+    any. A task that is `Task.fine` has JAX in double precision, for the process, until the last check.
 
     Args:
         task: registered name.
@@ -45,10 +46,30 @@ def check_gradient(
     """
     import jax
 
-    from rfo.envs.base import open_loop
-    from rfo.physics.gradcheck import check
+    fine = task_entry(task).fine
+    jax.config.update("jax_enable_x64", fine)
+    try:
+        yield from _checks(task, environments, horizons, settling_steps, seed, threads)
+    finally:
+        jax.config.update("jax_enable_x64", False)
 
-    env = build_task(task, threads)
+
+def _checks(
+    task: str,
+    environments: int,
+    horizons: tuple[int, ...],
+    settling_steps: int,
+    seed: int,
+    threads: int | None,
+) -> Iterator[GradientCheck]:
+    import jax
+
+    from rfo.envs.base import open_loop
+    from rfo.physics.gradcheck import STEP_SIZES, check
+
+    entry = task_entry(task)
+    env = build_task(task, threads, **({"dtype": "float64"} if entry.fine else {}))
+    sizes = [size * (1e-3 if entry.fine else 1.0) for size in STEP_SIZES]
     reset_key, settle_key, action_key, check_key = jax.random.split(jax.random.key(seed), 4)
     room = 0.8  # leaves the largest step of the check inside the actions' bounds
 
@@ -57,14 +78,19 @@ def check_gradient(
         return jax.random.uniform(key, shape, minval=-largest, maxval=largest)
 
     roll = partial(open_loop, env)
-    starts = {"reset": jax.jit(lambda key: env.reset(key, environments))(reset_key)}
-    if task_entry(task).simulated:
+    state = jax.jit(lambda key: env.reset(key, environments))(reset_key)
+    starts = {"reset": state}
+    if entry.approach is not None:
+        action, steps = entry.approach
+        state, _ = jax.jit(roll)(state, jax.numpy.tile(jax.numpy.array(action), (steps, environments, 1)))
+        starts = {"approached": state}
+    if entry.simulated:
         warm_up = actions(settle_key, settling_steps, largest=0.2)
-        starts["settled"] = jax.jit(roll)(starts["reset"], warm_up)[0]
+        starts["settled"] = jax.jit(roll)(state, warm_up)[0]
     for start, state in starts.items():
         for steps in horizons:
             controls = actions(action_key, steps, largest=room)
-            report = check(lambda x, state=state: roll(state, x)[1], controls, check_key)
+            report = check(lambda x, state=state: roll(state, x)[1], controls, check_key, step_sizes=sizes)
             yield GradientCheck(start, steps, report)
 
 

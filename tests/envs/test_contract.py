@@ -14,7 +14,10 @@ from rfo.experiments import TASKS, build_task
 from rfo.physics.gradcheck import check
 
 B = 5
-SIMULATED = [name for name in TASKS if TASKS[name].simulated]
+LARGE = {"rolling_flat", "rolling_flat_corrected", "fluid_move", "fluid_move_corrected"}
+"""Tasks that cost much and are the classes of their small versions."""
+NAMES = [name for name in TASKS if name not in LARGE]
+SIMULATED = [name for name in NAMES if TASKS[name].simulated]
 FIXED_START = {"bimodal"}
 """Tasks whose episodes all start in one state."""
 
@@ -30,8 +33,8 @@ ROUGH = {"humanoid_corrected", "hand_reorient_corrected"}
 LATE = {"hand_reorient"}
 """Simulated tasks whose first actions change no reward but their own yet: the cube is still falling."""
 
-every_task = pytest.mark.parametrize("name", TASKS)
-every_kind = pytest.mark.parametrize("name", [name for name in TASKS if name not in VERSIONS])
+every_task = pytest.mark.parametrize("name", NAMES)
+every_kind = pytest.mark.parametrize("name", [name for name in NAMES if name not in VERSIONS])
 
 
 @cache
@@ -134,7 +137,7 @@ def test_actions_are_clipped(name):
     assert differ(step(state, control / 3), step(state, control / 6))
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if name not in ROUGH])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ROUGH])
 def test_gradient_is_right_and_alive(name):
     """Of the return over four steps in all actions, per environment, against central differences.
 
@@ -142,6 +145,11 @@ def test_gradient_is_right_and_alive(name):
     if not task(name).spec.differentiable:
         pytest.skip("has no gradient")
     state, controls = programs(name)[0](jax.random.key(5), B), actions(name, 4)
+    if (approach := TASKS[name].approach) is not None:
+        action, steps = approach
+        state = jax.jit(lambda s: open_loop(task(name), s, jnp.tile(jnp.array(action), (steps, B, 1)))[0])(
+            state
+        )
     report = check(
         lambda a: rewards(name, state, a),
         controls,
@@ -192,7 +200,7 @@ def test_a_reset_leaves_the_neighbours_and_their_gradient_alone(name):
     gradient, gradient_reset = late_rewards_gradient(going), late_rewards_gradient(ending)
     np.testing.assert_array_equal(gradient[:, 1:], gradient_reset[:, 1:])
     assert not gradient_reset[0, 0].any()
-    if name in SIMULATED and name not in LATE:
+    if name in SIMULATED and name not in LATE and TASKS[name].approach is None:
         assert gradient[0, 0].any()
 
 
@@ -200,8 +208,9 @@ def test_a_reset_leaves_the_neighbours_and_their_gradient_alone(name):
 def test_compiled_and_mapped_over_seeds(name):
     """Both are the same as calling it plainly."""
     env, keys = task(name), jax.random.split(jax.random.key(8), 2)
-    soft = "soft" in name  # rounding of positions shows in the velocities of its fast modes
-    close = {"rtol": 1e-4, "atol": 1e-4 if soft else 1e-5}
+    # rounding of positions shows in the velocities of fast modes, and more in their gradient in space
+    loose = {"soft": 1e-4, "rolling": 1e-3, "fluid": 1e-3}
+    close = {"rtol": 1e-4, "atol": loose.get(name.split("_")[0], 1e-5)}
     control = actions(name, 2, seed=8)  # one per seed
 
     def start_and_step(key, action):
@@ -232,9 +241,13 @@ def test_replay(name):
     assert set(triangles.ravel()) <= set(range(vertices.shape[1]))
     activation = frame.get("activation", np.zeros((B, len(triangles))))
     assert activation.shape == (B, len(triangles)) and np.abs(activation).max(initial=0) <= 1
+    points = frame.get("points", np.zeros((B, 0, 3)))
+    assert points.shape == (B, points.shape[1], 3) and ("points" in frame) == ("points" in scene)
+    tint = frame.get("tint", np.zeros(points.shape[:2]))
+    assert tint.shape == points.shape[:2] and np.abs(tint).max(initial=0) <= 1
 
 
-@pytest.mark.parametrize("name", SIMULATED)
+@pytest.mark.parametrize("name", [name for name in SIMULATED if not hasattr(build_task(name), "size")])
 def test_building_a_task_again_reads_no_file(name):
     body = "mesh" if "soft" in name else "model"
     assert getattr(build_task(name).simulator, body) is getattr(task(name).simulator, body)

@@ -282,7 +282,7 @@ def test_threads_come_from_the_environment_and_must_be_positive(monkeypatch):
 def test_a_thread_needs_its_share_of_work(monkeypatch):
     monkeypatch.setenv("RFO_THREADS", "4")
     kernels = ant().kernels
-    worth = -(-NUMBERS_PER_THREAD // kernels.tape_width)  # environments that occupy one thread
+    worth = -(-NUMBERS_PER_THREAD // kernels.work)  # environments that occupy one thread
     threads = [
         useful_threads(kernels, envs) for envs in (1, 2 * worth - 1, 2 * worth, 3 * worth, 100 * worth)
     ]

@@ -13,15 +13,17 @@ import warp as wp
 from test_bridge import actions, ant, gradient, states
 from test_pairs import poses, two
 
-from rfo.physics import articulated_kernels, packs, tetrahedra
+from rfo.physics import articulated_kernels, material_kernels, mpm_kernels, packs, tetrahedra
 from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.materials import Plasticine, respond
 from rfo.physics.mesh import from_voxels
+from rfo.physics.mpm import MPM, Grid, Tool
 from rfo.physics.tetrahedra import Tetrahedra, TetrahedraState
 
 ONE_LANE = """
 import sys
 import numpy as np, warp as wp
-from rfo.physics import native, packs
+from rfo.physics import material_kernels, mpm_kernels, native, packs
 
 many = native.snippet
 def single(dtype, struct, files, team=1):
@@ -29,8 +31,8 @@ def single(dtype, struct, files, team=1):
     return "#define __CUDA_ARCH__ 1\\n" + text + "\\n#undef __CUDA_ARCH__\\n"
 
 wp.config.kernel_cache_dir = sys.argv[1]
-packs.snippet = single
-packs.lanes = lambda *_: 1
+packs.snippet = mpm_kernels.snippet = material_kernels.snippet = single
+packs.lanes = material_kernels.lanes = lambda *_: 1
 
 sys.path.append("..")
 import test_native
@@ -44,7 +46,8 @@ def boxes() -> Articulated:
 
 
 def computed() -> list:
-    """States and gradients of 20 ants, pairs of boxes and soft bodies after a control step in contact."""
+    """States and gradients of 20 ants, pairs of boxes, soft bodies, and 2 lumps of clay after a control step
+    in contact."""
     state, control = states(20), actions(20)
     rigid = (ant().step(state, control), gradient(ant(), state, control))
     value = lambda s, u: jnp.sum(boxes().step(s, u).qd ** 2)  # noqa: E731
@@ -55,7 +58,25 @@ def computed() -> list:
     start = TetrahedraState(soft.init(20).q + 0.02, soft.init(20).qd - 0.5)
     control = jnp.linspace(-1, 1, 100).reshape(20, 5)
     value = lambda s, u: jnp.sum(soft.step(s, u).qd ** 2)  # noqa: E731
-    return jax.tree.leaves((rigid, pairs, soft.step(start, control), jax.grad(value, (0, 1))(start, control)))
+    soft_results = (soft.step(start, control), jax.grad(value, (0, 1))(start, control))
+    return jax.tree.leaves((rigid, pairs, soft_results, clay()))
+
+
+def clay() -> list:
+    """Pressed by a ball and the ground; and the response of its material."""
+    material = Plasticine(5e3, 0.2, 1.0, 50.0)
+    x = np.random.default_rng(0).uniform([0.4, 0.4, 0.15], [0.6, 0.6, 0.25], (2, 50, 3))
+    sim = MPM(material, 50, 8e-5, Grid((20, 20, 20), 0.05), 1e-3, 10, tools=[Tool("sphere", (0.05,))])
+    height = jnp.linspace(0.3, 0.295, 11)[None, :, None]
+    path = jnp.concatenate(
+        [jnp.full((1, 11, 2), 0.513), height, jnp.eye(4)[None, 0] + jnp.zeros((1, 11, 4))], -1
+    )
+    path = jnp.tile(path, (2, 1, 1))[:, :, None]
+    after = sim.step(sim.init(x), path)
+    value = lambda s, p: jnp.sum(sim.step(s, p).v ** 2)  # noqa: E731
+    F = jnp.eye(3) + 0.1 * jnp.asarray(np.random.default_rng(1).normal(size=(20, 3, 3)), jnp.float32)
+    response = jax.grad(lambda F: jnp.sum(respond(material, F).stress ** 2))
+    return [after, jax.grad(value, (0, 1))(after, path), respond(material, F), response(F)]
 
 
 def test_one_lane_computes_what_many_do(tmp_path):
@@ -70,13 +91,22 @@ def test_one_lane_computes_what_many_do(tmp_path):
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize(
-    "source", [articulated_kernels.SOURCE, articulated_kernels.PAIR_SOURCE, tetrahedra.SOURCE]
-)
+KERNELS = {
+    "articulated": lambda precision: packs.kernels(articulated_kernels.SOURCE, precision),
+    "pairs": lambda precision: packs.kernels(articulated_kernels.PAIR_SOURCE, precision),
+    "tetrahedra": lambda precision: packs.kernels(tetrahedra.SOURCE, precision),
+    "mpm": mpm_kernels.kernels,
+    "material": material_kernels.kernels,
+}
+
+
+@pytest.mark.parametrize("simulator", KERNELS)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_the_text_compiles_for_cuda(source, precision, tmp_path):
+def test_the_text_compiles_for_cuda(simulator, precision, tmp_path):
     if not wp.get_cuda_supported_archs():
         pytest.skip("this build of Warp has no compiler for CUDA")
-    module = packs.kernels(source, precision).step.module
+    if (simulator, precision) == ("mpm", "float64"):
+        pytest.skip("takes long, and is the same text")
+    module = KERNELS[simulator](precision).step.module
     wp.compile_aot_module(module, device=None, arch=80, module_dir=tmp_path)
     assert list(tmp_path.glob("*.cubin")) or list(tmp_path.glob("*.ptx"))

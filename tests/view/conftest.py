@@ -92,6 +92,17 @@ TRIANGLES = [triangle for a, b, c, d in SIDES for triangle in ([a, b, c], [a, c,
 
 
 @pytest.fixture
+def particle_run_folder(tmp_path: Path) -> Path:
+    """64 particles in a cube of 0.4 m that slides 5 m along x, tinted -1, then +1."""
+    t = DT * np.arange(FRAMES)[:, None]
+    x, y, z = 0.13 * np.indices((4, 4, 4)).reshape(3, 64)
+    points = np.stack([x + 1.25 * t, y + 0 * t, z + 0.05 + 0.2 * np.abs(np.sin(6 * t))], axis=-1)
+    tint = np.where(t < DT * FRAMES / 2, -1.0, 1.0) * np.ones(64)
+    frames = {"points": points.astype(np.float32), "tint": tint.astype(np.float32)}
+    return write_run(tmp_path / "particles-rfo-0", "particles", {"points": {"radius": 0.06}}, frames)
+
+
+@pytest.fixture
 def soft_run_folder(tmp_path: Path) -> Path:
     """A cube of 0.4 m hops 5 m along x; its muscles are at -1 in the first half of the episode, at +1 in the
     second."""

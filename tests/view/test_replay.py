@@ -44,7 +44,11 @@ def redescribe(folder, change):
 
 @pytest.mark.parametrize(
     ("kind", "arrays"),
-    [("run_folder", {"poses", "reward"}), ("soft_run_folder", {"vertices", "activation", "reward"})],
+    [
+        ("run_folder", {"poses", "reward"}),
+        ("soft_run_folder", {"vertices", "activation", "reward"}),
+        ("particle_run_folder", {"points", "tint", "reward"}),
+    ],
 )
 def test_page_carries_every_frame_bit_for_bit(kind, arrays, request):
     folder = request.getfixturevalue(kind)
@@ -147,6 +151,21 @@ def test_malformed_surface_is_refused_by_name(soft_run_folder, spoil, complaint)
         write_html(soft_run_folder)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda folder: rewrite(folder, points=np.zeros((240, 64))), r"shape \(240, points, 3\)"),
+        (lambda folder: rewrite(folder, tint=np.zeros((240, 63))), "tint has 63 points, points 64"),
+        (lambda folder: rewrite(folder, tint=np.full((240, 64), 1.5)), r"tint must lie in \[-1, 1\]"),
+        (lambda folder: redescribe(folder, lambda c: c.pop("points")), "positive radius"),
+    ],
+)
+def test_malformed_particles_are_refused_by_name(particle_run_folder, spoil, complaint):
+    spoil(particle_run_folder)
+    with pytest.raises(ValueError, match=complaint):
+        write_html(particle_run_folder)
+
+
 def test_folder_without_replay_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no replay"):
         write_html(tmp_path)
@@ -195,8 +214,9 @@ def test_browser_draws_a_figure_that_moves_and_stays_in_view(run_folder, tmp_pat
 
 @in_browser
 @pytest.mark.timeout(240)
-def test_browser_draws_a_soft_body_coloured_by_its_activation(soft_run_folder, tmp_path):
-    page = write_html(soft_run_folder)
+@pytest.mark.parametrize("kind", ["soft_run_folder", "particle_run_folder"])
+def test_browser_draws_what_deforms_in_its_colours(kind, request, tmp_path):
+    page = write_html(request.getfixturevalue(kind))
     early, late = (picture(page, tmp_path, seconds) for seconds in (0.25, 3.75))
     for image, end in ((early, 0), (late, 1)):
         colour, other = blue_and_red(image)[end], blue_and_red(image)[1 - end]
@@ -206,6 +226,8 @@ def test_browser_draws_a_soft_body_coloured_by_its_activation(soft_run_folder, t
         assert rows.min() > 0 and rows.max() < 299 and columns.max() < 519
     moved = blue_and_red(early)[0] != blue_and_red(late)[1]
     assert moved.mean() > 0.02, "the body neither hops nor squeezes itself"
+    if kind == "particle_run_folder":
+        return
     legend = early[96:130, 500:780]
     assert (legend[..., 2] > 1.4 * legend[..., 0]).any() and (legend[..., 0] > 1.4 * legend[..., 2]).any()
 

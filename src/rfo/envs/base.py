@@ -90,6 +90,8 @@ class Renderable(Protocol):
         Sizes are MuJoCo's: radius; radius and half length (along local z); half extents.
 
         ``surface``: of a deforming body, ``{"triangles": [[a, b, c], ...]}``, S outward ones of vertices.
+
+        ``points``: particles, ``{"radius": r}`` [m].
         """
         ...
 
@@ -99,6 +101,8 @@ class Renderable(Protocol):
         ``poses`` (B, bodies, 7): of the bodies that geoms hang on, (x, y, z, qw, qx, qy, qz) [m].
         ``vertices`` (B, N, 3): of the surface [m].
         ``activation`` (B, S): of the muscle under each triangle, in [-1, 1]; it may be left out.
+        ``points`` (B, n, 3): of the particles [m].
+        ``tint`` (B, n): their colour, in [-1, 1]; it may be left out.
         """
         ...
 

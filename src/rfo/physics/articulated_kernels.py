@@ -111,7 +111,7 @@ def dynamics_kernel(source: Source, dtype_name: str) -> Any:
     dtype = np.dtype(dtype_name)
     real = wp.array(dtype=warp_type(dtype))
     ints = wp.array(dtype=wp.int32)
-    files = (*source.step[:3], "articulated_inspect.h")
+    files = ("pack.h", *source.step[:3], "articulated_inspect.h")
 
     @wp.func_native(snippet(dtype, LAYOUT.struct(), files))
     def dynamics_native(

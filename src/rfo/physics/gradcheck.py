@@ -180,7 +180,7 @@ def check(
         directions[f"random {number}"] = drawn / np.sqrt((drawn**2).sum(axis=(0, 2)))[:, None]
 
     pairs = {
-        name: _differences(forward, np.asarray(controls, np.float32), direction, step_sizes)
+        name: _differences(forward, np.asarray(controls), direction, step_sizes)
         for name, direction in directions.items()
     }
     numeric = {name: differences for name, (differences, _) in pairs.items()}
@@ -215,16 +215,16 @@ def _differences(
     """(steps, B) central differences along a direction (T, B, A) of unit length per environment; noise."""
 
     def rewards(step: float) -> tuple[np.ndarray, np.ndarray]:
-        moved = (base + step * direction).astype(np.float32)
+        moved = (base + step * direction).astype(base.dtype)
         return np.asarray(forward(jnp.asarray(moved)), np.float64), moved.astype(np.float64)
 
     differences, noise = [], []
     for size in step_sizes:
         (above, high), (below, low) = rewards(size), rewards(-size)
-        # the step that float32 really made, which at small sizes is not quite the one asked for
+        # the step really made, which by rounding is not quite the one asked for
         made = ((high - low) * direction).sum(axis=(0, 2))
         with np.errstate(divide="ignore", invalid="ignore"):
             differences.append((above - below).sum(axis=0) / made)
-        rounding = np.finfo(np.float32).eps / 2 * np.sqrt((above**2 + below**2).sum(axis=0))
+        rounding = np.finfo(base.dtype).eps / 2 * np.sqrt((above**2 + below**2).sum(axis=0))
         noise.append(rounding / (2 * size))
     return np.stack(differences), np.stack(noise)

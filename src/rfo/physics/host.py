@@ -34,13 +34,14 @@ def available_threads() -> int:
 
 
 NUMBERS_PER_THREAD = 100_000
-"""Numbers on the tape, as a measure of work, from which on a share of the batch is worth a thread: those of
-50 ants with 16 substeps, 0.3 ms forward and backward. Less gains nothing, and loses on a busy machine."""
+"""Numbers of work (`rfo.physics.kernels.Kernels.work`) from which on a share of the batch is worth a thread:
+those of 50 ants with 16 substeps, 0.3 ms forward and backward. Less gains nothing, and loses on a busy
+machine."""
 
 
 def useful_threads(kernels: Kernels, envs: int) -> int:
     """Threads among the available ones that speed up a batch of `envs`."""
-    return max(1, min(available_threads(), envs * kernels.tape_width // NUMBERS_PER_THREAD))
+    return max(1, min(available_threads(), envs * kernels.work // NUMBERS_PER_THREAD))
 
 
 class Plan:

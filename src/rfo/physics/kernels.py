@@ -44,6 +44,9 @@ class Kernels(Protocol):
     """Numbers per environment that the forward pass keeps for the adjoint. Their order is the simulator's own
     and may mix the environments of a pack, so a tape is read in the packs that it was written in."""
 
+    work: int
+    """Numbers per environment that a control step writes in all its substeps, as a measure of its cost."""
+
     def pack_size(self, device: str) -> int:
         """Environments that are advanced together."""
         ...

@@ -26,11 +26,11 @@ def lanes(dtype: np.dtype, device: str) -> int:
 
 
 def snippet(dtype: np.dtype, model_struct: str, files: Sequence[str], team: int = 1) -> str:
-    """Body of a native function: lanes, the model's struct, packs, then the named files of ``native/``.
+    """Body of a native function: lanes, the model's struct, teams, then the named files of ``native/``.
 
     `team` threads advance one pack on CUDA, one thread elsewhere."""
     real = "double" if np.dtype(dtype) == np.float64 else "float"
-    lanes_text, *texts = [(FOLDER / name).read_text() for name in ("lanes.h", "pack.h", *files)]
+    lanes_text, *texts = [(FOLDER / name).read_text() for name in ("lanes.h", "team.h", *files)]
     return "\n".join(
         [
             f"#define REAL {real}",

@@ -46,13 +46,13 @@ def kernels(source: Source, dtype_name: str) -> KernelSet:
     struct = source.layout.struct()
     module = wp.get_module(f"rfo.{source.name}_{dtype_name}")
 
-    @wp.func_native(snippet(dtype, struct, source.step, source.team))
+    @wp.func_native(snippet(dtype, struct, ("pack.h", *source.step), source.team))
     def step_native(
         tid: int, envs: int, ints: ints, reals: real, scratch: real,
         q_in: real, qd_in: real, control: real, q_out: real, qd_out: real, tape: real,
     ): ...  # fmt: skip
 
-    @wp.func_native(snippet(dtype, struct, source.adjoint, source.team))
+    @wp.func_native(snippet(dtype, struct, ("pack.h", *source.adjoint), source.team))
     def adjoint_native(
         tid: int, envs: int, ints: ints, reals: real, scratch: real,
         q_in: real, qd_in: real, control: real, tape: real, g_q_out: real, g_qd_out: real,
@@ -107,7 +107,7 @@ class PackedKernels:
         self.dtype = dtype
         self.input_widths = (nq, nv, nu)
         self.output_widths = (nq, nv)
-        self.tape_width = values["substeps"] * values["width"]
+        self.tape_width = self.work = values["substeps"] * values["width"]
 
     def pack_size(self, device: str) -> int:
         """Environments that one thread advances together."""

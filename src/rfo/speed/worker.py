@@ -61,9 +61,11 @@ def main(argument: str) -> None:
 
 
 def affordable(simulator: Any, settings: Settings) -> list[int]:
-    """The batches but for those, beyond the first, whose rollout would keep more than `TAPE_LIMIT`."""
+    """The batches but for those, beyond the first, whose rollout would keep more than `TAPE_LIMIT`: tapes and
+    the states between them."""
     kernels = getattr(simulator, "kernels", None)
-    each = kernels.tape_width * kernels.dtype.itemsize * settings.horizon if kernels else 0
+    kept = kernels.tape_width + sum(kernels.input_widths) if kernels else 0
+    each = kept * kernels.dtype.itemsize * settings.horizon if kernels else 0
     return [size for i, size in enumerate(settings.batches) if i == 0 or size * each <= TAPE_LIMIT]
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// The figure of the episode, in parts: rigid geoms and a deforming surface. A part is
+// The figure of the episode, in parts: rigid geoms, a deforming surface, particles. A part is
 //   object         what three.js draws
 //   show(frame)    puts it where it is in a frame
 //   points(frame)  [x, y, z] of it, whose mean is the figure's middle
@@ -116,6 +116,54 @@ function surface(triangles, vertices, activation) {
   };
 }
 
+// ---------------------------------------------------------------- particles
+
+/** Balls of one radius at positions (frames, N, 3), coloured by tint (frames, N) or all alike. */
+function particles(radius, positions, tint) {
+  const count = positions.length / data.frames / 3;
+  const ball = new THREE.SphereGeometry(radius, 8, 6);
+  const [shape, normals, faces] = [ball.attributes.position, ball.attributes.normal, ball.index];
+  const corners = shape.count;
+  const attribute = () => new THREE.BufferAttribute(new Float32Array(3 * corners * count), 3);
+  const [position, normal, colour] = [attribute(), attribute(), attribute()];
+  const index = new Uint32Array(faces.count * count);
+  for (let i = 0; i < count; i++) {
+    normal.array.set(normals.array, 3 * corners * i);
+    for (let j = 0; j < faces.count; j++) index[faces.count * i + j] = corners * i + faces.array[j];
+  }
+  const geometry = new THREE.BufferGeometry()
+    .setAttribute("position", position)
+    .setAttribute("normal", normal)
+    .setAttribute("color", colour)
+    .setIndex(new THREE.BufferAttribute(index, 1));
+  const mesh = new THREE.Mesh(geometry, new THREE.MeshStandardMaterial({ vertexColors: true, roughness: 0.55 }));
+  mesh.castShadow = mesh.receiveShadow = true;
+  mesh.frustumCulled = false;
+
+  const colourOf = colouring();
+  const place = (frame, i) => positions.subarray(3 * (frame * count + i)).subarray(0, 3);
+  const points = (frame) => Array.from({ length: count }, (_, i) => place(frame, i));
+  const show = (frame) => {
+    for (let i = 0; i < count; i++) {
+      const [x, y, z] = place(frame, i);
+      const { r, g, b } = colourOf(tint.length ? tint[frame * count + i] : 0);
+      for (let j = 0; j < corners; j++) {
+        const at = corners * i + j;
+        position.setXYZ(at, x + shape.getX(j), y + shape.getY(j), z + shape.getZ(j));
+        colour.setXYZ(at, r, g, b);
+      }
+    }
+    position.needsUpdate = colour.needsUpdate = true;
+  };
+  return {
+    object: mesh,
+    show,
+    points,
+    reach: (centre) => ROOM * Math.max(0, ...points(0).map((point) => distance(point, centre) + radius)),
+    lowest: (frame) => points(frame).reduce((low, point) => Math.min(low, point[2] - radius), Infinity),
+  };
+}
+
 // ---------------------------------------------------------------- the whole
 
 const distance = (point, centre) => centre.distanceTo(new THREE.Vector3(...point));
@@ -123,6 +171,7 @@ const distance = (point, centre) => centre.distanceTo(new THREE.Vector3(...point
 const parts = [
   rigid(data.geoms.filter((geom) => geom.type !== "plane"), floats(data.poses ?? "")),
   surface(data.triangles, floats(data.vertices ?? ""), floats(data.activation ?? "")),
+  particles(data.radius, floats(data.points ?? ""), floats(data.tint ?? "")),
 ];
 
 function middle(frame) {

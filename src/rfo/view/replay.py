@@ -20,7 +20,13 @@ import numpy as np
 GEOM_SIZES = {"sphere": 1, "capsule": 2, "box": 3, "plane": 0}
 """Geoms that the viewer draws and how many numbers of `size` each needs."""
 
-FRAME_SHAPES = {"poses": ("bodies", 7), "vertices": ("vertices", 3), "activation": ("triangles",)}
+FRAME_SHAPES = {
+    "poses": ("bodies", 7),
+    "vertices": ("vertices", 3),
+    "activation": ("triangles",),
+    "points": ("points", 3),
+    "tint": ("points",),
+}
 """Arrays that the viewer plays, each optional, and what the axes after the frames' are."""
 
 GEOM_FIELDS = {"type", "size", "body", "pos", "quat", "rgba"}
@@ -29,10 +35,11 @@ GEOM_FIELDS = {"type", "size", "body", "pos", "quat", "rgba"}
 def write_html(run_folder: Path) -> Path:
     """Write `replay.html` into a run folder from its `replay.json` and `replay.npz`.
 
-    `replay.json` holds the task, dt [s] and what `rfo.envs.base.Renderable.scene` gives: `geoms`, `surface`;
-    `replay.npz` holds over N frames `reward` (N,) and, as far as the scene needs them, `poses` (N, bodies, 7)
-    [m] (x, y, z, qw, qx, qy, qz), `vertices` (N, vertices, 3) [m] and `activation` (N, triangles) in
-    [-1, 1]. `config.json`, where present, adds the algorithm and the seed to the title.
+    `replay.json` holds the task, dt [s] and what `rfo.envs.base.Renderable.scene` gives: `geoms`, `surface`,
+    `points`; `replay.npz` holds over N frames `reward` (N,) and, as far as the scene needs them, `poses`
+    (N, bodies, 7) [m] (x, y, z, qw, qx, qy, qz), `vertices` (N, vertices, 3) and `points` (N, points, 3) [m],
+    `activation` (N, triangles) and `tint` (N, points) in [-1, 1]. `config.json`, where present, adds the
+    algorithm and the seed to the title.
 
     Returns:
         Path of the page.
@@ -46,6 +53,7 @@ def write_html(run_folder: Path) -> Path:
     reward, frames = _read_arrays(run_folder / "replay.npz")
     _check_scene(scene, bodies=frames["poses"].shape[1] if "poses" in frames else 0)
     _check_surface(scene, frames)
+    _check_points(scene, frames)
     config_file = run_folder / "config.json"
     config = _read_json(config_file) if config_file.exists() else {}
 
@@ -126,10 +134,22 @@ def _check_surface(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None
     activation = frames.get("activation", np.zeros((1, len(triangles))))
     if activation.shape[1] != len(triangles):
         raise ValueError(f"activation has {activation.shape[1]} triangles, the surface {len(triangles)}")
-    if np.abs(activation).max(initial=0) > 1:
-        raise ValueError(
-            f"activation must lie in [-1, 1], not at {activation.flat[np.abs(activation).argmax()]}"
-        )
+    _check_unit("activation", activation)
+
+
+def _check_points(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None:
+    points = frames.get("points", np.zeros((1, 0, 3)))
+    if points.shape[1] and not scene.get("points", {}).get("radius", 0) > 0:
+        raise ValueError("points in replay.json needs a positive radius")
+    tint = frames.get("tint", np.zeros(points.shape[:2]))
+    if tint.shape[1] != points.shape[1]:
+        raise ValueError(f"tint has {tint.shape[1]} points, points {points.shape[1]}")
+    _check_unit("tint", tint)
+
+
+def _check_unit(name: str, values: np.ndarray) -> None:
+    if np.abs(values).max(initial=0) > 1:
+        raise ValueError(f"{name} must lie in [-1, 1], not at {values.flat[np.abs(values).argmax()]}")
 
 
 def _page(
@@ -147,6 +167,7 @@ def _page(
         "frames": len(reward),
         "geoms": scene.get("geoms", []),
         "triangles": scene.get("surface", {}).get("triangles", []),
+        "radius": scene.get("points", {}).get("radius", 0),
         **{name: _base64(array) for name, array in {"reward": reward, **frames}.items()},
     }
     return _fill(

@@ -1,18 +1,5 @@
-// A pack: the W environments that advance together, their scratch and their tape. Follows lanes.h and the
+// A pack: the W environments that advance together, their scratch and their tape. Follows team.h and the
 // generated `Model`, of which it reads `scratch` (numbers), `substeps` and `width` (numbers on the tape per substep).
-//
-// On CUDA a simulator may set a team of TEAM threads to a pack: its members share out every EACH loop, and SYNC
-// stands where one member reads what another has written. Elsewhere TEAM is 1.
-
-const int pack = tid / TEAM, member = tid % TEAM;
-#if TEAM > 1
-#define SYNC() __syncthreads()
-#define ADD(to, value) atomicAdd(&(to), value)
-#else
-#define SYNC()
-#define ADD(to, value) (to) += (value)
-#endif
-#define EACH(i, n) for (int i = member; i < (n); i += TEAM)
 
 const int lanes = envs - pack * W < W ? envs - pack * W : W;
 const bool full = lanes == W;

@@ -1,0 +1,122 @@
+"""Speed and memory of the particle tasks' physics: writes particles.json, prints Markdown.
+
+    python bench/speed/particles.py
+
+A rollout of 4 control steps of 8 environments under random actions, from where the tool touches, alone and
+with the gradient of its return, on as many threads as the process may use. Beside the wall clock stands the
+processor time of the kernels on one thread, which says the same where other programs run. The best of the
+repetitions counts.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.envs.base import open_loop
+from rfo.experiments import TASKS as REGISTERED
+from rfo.experiments import build_task
+from rfo.train.record import provenance
+
+TASKS = {"rolling_flat": 0.97, "fluid_move": 1.55, "rolling_flat_small": None, "fluid_move_small": None}
+"""And Rewarped's env-steps/s, forward and backward, on a CPU (a recording, not measured here)."""
+ENVIRONMENTS, STEPS, REPETITIONS = 8, 4, 7
+LIMIT = 8 * 2**30
+
+
+def start(name: str, task: Any) -> Any:
+    state = jax.jit(lambda key: task.reset(key, ENVIRONMENTS))(jax.random.key(0))
+    if REGISTERED[name].approach is None:
+        return state
+    action, steps = REGISTERED[name].approach
+    actions = jnp.tile(jnp.array(action), (steps, ENVIRONMENTS, 1))
+    return jax.jit(lambda s: open_loop(task, s, actions)[0])(state)
+
+
+def best(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+    call()
+    times = []
+    for _ in range(REPETITIONS):
+        begun = clock()
+        call()
+        times.append(clock() - begun)
+    return min(times)
+
+
+def wall(name: str) -> dict[str, float]:
+    """env-steps/s of the task, rewards included."""
+    task = build_task(name)
+    state = start(name, task)
+    shape = (STEPS, ENVIRONMENTS, task.spec.action_size)
+    actions = jax.random.uniform(jax.random.key(1), shape, minval=-1.0, maxval=1.0)
+    forward = jax.jit(lambda a: open_loop(task, state, a)[1].sum())
+    both = jax.jit(jax.value_and_grad(lambda a: open_loop(task, state, a)[1].sum()))
+    return {
+        kind: STEPS * ENVIRONMENTS / best(lambda f=f: jax.block_until_ready(f(actions)), time.perf_counter)
+        for kind, f in (("forward", forward), ("forward_backward", both))
+    }
+
+
+def processor(name: str) -> dict[str, float]:
+    """env-steps per second of processor time, kernels only, one thread."""
+    task = build_task(name, threads=1)
+    simulator, state = task.simulator, start(name, task)
+    still = task.poses(state.joints) if hasattr(task, "poses") else _upright(state.joints)
+    poses = jnp.repeat(still[:, None, None], simulator.substeps + 1, axis=1)
+    inputs = [np.asarray(x).reshape(ENVIRONMENTS, -1) for x in (*state.particles, poses)]
+    plan = simulator._bridge.plan(ENVIRONMENTS, 1)
+    *outputs, tape = plan.forward(*inputs, keep_tape=True)
+    forward = best(lambda: plan.forward(*inputs, keep_tape=False), time.thread_time)
+    adjoint = best(lambda: plan.adjoint(*inputs, tape, *outputs), time.thread_time)
+    return {
+        "forward": ENVIRONMENTS / forward,
+        "forward_backward": ENVIRONMENTS / (forward + adjoint),
+        "ns_per_particle_and_substep": (forward + adjoint) * 1e9 / ENVIRONMENTS / simulator.kernels.work * 24,
+    }
+
+
+def _upright(place: jax.Array) -> jax.Array:
+    return jnp.concatenate([place, jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (len(place), 1))], axis=-1)
+
+
+def memory(name: str) -> dict[str, int]:
+    """What a rollout keeps per environment and control step, and a thread's scratch [bytes]."""
+    kernels = build_task(name, threads=1).simulator.kernels
+    size = kernels.dtype.itemsize
+    kept = size * (kernels.tape_width + sum(kernels.input_widths))
+    return {"kept": kept, "scratch": size * kernels.values["scratch"], "env_steps_in_8_GiB": LIMIT // kept}
+
+
+def main() -> None:
+    cores = len(os.sched_getaffinity(0))
+    results = {
+        name: {"wall": wall(name), "processor": processor(name), "memory": memory(name)} for name in TASKS
+    }
+    file = Path(__file__).with_name(f"particles_{cores}.json")
+    facts = {"cores": cores, "load": os.getloadavg()[0], "machine": provenance()}
+    file.write_text(json.dumps({**facts, "tasks": results}, indent=1) + "\n")
+    print(f"env-steps/s, {cores} cores, load {facts['load']:.1f}")
+    print("| task | forward | forward+backward | per processor second | Rewarped | kept [B] | 8 GiB holds |")
+    print("|---|---|---|---|---|---|---|")
+    for name, row in results.items():
+        rates = [
+            row["wall"]["forward"],
+            row["wall"]["forward_backward"],
+            row["processor"]["forward_backward"],
+        ]
+        kept = row["memory"]
+        print(
+            f"| `{name}` | {' | '.join(f'{rate:.1f}' for rate in rates)} | {TASKS[name] or ''} "
+            f"| {kept['kept']:,} | {kept['env_steps_in_8_GiB']:,} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+write(Fe, fe_out.data);
+write(tau, tau_out.data);
