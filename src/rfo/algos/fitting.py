@@ -88,11 +88,11 @@ def combine_critics(how: str) -> Callable[..., Array]:
     return reductions[how]
 
 
-def require_divisible(horizon: int, batches: int) -> None:
-    """Check that the critics' minibatches divide the rollout.
+def require_divisible(horizon: int, batches: int, field: str = "critic_batches") -> None:
+    """Check that the minibatches, named by their field, divide the rollout.
 
     Raises:
         ValueError: if they do not.
     """
     if horizon % batches:
-        raise ValueError(f"critic_batches ({batches}) must divide horizon ({horizon})")
+        raise ValueError(f"{field} ({batches}) must divide horizon ({horizon})")

@@ -7,10 +7,12 @@ worth 0 if it terminated, else the value of that step's next observation (before
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
-from rfo.types import Array, Bool, Float
+from rfo.types import Array, Bool, Float, Int
 
 
 def bootstrap_mask(terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
@@ -77,3 +79,61 @@ def td_lambda(
         backward, jnp.zeros_like(reward[0]), (reward, next_value, terminated, ends), reverse=True
     )
     return targets
+
+
+def gae(
+    reward: Float[Array, "T B"],
+    value: Float[Array, "T B"],
+    next_value: Float[Array, "T B"],
+    terminated: Bool[Array, "T B"],
+    truncated: Bool[Array, "T B"],
+    gamma: float,
+    lambda_: float,
+) -> Float[Array, "T B"]:
+    """Generalised advantages (Schulman et al. 2016, equation 16): TD(lambda) targets less the values.
+
+    ``A_t = delta_t + gamma lambda A_{t+1}`` inside a segment, ``delta_t`` at its last step, where
+    ``delta_t = r_t + gamma V(s_{t+1}) - V(s_t)``, without V(s_{t+1}) at a termination.
+
+    Args:
+        value: V(s_t); inside a segment it is `next_value` of the step before.
+        next_value: V(s_{t+1}) at the observation *before* any reset.
+    """
+    return td_lambda(reward, next_value, terminated, truncated, gamma, lambda_) - value
+
+
+class NStep(NamedTuple):
+    """n-step returns without their bootstrap, and where to take that from."""
+
+    reward: Float[Array, "T B"]
+    """Discounted rewards of the next n steps, fewer where the segment ends."""
+    last: Int[Array, "T B"]
+    """Index of the last of these steps: its next observation bootstraps."""
+    discount: Float[Array, "T B"]
+    """Of that bootstrap: gamma to the number of steps, or 0 at a termination."""
+
+
+def n_step(
+    reward: Float[Array, "T B"],
+    terminated: Bool[Array, "T B"],
+    truncated: Bool[Array, "T B"],
+    gamma: float,
+    steps: int,
+) -> NStep:
+    """n-step returns (Sutton and Barto 2018, section 7.1) that stop at the end of each segment.
+
+    Args:
+        steps: n, at least 1.
+    """
+    horizon = len(reward)
+    last = jnp.broadcast_to(jnp.arange(horizon)[:, None], reward.shape)
+    ends = (terminated | truncated).at[-1].set(True)
+    going, total = ~ends, reward
+    for n in range(1, min(steps, horizon)):
+        # what lies n steps ahead; beyond the rollout's end `going` is false
+        total = total + jnp.where(going, gamma**n * jnp.roll(reward, -n, axis=0), 0.0)
+        last = last + going
+        going &= ~jnp.roll(ends, -n, axis=0)
+    taken = last - jnp.arange(horizon)[:, None] + 1
+    over = jnp.take_along_axis(terminated, last, axis=0)
+    return NStep(total, last, jnp.where(over, 0.0, jnp.asarray(gamma) ** taken))
