@@ -14,7 +14,7 @@ from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.matching import matching_error_at
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.rollout import TrainedPolicy, action_spread, rollout, rollout_metrics
-from rfo.algos.surrogate import Estimate, clipped_surrogate, epoch, estimate, minibatches
+from rfo.algos.surrogate import Estimate, clipped_surrogate, epoch, estimate, minibatches, staggered
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -165,7 +165,7 @@ class FPO:
             critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
             value_scale=Normalizer.init(1),
-            env=env.init(env_key),
+            env=staggered(env, env_key),
             key=key,
             updates=jnp.zeros((), jnp.int32),
         )

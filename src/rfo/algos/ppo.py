@@ -14,7 +14,7 @@ from rfo.algos.base import require
 from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.rollout import TrainedPolicy, action_spread, rollout, rollout_metrics
-from rfo.algos.surrogate import Estimate, clipped_surrogate, epoch, estimate, minibatches
+from rfo.algos.surrogate import Estimate, clipped_surrogate, epoch, estimate, minibatches, staggered
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -168,7 +168,7 @@ class PPO:
             critic_optimizer=self._critic_descent().init(critics),
             normalizer=Normalizer.init(spec.observation),
             value_scale=Normalizer.init(1),
-            env=env.init(env_key),
+            env=staggered(env, env_key),
             key=key,
             updates=jnp.zeros((), jnp.int32),
         )
@@ -246,7 +246,8 @@ class PPO:
             )
             mean, log_std = unravel(flat).parameters(observation)
             kl = jnp.mean(gaussian_kl(behaviour.mean, behaviour.log_std, mean, log_std))
-            return (flat, optimizer, self._adapted(rate, kl)), (metrics, reports, kl)
+            rate = adapted_rate(rate, kl, self.target_kl, self.min_learning_rate, self.max_learning_rate)
+            return (flat, optimizer, rate), (metrics, reports, kl)
 
         (flat, optimizer, rate), (metrics, reports, kl) = jax.lax.scan(
             sweep, (flat, state.actor_optimizer, state.learning_rate), None, length=self.epochs
@@ -255,12 +256,6 @@ class PPO:
         metrics |= {"kl": kl[-1], "learning_rate": rate}
         metrics |= {"grad_norm": reports.norm.mean(), "grad_norm_clipped": reports.clipped_norm.mean()}
         return unravel(flat), optimizer, rate, metrics
-
-    def _adapted(self, rate: Array, kl: Array) -> Array:
-        """The learning rate after a pass."""
-        rate = jnp.where(kl > 2 * self.target_kl, rate / 1.5, rate)
-        rate = jnp.where(kl < self.target_kl / 2, rate * 1.5, rate)
-        return jnp.clip(rate, self.min_learning_rate, self.max_learning_rate)
 
     def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
         return encoder_for(
@@ -295,3 +290,11 @@ def likelihood_ratio(
     """Likelihood of the latents under a new Gaussian over that under the acting one."""
     before = gaussian_log_prob(old.mean, old.log_std, old.latent)
     return jnp.exp(gaussian_log_prob(mean, log_std, old.latent) - before)
+
+
+def adapted_rate(
+    rate: Float[Array, ""], kl: Float[Array, ""], target: float, lowest: float, highest: float
+) -> Float[Array, ""]:
+    """The learning rate after a pass that led `kl` away: by 1.5 down beyond 2 `target`, up below half of it."""
+    factor = jnp.where(kl > 2 * target, 1 / 1.5, jnp.where(kl < target / 2, 1.5, 1.0))
+    return jnp.clip(rate * factor, lowest, highest)
