@@ -14,7 +14,7 @@ from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.matching import matching_error_at
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.rollout import TrainedPolicy, action_spread, rollout, rollout_metrics
-from rfo.algos.surrogate import Estimate, clipped_surrogate, epoch, estimate, minibatches, staggered
+from rfo.algos.surrogate import Estimate, asymmetric_surrogate, epoch, estimate, minibatches, staggered
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -54,7 +54,8 @@ class FPO:
 
     PPO for a policy without a likelihood: in place of its ratio stands ``exp(E_old - E_new)``, E being the
     flow matching error towards the latent that was acted, averaged over some draws of noise and flow time.
-    Critic, advantages and values are PPO's here.
+    Critic, advantages and values are PPO's here. Bad actions are not clipped but held, as in FPO's successor
+    FPO++: see `rfo.algos.surrogate.asymmetric_surrogate`.
 
     Raises:
         ValueError: for a field out of range, naming it.
@@ -231,7 +232,7 @@ class FPO:
         def loss(flat: Array, batch: tuple[Observation, Probe, Array, Array]) -> tuple[Array, Metrics]:
             observation, probe, before, advantage = batch
             ratio = jnp.exp(before - noise_error(unravel(flat), observation, probe))
-            gain = clipped_surrogate(ratio, advantage, self.clip)
+            gain = asymmetric_surrogate(ratio, advantage, self.clip)
             return -gain, {"loss_actor": -gain, "clipped_ratios": jnp.mean(jnp.abs(ratio - 1) > self.clip)}
 
         def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:

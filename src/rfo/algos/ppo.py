@@ -295,6 +295,6 @@ def likelihood_ratio(
 def adapted_rate(
     rate: Float[Array, ""], kl: Float[Array, ""], target: float, lowest: float, highest: float
 ) -> Float[Array, ""]:
-    """The learning rate after a pass that led `kl` away: by 1.5 down beyond 2 `target`, up below half of it."""
+    """The learning rate after a pass that led `kl` away: over 1.5 beyond 2 `target`, times 1.5 below half."""
     factor = jnp.where(kl > 2 * target, 1 / 1.5, jnp.where(kl < target / 2, 1.5, 1.0))
     return jnp.clip(rate * factor, lowest, highest)

@@ -66,9 +66,9 @@ def estimate(
 def staggered(env: Batch, key: PRNGKey) -> BatchState:
     """Environments whose clocks show random ages, so that a rollout shorter than an episode meets all ages.
 
-    Where no episode ends early all clocks would run in phase: whole rollouts in which little is left to decide
-    would have their advantages, mere noise, stretched to unit variance. The first episodes are cut short, which a
-    bootstrap allows for; so the first returns recorded are those of shorter episodes.
+    Where no episode ends early all clocks would run in phase: whole rollouts in which little is left to
+    decide would have their advantages, mere noise, stretched to unit variance. The first episodes are cut
+    short, which a bootstrap allows for; so the first returns recorded are those of shorter episodes.
     """
     start_key, age_key = jax.random.split(key)
     age = jax.random.randint(age_key, (env.size,), 0, env.spec.episode_length)
@@ -81,6 +81,21 @@ def clipped_surrogate(
     """``mean min(ratio A, clip(ratio, 1 - clip, 1 + clip) A)`` (Schulman et al. 2017, equation 7)."""
     clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
     return jnp.mean(jnp.minimum(ratio * advantage, clipped * advantage))
+
+
+def asymmetric_surrogate(
+    ratio: Float[Array, "*batch"], advantage: Float[Array, "*batch"], clip: float
+) -> Float[Array, ""]:
+    """`clipped_surrogate` for good actions; for bad ones a parabola with its top at ``ratio = 1 - clip``.
+
+    ``r A - |A| (r - 1)^2 / (2 clip)``, the objective of Simple Policy Optimization (arXiv 2401.16025): it
+    leads a ratio that has fallen too far back, where the clip would let it go. A matching error has no upper
+    bound, and under the clip alone bad actions raise it without end: on the task `truncating` FPO then
+    unlearns what it had found.
+    """
+    good = jnp.minimum(ratio, 1 + clip) * advantage
+    bad = ratio * advantage - jnp.abs(advantage) * (ratio - 1) ** 2 / (2 * clip)
+    return jnp.mean(jnp.where(advantage >= 0, good, bad))
 
 
 def minibatches(data: PyTree, count: int) -> PyTree:
