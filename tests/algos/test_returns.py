@@ -126,7 +126,7 @@ def test_advantages_and_n_step_returns_by_hand():
     end = jnp.zeros((3, 3), bool)
     terminated, truncated = end.at[0, 1].set(True), end.at[0, 2].set(True)
     advantage = gae(reward, value, next_value, terminated, truncated, 0.5, 0.5)
-    # delta_2 = 4 + 16/2 - 10 = 2; delta_1 = 2 + 10/2 - 8 = -1; delta_0 = 1 + 8/2 - 3 = 2, 1 - 3, 1 + 100/2 - 3
+    # delta_2 = 4 + 16/2 - 10 = 2; delta_1 = 2 + 10/2 - 8 = -1; delta_0 = 1 + 8/2 - 3, 1 - 3, 1 + 100/2 - 3
     second = -1 + 2 / 4
     np.testing.assert_allclose(advantage, [[2 + second / 4, -2, 48], [second] * 3, [2] * 3])
     ahead = n_step(reward, terminated, truncated, 0.5, 2)

@@ -53,9 +53,11 @@ class FPO:
     """Flow Policy Optimization.
 
     PPO for a policy without a likelihood: in place of its ratio stands ``exp(E_old - E_new)``, E being the
-    flow matching error towards the latent that was acted, averaged over some draws of noise and flow time.
-    Critic, advantages and values are PPO's here. Bad actions are not clipped but held, as in FPO's successor
-    FPO++: see `rfo.algos.surrogate.asymmetric_surrogate`.
+    flow matching error towards the latent that was acted, at some draws of noise and flow time. Critic,
+    advantages and values are PPO's here. The surrogate is that of its successor FPO++ (arXiv 2602.02481): one
+    ratio per draw, where FPO has one of the mean error, and bad actions held, where FPO clips them
+    (`rfo.algos.surrogate.asymmetric_surrogate`). With FPO's own the error grew without end on the task
+    `truncating`.
 
     Raises:
         ValueError: for a field out of range, naming it.
@@ -226,13 +228,13 @@ class FPO:
     ) -> tuple[FlowPolicy, DescentState, Metrics]:
         """Actor and its optimiser after all passes, and metrics."""
         flat, unravel = ravel_pytree(state.actor)
-        before = noise_error(state.actor, observation, probe)
+        before = errors(state.actor, observation, probe)
         batches = minibatches((observation, probe, before, judged.advantage), self.batches)
 
         def loss(flat: Array, batch: tuple[Observation, Probe, Array, Array]) -> tuple[Array, Metrics]:
             observation, probe, before, advantage = batch
-            ratio = jnp.exp(before - noise_error(unravel(flat), observation, probe))
-            gain = asymmetric_surrogate(ratio, advantage, self.clip)
+            ratio = jnp.exp(before - errors(unravel(flat), observation, probe))
+            gain = asymmetric_surrogate(ratio, advantage[..., None], self.clip)
             return -gain, {"loss_actor": -gain, "clipped_ratios": jnp.mean(jnp.abs(ratio - 1) > self.clip)}
 
         def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:
@@ -273,11 +275,8 @@ class FPO:
         )
 
 
-def noise_error(policy: FlowPolicy, observation: Observation, probe: Probe) -> Float[Array, "*batch"]:
-    """Squared error of the noise that the velocity implies, a mean over draws and action dimensions.
-
-    At ``z_u = (1 - u) z_0 + u z`` the velocity v says that the path began at ``z_u - u v``, which misses z_0
-    by u times the error of v: what the reference implementation measures, in units of the source's noise.
+def errors(policy: FlowPolicy, observation: Observation, probe: Probe) -> Float[Array, "*batch n"]:
+    """Matching error towards the acted latent at each of the draws.
 
     Args:
         observation: normalised.
@@ -285,5 +284,4 @@ def noise_error(policy: FlowPolicy, observation: Observation, probe: Probe) -> F
     context = policy.context(observation)[..., None, :]
     source = policy.source_noise * probe.noise
     target = jnp.broadcast_to(probe.latent[..., None, :], source.shape)
-    error = matching_error_at(policy, context, target, source, probe.u)
-    return jnp.mean((probe.u / policy.source_noise) ** 2 * error, axis=-1)
+    return matching_error_at(policy, context, target, source, probe.u)

@@ -90,8 +90,7 @@ def asymmetric_surrogate(
 
     ``r A - |A| (r - 1)^2 / (2 clip)``, the objective of Simple Policy Optimization (arXiv 2401.16025): it
     leads a ratio that has fallen too far back, where the clip would let it go. A matching error has no upper
-    bound, and under the clip alone bad actions raise it without end: on the task `truncating` FPO then
-    unlearns what it had found.
+    bound: under the clip alone bad actions can raise it without end.
     """
     good = jnp.minimum(ratio, 1 + clip) * advantage
     bad = ratio * advantage - jnp.abs(advantage) * (ratio - 1) ** 2 / (2 * clip)
