@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,7 @@ from rfo.physics.model import Joint, Model
 
 FOLDER = Path(os.environ.get("RFO_GOLDEN") or Path(__file__).parents[2] / "shared" / "golden")
 
-JOINTS = {0: Joint.SLIDE, 1: Joint.HINGE, 4: Joint.FREE}
+PRISMATIC, FREE, COMPOUND = 0, 4, 5
 SPHERE, BOX, CAPSULE, PLANE = 0, 1, 2, 7
 
 
@@ -38,17 +39,21 @@ def per_env(data: dict[str, np.ndarray], values: np.ndarray) -> np.ndarray:
 
 def model(data: dict[str, np.ndarray]) -> Model:
     """One environment of the recorded model, y up, with actions in [-1, 1] as controls."""
-    links = len(per_env(data, data["model_body_mass"])[0])
-    joint = np.array([JOINTS[int(t)] for t in data["model_joint_type"][:links]])
+    bodies = len(per_env(data, data["model_body_mass"])[0])
+    links = _links(data, bodies)
+    joint = np.array([link.joint for link in links])
+    last = np.array([i for i, link in enumerate(links) if link.ends])  # the link that carries each body
     free = joint == Joint.FREE
-    assert np.all(data["model_joint_X_c"][:, :3] == 0) and np.all(data["model_joint_X_c"][:, 6] == 1)
-    frames = data["model_joint_X_p"][:links].astype(float)
-    # the frame of a FREE joint is a shift of its coordinates only, along the ground
-    frames[free] = [0, 0, 0, 0, 0, 0, 1]
+    shift = data["model_joint_X_c"][:bodies, :3].astype(float)  # from the body's frame to its joint's
+    com = data["model_body_com"][:bodies] - shift
+
+    def of_bodies(values: np.ndarray) -> np.ndarray:
+        """Per link; all but the last of a body's links weigh nothing."""
+        spread = np.zeros((len(links), *values.shape[1:]))
+        spread[last] = values
+        return spread
 
     scalar = np.repeat(~free, np.where(free, 6, 1))
-    axis = np.zeros((links, 3))
-    axis[~free] = data["model_joint_axis"][: np.sum(~free)]
 
     def spread(name: str, elsewhere: float) -> np.ndarray:
         """An array over SLIDE and HINGE degrees of freedom, in all degrees of freedom."""
@@ -56,17 +61,19 @@ def model(data: dict[str, np.ndarray]) -> Model:
         values[scalar] = data[name][: np.sum(scalar)]
         return values
 
-    sign = -1.0 if free.any() else 1.0  # Rewarped's ant negates its actions
+    sign = -1.0 if free[0] else 1.0  # Rewarped's ant and humanoid negate their actions
     controls = np.flatnonzero(scalar)[: int(data["const_num_act"])]
     return Model(
-        parent=data["model_joint_parent"][:links],
+        parent=np.array(
+            [last[link.parent] if link.first and link.parent >= 0 else link.parent for link in links]
+        ),
         joint=joint,
-        pos=frames[:, :3],
-        quat=frames[:, [6, 3, 4, 5]],
-        axis=axis,
-        mass=data["model_body_mass"][:links].astype(float),
-        com=data["model_body_com"][:links].astype(float),
-        inertia=data["model_body_inertia"][:links].astype(float),
+        pos=np.array([link.pos for link in links]),
+        quat=np.array([link.quat for link in links]),
+        axis=np.array([link.axis for link in links]),
+        mass=of_bodies(data["model_body_mass"][:bodies].astype(float)),
+        com=of_bodies(com),
+        inertia=of_bodies(data["model_body_inertia"][:bodies].astype(float)),
         q0=coordinates(data, data["model_joint_q"], data["model_joint_qd"])[0][0],
         armature=data["model_joint_armature"][: len(scalar)].astype(float),
         damping=np.zeros(len(scalar)),  # its joint damping does nothing in force mode
@@ -77,35 +84,81 @@ def model(data: dict[str, np.ndarray]) -> Model:
         limit_ke=spread("model_joint_limit_ke", 0.0),
         limit_kd=spread("model_joint_limit_kd", 0.0),
         control_dof=controls,
-        control_gear=np.full(len(controls), sign * float(data["const_action_scale"])),
-        **_contact_spheres(data, links),
+        control_gear=np.full(len(controls), sign) * np.ravel(data["const_action_scale"]),
+        **_contact_spheres(data, last, shift),
         gravity=data["const_gravity"],
         ground_normal=data["const_ground_plane"][:3].astype(float),
         ground_height=0.0,
-        link_names=tuple(data["names_body"][:links]),
+        link_names=tuple(f"{data['names_body'][link.body]}:{i}" for i, link in enumerate(links)),
         dof_names=tuple(str(i) for i in range(len(scalar))),
     )
 
 
-def _contact_spheres(data: dict[str, np.ndarray], links: int) -> dict[str, np.ndarray]:
+class _Link(NamedTuple):
+    """One degree of freedom (or a FREE joint) of a recorded body."""
+
+    body: int
+    parent: int
+    """The parent body for the first link of a body, else the link before."""
+    joint: Joint
+    pos: np.ndarray
+    quat: np.ndarray
+    axis: np.ndarray
+    first: bool
+    ends: bool
+
+
+def _links(data: dict[str, np.ndarray], bodies: int) -> list[_Link]:
+    """The links of all bodies: a joint of several axes is a chain of hinges."""
+    assert np.all(data["model_joint_X_c"][:, 6] == 1)
+    links = []
+    for body in range(bodies):
+        kind, parent = int(data["model_joint_type"][body]), int(data["model_joint_parent"][body])
+        frame = data["model_joint_X_p"][body].astype(float)
+        if kind == FREE:  # a shift of its coordinates only, along the ground
+            links.append(
+                _Link(
+                    body, parent, Joint.FREE, np.zeros(3), np.array([1.0, 0, 0, 0]), np.zeros(3), True, True
+                )
+            )
+            continue
+        start, count = data["model_joint_axis_start"][body], data["model_joint_axis_dim"][body].sum()
+        axes = data["model_joint_axis"][start : start + count].astype(float)
+        if (
+            kind == COMPOUND
+        ):  # the rotation made of these left-handed axes is one of the first, third and second
+            assert np.linalg.det(axes) < 0
+            axes = axes[[0, 2, 1]]
+        for c, axis in enumerate(axes):
+            anchor = frame[:3] - (data["model_joint_X_c"][parent, :3] if parent >= 0 else 0)
+            pos, quat = (anchor, frame[[6, 3, 4, 5]]) if c == 0 else (np.zeros(3), np.array([1.0, 0, 0, 0]))
+            above = parent if c == 0 else len(links) - 1
+            shape = Joint.SLIDE if kind == PRISMATIC else Joint.HINGE
+            links.append(_Link(body, above, shape, pos, quat, axis, c == 0, c == count - 1))
+    return links
+
+
+def _contact_spheres(
+    data: dict[str, np.ndarray], last: np.ndarray, shift: np.ndarray
+) -> dict[str, np.ndarray]:
     """Spheres and ends of capsules, with the mean of their constants and the ground's."""
     ground = len(data["model_shape_body"]) - 1
     touching = {int(shape) for shape, _ in data["model_shape_ground_contact_pairs"]}
     rows = []
     for shape in sorted(touching):
         body, kind = int(data["model_shape_body"][shape]), int(data["model_shape_geo_type"][shape])
-        if body >= links or kind == BOX:  # the cart and its pole never come near the ground
+        if not 0 <= body < len(last) or kind == BOX:  # the cart and its pole never come near the ground
             continue
         half = data["model_shape_geo_scale"][shape, 1] if kind == CAPSULE else 0.0
         transform = data["model_shape_transform"][shape].astype(float)
         for end in (-half, half) if kind == CAPSULE else (0.0,):
             centre = transform[:3] + rotate(transform[[6, 3, 4, 5]], np.array([0, end, 0]))
-            rows.append((shape, body, centre))
+            rows.append((shape, last[body], centre - shift[body]))
     shapes = [shape for shape, _, _ in rows]
     thickness = data["model_shape_geo_thickness"].astype(float)
     constants = {k: data[f"model_shape_mat_{k}"].astype(float) for k in ("ke", "kd", "kf", "mu")}
     return {
-        "contact_link": np.array([body for _, body, _ in rows], int),
+        "contact_link": np.array([link for _, link, _ in rows], int),
         "contact_pos": np.array([centre for _, _, centre in rows]).reshape(-1, 3),
         "contact_radius": thickness[shapes],
         **{f"contact_{k}": (values[shapes] + values[ground]) / 2 for k, values in constants.items()},

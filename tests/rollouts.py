@@ -77,11 +77,22 @@ def shipped(name: str) -> Model:
     return load(text, ContactParameters(4e4, 1e3, 1e3, 0.75))
 
 
+LOWERED = {
+    "ant": (2, 0.35),
+    "hopper": (1, 0.1),
+    "cheetah": (1, 0.1),
+    "humanoid": (2, 0.1),
+    "cartpole": (0, 0.0),
+}
+"""Height's coordinate, and by how much it is lowered [m]."""
+
+
 def shipped_inputs(name: str, envs: int, steps: int) -> Inputs:
     """Near the reference, low enough to be in contact with the ground."""
     model, rng = shipped(name), np.random.default_rng(3)
     q = model.q0 + 0.2 * rng.uniform(-1, 1, (envs, model.nq))
-    q[:, {"ant": 2, "hopper": 1, "cartpole": 0}[name]] -= {"ant": 0.35, "hopper": 0.1, "cartpole": 0}[name]
+    coordinate, depth = LOWERED[name]
+    q[:, coordinate] -= depth
     return Inputs(
         q, rng.uniform(-0.5, 0.5, (envs, model.nv)), rng.uniform(-0.5, 0.5, (steps, envs, model.nu))
     )
@@ -135,3 +146,29 @@ def depths(model: Model, q: np.ndarray) -> np.ndarray:
     turned = np.einsum("cij,cj->ci", m.rot[model.contact_link], model.contact_pos)
     height = (m.pos[model.contact_link] + turned) @ model.ground_normal
     return model.contact_radius - height + model.ground_height
+
+
+EPS = 1e-6
+"""Of differences in double precision."""
+
+
+def directional(
+    rollout: Rollout, inputs: Inputs, name: str, eps: float = EPS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives (B,) of the results along a random direction in one of the inputs: adjoint, differences."""
+    x = getattr(inputs, name)
+    direction = np.random.default_rng(0).choice([-1.0, 1.0], x.shape)
+    axes = (0, 2) if name == "controls" else 1
+    adjoint = (getattr(rollout.gradient(inputs), name) * direction).sum(axes)
+    above, below = (rollout.result(inputs._replace(**{name: x + s * eps * direction})) for s in (1, -1))
+    return adjoint, (above - below) / (2 * eps)
+
+
+def assert_matches_differences(rollout: Rollout, inputs: Inputs, names=Inputs._fields, eps: float = EPS):
+    for name in names:
+        adjoint, differences = directional(rollout, inputs, name, eps)
+        scale = np.abs(adjoint) + 1e-2 * np.abs(adjoint).max()
+        assert np.all(scale > 0), "a gradient that is zero everywhere proves nothing"
+        error = np.abs(adjoint - differences) / scale
+        # a step across a kink of the contact law spoils a difference: not every environment is bound to pass
+        assert np.median(error) < 1e-6 and np.mean(error < 1e-4) >= 0.9, (name, error)

@@ -15,6 +15,7 @@ import pytest
 
 from rfo import experiments
 from rfo.cli import COMMANDS, main
+from rfo.options import parse_train
 from rfo.train import checkpoint
 
 SMALL = ["--algo", "apg", "--envs", "4", "--horizon", "4", "--actor-hidden", "8"]
@@ -141,6 +142,13 @@ def test_help_of_train_shows_the_hyperparameters_of_the_algorithm(capsys):
     assert "--target-entropy" in sapo and "--c-past" not in sapo and "--updates" not in sapo
 
 
+def test_variants_and_the_evaluation_are_configured_as_asked():
+    naive = parse_train(["lqr", "--algo", "naive_flow", "--evaluation-episodes", "6"]).experiment()
+    assert naive == experiments.preset("lqr", "naive_flow", evaluation_episodes=6)
+    assert naive.algorithm.c_past == naive.algorithm.c_uni == 0
+    assert parse_train(["lqr", "--algo=naive_flow", "--c-uni", "0.3"]).experiment().algorithm.c_uni == 0.3
+
+
 def test_check_grad_judges_by_its_status_and_json(capsys, monkeypatch):
     status, out, _ = rfo(capsys, "check-grad", "lqr", "--envs", "4", "--horizons", "1", "3", "--json")
     result = json.loads(out)
@@ -152,7 +160,7 @@ def test_check_grad_judges_by_its_status_and_json(capsys, monkeypatch):
     assert status == 1 and json.loads(out)["ok"] is False
 
 
-WRONG = experiments.Task("test_experiments", "WrongLQR", "3 % off", steps=100)
+WRONG = experiments.Task("test_gradients", "WrongLQR", "3 % off", steps=100)
 
 
 def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
@@ -177,6 +185,9 @@ def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
         ("train lqr --steps many", "--steps"),
         ("train lqr --steps -5", "steps must be at least 1"),
         ("train lqr --envs 0", "environments must be at least 1"),
+        ("train lqr --chunk 3", "a chunk's 3 control steps must divide horizon (32)"),
+        ("train lqr --chunk 16", "critic_batches (4) must divide the 2 steps"),
+        ("train lqr --chunk 2 --executed 3", "executed must be from 1 to the chunk's 2"),
         ("train lqr --seed -1", "seed must not be negative"),
         ("train lqr --seeds 0", "--seeds must be at least 1"),
         ("train lqr --threads -2", "threads must be at least 1"),

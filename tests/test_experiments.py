@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from rfo import experiments
-from rfo.cli import Resume, Train
+from rfo.commands import Resume, Train
 from rfo.envs.base import EnvSpec
+from rfo.envs.batch import Batch
+from rfo.envs.chunk import ChunkedBatch
 from rfo.envs.probe import LQR
 from rfo.experiments import ALGORITHMS, TASKS, Experiment, ExperimentError, preset
 
@@ -28,6 +30,15 @@ def test_every_preset_builds_and_survives_json(task, algorithm):
     assert type(again.algorithm) is experiments.algorithm_class(algorithm)
     method, env = experiments.build(experiment)
     assert (env.size, method.updates) == (experiment.environments, experiment.updates)
+
+
+def test_a_chunk_reaches_the_environments_and_survives_json():
+    experiment = preset("lqr", "rfo", chunk=4, executed=2, gamma=0.9)
+    assert Experiment.from_json(json.loads(json.dumps(experiment.to_json()))) == experiment
+    _, env = experiments.build(experiment)
+    assert isinstance(env, ChunkedBatch)
+    assert (env.chunk, env.executed, env.discount) == (4, 2, 0.9)
+    assert type(experiments.build(preset("lqr", "rfo"))[1]) is Batch
 
 
 def read_attributes(source):
@@ -47,7 +58,7 @@ def test_every_hyperparameter_is_read(algorithm):
     assert fields <= read_attributes(inspect.getsource(sys.modules[kind.__module__]))
 
 
-@pytest.mark.parametrize("kind", [Experiment, experiments.Task])
+@pytest.mark.parametrize("kind", [Experiment, experiments.Task, experiments.Method])
 def test_every_setting_is_read(kind):
     read = set()
     for name in ("experiments.py", "runs.py"):
@@ -92,9 +103,29 @@ class BlindLQR(LQR):
 
 def test_an_algorithm_that_needs_a_gradient_is_refused_without_one(monkeypatch):
     monkeypatch.setitem(TASKS, "blind", experiments.Task(__name__, "BlindLQR", "no gradient", steps=100))
-    with pytest.raises(ExperimentError, match="needs the gradient") as refused:
+    with pytest.raises(ExperimentError, match=r"needs the gradient .*: use ppo or sac or fpo$") as refused:
         experiments.build(preset("blind", "apg"))
     assert "\n" not in str(refused.value)
+    for name in ("ppo", "sac", "fpo"):
+        assert experiments.build(preset("blind", name))[0].name == name
+
+
+def test_variants_are_algorithms_with_other_settings_which_come_before_the_task():
+    """SHAC2 as the SAPO paper's code has it: two critics, mean and min, AdamW, SiLU, no entropy."""
+    shac2 = preset("ant", "shac2")
+    sapo = preset("ant", "sapo", initial_alpha=1e-30, alpha_learning_rate=0.0)
+    assert shac2 == dataclasses.replace(sapo, method="shac2")
+    table = {"critic_count": 2, "critic_target": "min", "activation": "silu", "gain": 1.0}
+    table |= {"weight_decay": 0.01, "beta1": 0.7, "beta2": 0.95, "max_grad_norm": 0.5}
+    table |= {"actor_learning_rate": 2e-3, "critic_learning_rate": 5e-4, "final_learning_rate": 1e-5}
+    table |= {"min_log_std": -5.0, "max_log_std": 2.0}
+    assert table.items() <= dataclasses.asdict(shac2.algorithm).items()
+    assert np.float32(1) + np.float32(shac2.algorithm.initial_alpha) == 1
+    assert (shac2.label, preset("ant", "sapo").label) == ("shac2", "sapo")
+    old = preset("ant", "sapo").to_json()
+    del old["method"]
+    assert Experiment.from_json(old).label == "sapo"
+    assert preset("ant", "naive_flow", c_past=0.1).algorithm.c_past == 0.1
 
 
 @pytest.mark.parametrize(
@@ -102,11 +133,14 @@ def test_an_algorithm_that_needs_a_gradient_is_refused_without_one(monkeypatch):
     [
         ({"task": "antt"}, "did you mean ant"),
         ({"algorithm": "sappo"}, "did you mean sapo"),
-        ({"algorithm": "zzz"}, "choose from apg, rfo, sapo, shac"),
+        ({"algorithm": "zzz"}, "choose from apg, fpo, naive_flow, ppo, rfo, sac, sapo, shac, shac2"),
         ({"gama": 0.9}, "did you mean gamma"),
         ({"gamma": 1.5}, "gamma must be"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"environments": -1}, "environments must be at least 1"),
+        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"chunk": 4, "executed": 5}, "executed must be from 1 to the chunk's 4 actions, not 5"),
+        ({"executed": 0}, "executed must be from 1"),
         ({"seed": -1}, "seed must not be negative"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"checkpoint_every": 0}, "checkpoint_every must be at least 1"),
@@ -129,6 +163,7 @@ def test_bad_settings_are_refused_with_one_line(change, line):
         lambda c: c["algorithm"].update(gamma="high"),
         lambda c: c.update(algorithm=3),
         lambda c: c.update(steps="many"),
+        lambda c: c.update(method="zzz"),
     ],
 )
 def test_an_edited_configuration_is_refused_with_one_line(edit):
@@ -137,34 +172,3 @@ def test_an_edited_configuration_is_refused_with_one_line(edit):
     with pytest.raises(ExperimentError) as refused:
         Experiment.from_json(config)
     assert "\n" not in str(refused.value)
-
-
-def test_gradient_of_a_task_is_right_and_alive():
-    checks = list(experiments.check_gradient("lqr", environments=6, horizons=(1, 4)))
-    ok, worst = experiments.gradient_verdict(checks)
-    assert ok and worst < 1e-3
-    assert [(c.start, c.steps) for c in checks] == [("reset", 1), ("reset", 4)]
-    # one step pays -x Q x - R a^2 before it moves: the gradient is -2 R a, and |a| is at most 0.8
-    norm = checks[0].report.norm
-    assert norm.shape == (6,) and np.all(norm > 0) and np.all(norm <= 2 * 0.1 * 0.8)
-
-
-@dataclasses.dataclass(frozen=True)
-class WrongLQR(LQR):
-    """The gradient to the action is 3 % too large."""
-
-    def step(self, state, action):
-        return super().step(state, action + 0.03 * (action - _constant(action)))
-
-
-def _constant(x):
-    import jax
-
-    return jax.lax.stop_gradient(x)
-
-
-def test_wrong_gradient_of_a_task_is_found(monkeypatch):
-    monkeypatch.setitem(TASKS, "wrong", experiments.Task(__name__, "WrongLQR", "3 % off", steps=100))
-    checks = list(experiments.check_gradient("wrong", environments=6, horizons=(1, 4)))
-    ok, worst = experiments.gradient_verdict(checks)
-    assert not ok and worst == pytest.approx(0.03, rel=0.2)

@@ -74,7 +74,8 @@ def third_party(folder, own=()):
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("src", ("peers",)), ("examples", ()), ("bench", ("peers",)), ("tests", ("dev",))]
+    ("folder", "extras"),
+    [("src", ("peers", "wandb")), ("examples", ()), ("bench", ("peers",)), ("tests", ("dev",))],
 )
 def test_every_import_is_declared(folder, extras):
     declared = requirements(*extras)

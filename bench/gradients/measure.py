@@ -133,7 +133,8 @@ def exactness(measured: Sample) -> list[dict[str, float]]:
         numeric = measured.numeric[:, :, h]
         scale = np.maximum(np.abs(numeric), np.sqrt(np.mean(numeric**2, axis=0)))
         checks = [
-            Direction(str(d), FINE, measured.analytic[d, h], numeric[d], scale[d]) for d in range(DIRECTIONS)
+            Direction(str(d), FINE, measured.analytic[d, h], numeric[d], scale[d], np.zeros_like(scale[d]))
+            for d in range(DIRECTIONS)
         ]
         error = np.concatenate([check.error[check.converged] for check in checks])
         share = np.mean([check.converged for check in checks])

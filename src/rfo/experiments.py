@@ -10,18 +10,15 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from rfo.algos.base import Algorithm
     from rfo.envs.base import Environment
     from rfo.envs.batch import Batch
-    from rfo.physics.gradcheck import Report
-    from rfo.types import Array, PRNGKey
 
 
 class ExperimentError(Exception):
@@ -81,6 +78,16 @@ def _soft_walker(name: str, summary: str, steps: int, settings: Mapping[str, Any
     return Task("rfo.envs.soft_jumper", name, summary, steps, 32, simulated=True, settings=settings)
 
 
+def _humanoid(name: str, summary: str) -> Task:
+    settings = {"actor_hidden": (256, 128), "critic_hidden": (128, 128)}
+    return Task("rfo.envs.humanoid", name, summary, 8_192_000, simulated=True, settings=settings)
+
+
+def _hand(name: str, summary: str) -> Task:
+    settings = {"actor_hidden": (512, 256), "critic_hidden": (256, 256)}
+    return Task("rfo.envs.hand_reorient", name, summary, 4_096_000, simulated=True, settings=settings)
+
+
 TASKS: dict[str, Task] = {
     "ant": Task(
         "rfo.envs.ant",
@@ -92,6 +99,21 @@ TASKS: dict[str, Task] = {
     ),
     "hopper": Task(
         "rfo.envs.hopper", "Hopper", "a one-legged robot hops forward", steps=2_048_000, simulated=True
+    ),
+    "cheetah": Task(
+        "rfo.envs.cheetah", "Cheetah", "half a cheetah runs forward", steps=4_096_000, simulated=True
+    ),
+    "humanoid": _humanoid("humanoid", "a two-legged robot runs forward"),
+    "humanoid_corrected": _humanoid("humanoid_corrected", "the same, with the hips of its model file"),
+    "hand_reorient": _hand("hand_reorient", "a hand turns a cube to a given orientation (HandReorient)"),
+    "hand_reorient_corrected": _hand("hand_reorient_corrected", "the same with the whole bonus"),
+    "go2": Task(
+        "rfo.envs.go2",
+        "Go2",
+        "a Unitree Go2 follows a velocity command",
+        steps=4_096_000,
+        simulated=True,
+        settings={"actor_hidden": (128, 64, 32), "critic_hidden": (128, 64)},
     ),
     "cartpole": Task(
         "rfo.envs.cartpole", "CartPole", "a cart swings up its pole", steps=512_000, simulated=True
@@ -153,6 +175,10 @@ class Experiment:
     algorithm: Algorithm
     """A frozen record of hyperparameters; `updates` agrees with `steps`."""
     environments: int = 64
+    chunk: int = 1
+    """Actions C of one decision, from one draw of noise, carried out open loop."""
+    executed: int | None = None
+    """How many of them are carried out before the next decision; None for all."""
     steps: int = 1_000_000
     """Environment steps to train, rounded up to whole updates."""
     seed: int = 0
@@ -166,9 +192,13 @@ class Experiment:
     """Registered name that it was asked for by: the algorithm's, or a variant's."""
 
     def __post_init__(self) -> None:
-        for name in ("environments", "steps", "checkpoint_every", "evaluation_episodes"):
+        for name in ("environments", "chunk", "steps", "checkpoint_every", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ExperimentError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.executed is not None and not 1 <= self.executed <= self.chunk:
+            raise ExperimentError(
+                f"executed must be from 1 to the chunk's {self.chunk} actions, not {self.executed}"
+            )
         if self.seed < 0:
             raise ExperimentError(f"seed must not be negative, not {self.seed}")
         if self.threads is not None and self.threads < 1:
@@ -262,8 +292,15 @@ def configured(kind: type, hyperparameters: Mapping[str, Any]) -> Algorithm:
         raise ExperimentError(str(error)) from None
 
 
+def is_robot(name: str) -> bool:
+    """Whether a task is an MJCF file, see `rfo.envs.robot`."""
+    return name.endswith(".xml")
+
+
 def task_entry(name: str) -> Task:
-    """A registered task, imports nothing."""
+    """A registered task, or an MJCF file's; imports nothing."""
+    if is_robot(name):
+        return Task("rfo.envs.robot", "Robot", f"the robot in {name} runs forward", 1_000_000, simulated=True)
     if name not in TASKS:
         raise ExperimentError(unknown("task", name, TASKS))
     return TASKS[name]
@@ -293,9 +330,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def build_task(name: str, threads: int | None = None) -> Environment:
-    """Construct a registered task."""
+    """Construct a registered task, or one of an MJCF file."""
     entry = task_entry(name)
     kind = getattr(import_module(entry.module), entry.name)
+    if is_robot(name):
+        try:
+            return kind(name, name=Path(name).stem, threads=threads)
+        except (FileNotFoundError, ValueError) as error:
+            raise ExperimentError(str(error)) from None
     return kind(threads=threads) if entry.simulated else kind()
 
 
@@ -305,17 +347,32 @@ def build(experiment: Experiment) -> tuple[Algorithm, Batch]:
     Raises:
         ExperimentError: if the algorithm needs what the environment does not offer.
     """
-    env = _batch(experiment.task, experiment.threads, experiment.environments)
+    env = _batch(
+        experiment.task,
+        experiment.threads,
+        experiment.environments,
+        experiment.chunk,
+        experiment.executed,
+        experiment.algorithm.gamma,
+    )
     check_fit(experiment.algorithm, env.task)
     return experiment.algorithm, env
 
 
 @lru_cache(maxsize=8)
-def _batch(task: str, threads: int | None, environments: int) -> Batch:
+def _batch(
+    task: str, threads: int | None, environments: int, chunk: int, executed: int | None, gamma: float
+) -> Batch:
     """One batch for equal wishes, so that what was compiled for it is used again."""
     from rfo.envs.batch import Batch
+    from rfo.envs.chunk import ChunkedBatch
 
-    return Batch(build_task(task, threads), environments)
+    built = build_task(task, threads)
+    return (
+        Batch(built, environments)
+        if chunk == 1
+        else ChunkedBatch(built, environments, chunk, gamma, executed)
+    )
 
 
 def check_fit(algorithm: Algorithm, task: Environment) -> None:
@@ -337,73 +394,3 @@ def catalogue() -> dict[str, dict[str, Any]]:
         },
         "algorithms": {name: {"summary": method.summary} for name, method in ALGORITHMS.items()},
     }
-
-
-@dataclass(frozen=True)
-class GradientCheck:
-    """One report of `check_gradient`: control steps of the rollout and where it started."""
-
-    start: str
-    """reset, or settled: after some control steps of small random actions."""
-    steps: int
-    report: Report
-
-
-def check_gradient(
-    task: str,
-    environments: int = 32,
-    horizons: tuple[int, ...] = (1, 8, 32),
-    settling_steps: int = 40,
-    seed: int = 0,
-    threads: int | None = None,
-) -> Iterator[GradientCheck]:
-    """Check a task's gradient of the return in random actions, over several horizons: from reset
-    and, for a task on the physics engine, from where it has settled, in contact if it has any.
-
-    Args:
-        task: registered name.
-        environments: independent rollouts B.
-        horizons: control steps of the rollouts.
-        settling_steps: control steps before the settled start.
-        seed: of states, actions and directions.
-        threads: CPU threads of the physics.
-    """
-    import jax
-
-    from rfo.envs.base import open_loop
-    from rfo.physics.gradcheck import check
-
-    env = build_task(task, threads)
-    reset_key, settle_key, action_key, check_key = jax.random.split(jax.random.key(seed), 4)
-    room = 0.8  # leaves the largest step of the check inside the actions' bounds
-
-    def actions(key: PRNGKey, steps: int, largest: float) -> Array:
-        shape = (steps, environments, env.spec.action_size)
-        return jax.random.uniform(key, shape, minval=-largest, maxval=largest)
-
-    roll = partial(open_loop, env)
-    starts = {"reset": jax.jit(lambda key: env.reset(key, environments))(reset_key)}
-    if task_entry(task).simulated:
-        warm_up = actions(settle_key, settling_steps, largest=0.2)
-        starts["settled"] = jax.jit(roll)(starts["reset"], warm_up)[0]
-    for start, state in starts.items():
-        for steps in horizons:
-            controls = actions(action_key, steps, largest=room)
-            report = check(lambda x, state=state: roll(state, x)[1], controls, check_key)
-            yield GradientCheck(start, steps, report)
-
-
-def gradient_verdict(checks: Sequence[GradientCheck]) -> tuple[bool, float]:
-    """Whether a task's gradient is right, and the worst relative error.
-
-    Right: nowhere wrong, judged at least over the shortest horizon from each start, and alive over the
-    longest one (over a short one a task may well pay later than it looks).
-    """
-    shortest, longest = min(c.steps for c in checks), max(c.steps for c in checks)
-    ok = (
-        all(c.report.ok for c in checks)
-        and all(c.report.conclusive for c in checks if c.steps == shortest)
-        and all(c.report.alive > 0 for c in checks if c.steps == longest)
-    )
-    errors = [c.report.worst_error for c in checks if c.report.conclusive or not c.report.finite]
-    return ok, max(errors, default=float("nan"))

@@ -141,7 +141,7 @@ class Evaluation:
         size, self._per_environment = shares(experiment.evaluation_episodes, experiment.environments)
         self._algorithm = experiment.algorithm
         self.deterministic = deterministic
-        self._evaluate = _evaluator(env if env.size == size else Batch(env.task, size), deterministic)
+        self._evaluate = _evaluator(env if env.size == size else env.resized(size), deterministic)
 
     def __call__(self, state: PyTree, seed: int) -> Episodes:
         """Run the episodes of one state's policy."""
@@ -214,7 +214,7 @@ def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) ->
         for summary in summaries.values():
             print(describe(summary))
         if isinstance(env.task, Renderable):
-            description = {"task": run.task, "dt": env.spec.dt, **env.task.scene()}
+            description = {"task": run.task, "dt": env.spec.dt * env.stride, **env.task.scene()}
             folder.write_replay(description, deterministic.frames, deterministic.reward)
             print(f"replay: {write_html(folder.path)}")
     parts = ("update", "physics", "policy", "critic")

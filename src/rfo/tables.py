@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rfo.experiments import GradientCheck, gradient_verdict
+from rfo.gradients import GradientCheck, gradient_verdict
 from rfo.physics.gradcheck import TOLERANCE, Direction
 from rfo.train.record import plain
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt
 
 PRNGKey = Key[Array, ""]
 PyTree = Any
@@ -51,4 +51,5 @@ __all__ = [
     "ObservationShape",
     "PRNGKey",
     "PyTree",
+    "UInt",
 ]

@@ -10,6 +10,7 @@ from rfo.algos.rfo import RFO
 from rfo.algos.sapo import SAPO
 from rfo.algos.shac import SHAC
 from rfo.envs.batch import Batch
+from rfo.envs.chunk import ChunkedBatch
 from rfo.envs.probe import LQR, Bimodal, Delayed, ReachCloud, Terminating
 
 SMALL = {"actor_hidden": (32,), "actor_learning_rate": 1e-2, "activation": "silu", "gain": 1.0}
@@ -52,6 +53,7 @@ def train(
     check=lambda state, observe: None,
     impair=Severed,
     ways=(False, True),
+    batch=Batch,
 ):
     """Train on ``impair(task, way)`` for all ways, with and without gradient unless told, in one program.
 
@@ -59,7 +61,7 @@ def train(
     """
 
     def one(way):
-        env = Batch(impair(task, way), size)
+        env = batch(impair(task, way), size)
         state, metrics = jax.lax.scan(
             lambda s, _: algorithm.update(s, env), algorithm.init(jax.random.key(seed), env), None, updates
         )
@@ -69,13 +71,14 @@ def train(
 
 
 def explained(algorithm, task, relevant=lambda states: jnp.ones(1)):
-    """Share of the best action's variance over states that the deterministic policy gets right."""
+    """Share of the best action's variance over states that the deterministic policy gets right; of a chunk,
+    the best first action's."""
     states = task.reset(jax.random.key(99), 256)
     best = task.best_action(states)
     keep = relevant(states)
 
     def check(state, observe):
-        action = algorithm.policy(state)(observe(states), None)
+        action = algorithm.policy(state)(observe(states), None)[:, : best.shape[1]]
         return 1 - jnp.sum(keep * (action - best) ** 2) / jnp.sum(keep * best**2)
 
     return check
@@ -99,6 +102,23 @@ def test_finds_the_lqr_optimum_only_through_the_gradient(name):
     assert intact > 0.9
     assert cut < 0.3
     assert (metrics["nonfinite"] == 0).all() and (metrics["skipped_updates"] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["rfo", "sapo"])
+def test_finds_the_lqr_optimum_in_chunks(name):
+    """Without noise the open-loop optimum is the closed-loop one: a chunk's first action is -K x."""
+    task = LQR(episode_length=16)
+    method = METHODS[name]
+    _, _, (intact, cut) = train(
+        method,
+        task,
+        32,
+        300,
+        check=explained(method, task),
+        batch=lambda task, size: ChunkedBatch(task, size, 4, method.gamma),
+    )
+    assert intact > 0.9
+    assert cut < 0.3
 
 
 CLOUD = {"horizon": 1, "updates": 150, "point_hidden": (16, 16), "point_features": 16, "vector_features": 16}
@@ -150,9 +170,13 @@ def test_bootstraps_from_the_next_observation(name):
     assert cut < 0.3
 
 
-def test_critics_learn_the_value_across_terminations():
-    """On the countdown task V is 1 + g + ... + g^(n-1); ignoring terminations it would be 1 / (1 - g)."""
-    task = Terminating(life=4, discount=0.9)
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_critics_learn_the_value_across_terminations(chunk):
+    """On the countdown task V is 1 + g + ... + g^(n-1); ignoring terminations it would be 1 / (1 - g).
+
+    In chunks too, where lives of 1 to 7 steps end inside the first or the second one.
+    """
+    task = Terminating(life=4 if chunk == 1 else 7, discount=0.9)
     settings = dict(SMALL, **CRITIC, horizon=8, updates=300)
     algorithm = SHAC(gamma=0.9, initial_log_std=-3.0, **settings)
     states = task.reset(jax.random.key(9), 100)
@@ -160,7 +184,14 @@ def test_critics_learn_the_value_across_terminations():
     def values(state, observe):
         return state.critics(state.normalizer(observe(states)))[0]
 
-    _, _, (learned, _) = train(algorithm, task, 32, 300, check=values)
+    _, _, (learned, _) = train(
+        algorithm,
+        task,
+        32,
+        300,
+        check=values,
+        batch=lambda task, size: ChunkedBatch(task, size, chunk, algorithm.gamma),
+    )
     np.testing.assert_allclose(learned, task.value(states), atol=0.15)
 
 

@@ -126,5 +126,5 @@ def test_settings_are_checked():
     assert combine_critics("mean")(jnp.array([[1.0], [3.0]]), axis=0) == 2
     with pytest.raises(ValueError, match="not 'max'"):
         combine_critics("max")
-    with pytest.raises(ValueError, match="must divide horizon"):
+    with pytest.raises(ValueError, match="must divide the"):
         require_divisible(10, 4)

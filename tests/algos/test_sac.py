@@ -61,7 +61,7 @@ def test_stored_transitions_give_the_closed_form_value(steps):
     a new target at every reset: bootstrapping from the observation after it would be told by the target.
     """
     gamma = 0.9
-    data, made = gathered(Terminating(life=5, discount=gamma), steps)
+    _, made = gathered(Terminating(life=5, discount=gamma), steps)
     left = jnp.rint(5 * made.observation[:, 0])
     left_next = jnp.rint(5 * made.next_observation[:, 0])
     value = made.reward + made.discount * (1 - gamma**left_next) / (1 - gamma)
@@ -109,7 +109,7 @@ def test_buffer_goes_through_a_checkpoint_and_no_draw_sees_its_empty_part(tmp_pa
     """Stop and go on equals no stop, bit for bit; what is not a number in the empty part does no harm."""
     env = Batch(ReachCloud(points=4), 8)
     update = jax.jit(lambda s: TINY.update(s, env)[0], compiler_options=QUICK)
-    start = TINY.init(jax.random.key(0), env)
+    start = jax.jit(lambda k: TINY.init(k, env), compiler_options=QUICK)(jax.random.key(0))
     assert start.buffer.reward.shape == (2, 16)  # 40 rounded down
     assert start.buffer.observation["cloud"].shape == (2, 16, 4, 3)
     once = update(start)

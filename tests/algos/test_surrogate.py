@@ -164,6 +164,7 @@ def test_estimate_bootstraps_in_the_units_of_the_rewards_and_cuts_at_termination
         nonfinite=terminated,
         episode_return=ones,
         episode_length=ones,
+        duration=jnp.ones((1, 3), int),
     )
     scale = Normalizer(jnp.array([10.0]), jnp.array([25.0]), jnp.asarray(1e9))
     judged = estimate(ConstantCritics(), Normalizer.init(2), scale, data, 0.9, 0.95)

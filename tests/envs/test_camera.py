@@ -93,7 +93,7 @@ def test_what_is_near_hides_what_is_behind():
         assert len(distinct(points[behind])) == len(distinct(points[~behind])) == 50  # 10 x 5 pixels
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_ray_casting(seed):
     """On a deformed table from a random direction: the same pixels hit, at the same depths, in order."""
     vertices, triangles = crumpled()
@@ -120,7 +120,7 @@ def test_hidden_parts_are_part_of_that_comparison():
 def test_grid_lines_leave_no_cracks():
     """Pixels on corners that a plate's triangles share, but for rounding: never through its near face."""
     plate = from_voxels([(i, j, 0) for i in range(7) for j in range(7)], 0.1)
-    for angle in np.linspace(0.1, 3, 20):
+    for angle in np.linspace(0.1, 3, 5):
         camera = DepthCamera((np.cos(angle), np.sin(angle), -0.3), 0.6, pixels=6, points=36)
         points = look(camera, plate.vertices @ (camera.axes * [[1], [1], [-1]]) + 0.37, plate.surface)
         assert len(distinct(points)) == 36
@@ -145,7 +145,7 @@ def test_the_camera_travels_along():
     np.testing.assert_allclose(moved - shift, look(camera, vertices, triangles), atol=1e-5)
 
 
-@pytest.mark.parametrize("points", [1, 3, 16, 20, 48])
+@pytest.mark.parametrize("points", [1, 3, 20])
 def test_number_of_points_is_fixed(points):
     """Fewer than the 16 hits are an even choice, more repeat each equally often, give or take one."""
     camera = DepthCamera((0, 0, -1), 2.0, pixels=8, points=points)
@@ -259,7 +259,7 @@ def test_degenerate_triangles_leave_all_finite(degenerate):
     if degenerate == "to a point":
         vertices[:] = vertices[0]
     body = jnp.asarray(vertices, jnp.float32)[None]
-    for direction in AXES:
+    for direction in AXES[::5]:
         camera = DepthCamera(direction, 2.0, points=10)
         value, gradient = jax.value_and_grad(lambda x: visible_points(camera, x, CUBE.surface).sum())(body)  # noqa: B023
         assert np.isfinite(value)

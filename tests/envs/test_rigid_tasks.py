@@ -1,4 +1,4 @@
-"""Ant, cartpole and hopper: observations, rewards, resets and ends, against recordings and by hand."""
+"""The rigid tasks: observations, rewards, resets and ends, against recordings and by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,13 @@ from rfo.envs.ant import START_JOINTS, Ant, AntState
 from rfo.envs.ant import reward as ant_reward
 from rfo.envs.cartpole import CartPole
 from rfo.envs.cartpole import reward as cartpole_reward
+from rfo.envs.cheetah import Cheetah
+from rfo.envs.cheetah import reward as cheetah_reward
 from rfo.envs.hopper import Hopper
 from rfo.envs.hopper import reward as hopper_reward
+from rfo.envs.humanoid import humanoid
+from rfo.envs.humanoid import reward as humanoid_reward
+from rfo.envs.runner import RunnerState
 from rfo.physics.articulated import ArticulatedState
 from rfo.physics.kinematics import multiply
 
@@ -136,6 +141,54 @@ def test_hopper_starts():
     assert_uniform(np.concatenate([q, qd], axis=1), -0.05, 0.05)
 
 
+def test_cheetah_starts():
+    q, qd = map(np.asarray, Cheetah().reset(jax.random.key(0), MANY))
+    assert_uniform(q, -0.1, 0.1)
+    assert_uniform(qd, -0.25, 0.25)
+
+
+def test_humanoid_starts():
+    state = humanoid().reset(jax.random.key(0), MANY)
+    q, qd = map(np.asarray, state.physics)
+    assert_uniform(q[:, :3], np.array([0, 0, 1.35]) - 0.1, np.array([0, 0, 1.35]) + 0.1)
+    assert_uniform(q[:, 7:], -0.2, 0.2)
+    assert_uniform(qd[:, 3:], -0.25, 0.25)
+
+
+def test_cheetah_pays_for_speed_and_charges_for_torque():
+    state = ArticulatedState(jnp.full((2, 9), 0.3), jnp.arange(18.0).reshape(2, 9))
+    action = jnp.array([[1.0, -1.0, 0.5, 0, 0, 0], [0.0] * 6])
+    np.testing.assert_allclose(cheetah_reward(state, action), [-0.225, 9.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("z", "height"), [(0.94, 1.0), (1.5, 1.0), (0.89, 0.5), (0.84, 0.0), (0.74, -2.0), (-1.0, -200.0)]
+)
+def test_humanoid_reward_by_hand(z, height):
+    """Upright and well headed at 2 m/s; then lying on its back, head to the sky no more."""
+    q = (
+        jnp.zeros((2, 28))
+        .at[:, 2]
+        .set(z)
+        .at[0, 3]
+        .set(1.0)
+        .at[1, jnp.array([3, 5])]
+        .set(0.5**0.5 * jnp.array([1, -1]))
+    )
+    state = RunnerState(
+        ArticulatedState(q, jnp.zeros((2, 27)).at[:, 0].set(2.0)), jnp.zeros((2, 21)).at[0, :4].set(0.5)
+    )
+    np.testing.assert_allclose(humanoid_reward(state), [2 + 0.1 + 1 + height - 0.002, 2 + height], atol=1e-4)
+
+
+def test_humanoid_terminates_below_its_height():
+    """On its back, where the ground does not lift the torso."""
+    env, heights = humanoid(), jnp.array([0.70, 0.72, 0.76, 0.80])
+    q = jnp.zeros((4, 28)).at[:, 2].set(heights).at[:, 3].set(0.5**0.5).at[:, 5].set(-(0.5**0.5))
+    still = RunnerState(ArticulatedState(q, jnp.zeros((4, 27))), jnp.zeros((4, 21)))
+    assert jax.jit(env.step)(still, jnp.zeros((4, 21))).terminated.tolist() == [True, True, False, False]
+
+
 def test_ant_terminates_below_its_height():
     """Judged after the step, in which feet that start in the ground are pushed out."""
     env, heights = Ant(), np.linspace(0.15, 0.35, 9)
@@ -173,7 +226,7 @@ def test_hopper_terminates_below_its_height_and_does_not_see_x():
     np.testing.assert_allclose(after.observation[1], after.observation[2], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [Ant, Hopper])
+@pytest.mark.parametrize("kind", [Ant, Hopper, Cheetah, humanoid])
 def test_the_ground_carries(kind):
     """Left alone for two seconds the robot has come down, and no joint is under the ground."""
     env = kind()

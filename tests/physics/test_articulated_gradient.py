@@ -7,40 +7,35 @@ import pytest
 
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.mjcf import ContactParameters, load
-from rollouts import Inputs, Rollout, shipped, shipped_inputs, touching, tree, tree_inputs
+from rollouts import (
+    EPS,
+    Inputs,
+    Rollout,
+    assert_matches_differences,
+    shipped,
+    shipped_inputs,
+    touching,
+    tree,
+    tree_inputs,
+)
 
 ENVS = 12
 DT, SUBSTEPS = 1 / 60, 8
-EPS = 1e-6
-
-
-def directional(
-    rollout: Rollout, inputs: Inputs, name: str, eps: float = EPS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives (B,) of the results along a random direction in one of the inputs: adjoint, differences."""
-    x = getattr(inputs, name)
-    direction = np.random.default_rng(0).choice([-1.0, 1.0], x.shape)
-    axes = (0, 2) if name == "controls" else 1
-    adjoint = (getattr(rollout.gradient(inputs), name) * direction).sum(axes)
-    above, below = (rollout.result(inputs._replace(**{name: x + s * eps * direction})) for s in (1, -1))
-    return adjoint, (above - below) / (2 * eps)
-
-
-def assert_matches_differences(rollout: Rollout, inputs: Inputs, names=Inputs._fields):
-    for name in names:
-        adjoint, differences = directional(rollout, inputs, name)
-        scale = np.abs(adjoint) + 1e-2 * np.abs(adjoint).max()
-        assert np.all(scale > 0), "a gradient that is zero everywhere proves nothing"
-        error = np.abs(adjoint - differences) / scale
-        # a step across a kink of the contact law spoils a difference: not every environment is bound to pass
-        assert np.median(error) < 1e-6 and np.mean(error < 1e-4) >= 0.9, (name, error)
 
 
 @pytest.mark.parametrize("steps", [1, 8, 32])
-@pytest.mark.parametrize("name", ["cartpole", "hopper", "ant"])
+@pytest.mark.parametrize("name", ["cartpole", "hopper", "ant", "cheetah"])
 def test_shipped_models(name, steps):
     rollout, inputs = Rollout(shipped(name), ENVS, DT, SUBSTEPS), shipped_inputs(name, ENVS, steps)
     assert name == "cartpole" or touching(rollout.model, rollout.states(inputs)[0][::8]).any()
+    assert_matches_differences(rollout, inputs)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_humanoid(steps):
+    """Chaotic over more steps, so that differences tell nothing; at the task's own substeps."""
+    rollout, inputs = Rollout(shipped("humanoid"), ENVS, DT, 48), shipped_inputs("humanoid", ENVS, steps)
+    assert touching(rollout.model, rollout.states(inputs)[0][::8]).any()
     assert_matches_differences(rollout, inputs)
 
 

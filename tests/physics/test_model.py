@@ -154,8 +154,6 @@ def test_a_reference_coordinate_shifts_the_zero():
         (one_body(head='<option density="1.2"/>'), "option 'density'"),
         (one_body(head='<option><flag contact="disable"/></option>'), "option 'disableflags'"),
         (one_body(head='<size nuser_geom="2"/>'), "ke kd kf mu"),
-        (world('<body><joint/><geom name="other" size="1"/></body>'), "'ball' and 'other'"),
-        (world('<geom name="wall" type="box" size="1 1 1"/>'), "wall"),
         (
             world('<geom type="plane" size="1 1 1"/><geom name="two" type="plane" size="1 1 1"/>'),
             "'two': only one plane",

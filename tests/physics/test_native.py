@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import warp as wp
 from test_bridge import actions, ant, gradient, states
+from test_pairs import poses, two
 
 from rfo.physics import articulated_kernels, packs, tetrahedra
+from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.mesh import from_voxels
 from rfo.physics.tetrahedra import Tetrahedra, TetrahedraState
 
@@ -29,21 +32,30 @@ wp.config.kernel_cache_dir = sys.argv[1]
 packs.snippet = single
 packs.lanes = lambda *_: 1
 
+sys.path.append("..")
 import test_native
 np.savez(sys.argv[2], *test_native.computed())
 """
 
 
+@cache
+def boxes() -> Articulated:
+    return Articulated(two("box", "box", 20.0, 50.0, 0.5), 0.01, 4)
+
+
 def computed() -> list:
-    """States and gradients of 20 ants and 20 soft bodies after a control step in contact."""
+    """States and gradients of 20 ants, pairs of boxes and soft bodies after a control step in contact."""
     state, control = states(20), actions(20)
     rigid = (ant().step(state, control), gradient(ant(), state, control))
+    value = lambda s, u: jnp.sum(boxes().step(s, u).qd ** 2)  # noqa: E731
+    pose = ArticulatedState(jnp.asarray(poses(9, 20, 0.15), jnp.float32), jnp.zeros((20, 12)))
+    pairs = (boxes().step(pose, control[:, :0]), jax.grad(value)(pose, control[:, :0]))
     mesh = from_voxels([(0, 0, 0), (1, 0, 0)], 0.3)
     soft = Tetrahedra(mesh, 1 / 60, 80, muscle=np.arange(10) // 2, gain=0.3)
     start = TetrahedraState(soft.init(20).q + 0.02, soft.init(20).qd - 0.5)
     control = jnp.linspace(-1, 1, 100).reshape(20, 5)
     value = lambda s, u: jnp.sum(soft.step(s, u).qd ** 2)  # noqa: E731
-    return jax.tree.leaves((rigid, soft.step(start, control), jax.grad(value, (0, 1))(start, control)))
+    return jax.tree.leaves((rigid, pairs, soft.step(start, control), jax.grad(value, (0, 1))(start, control)))
 
 
 def test_one_lane_computes_what_many_do(tmp_path):
@@ -58,11 +70,13 @@ def test_one_lane_computes_what_many_do(tmp_path):
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("simulator", [articulated_kernels, tetrahedra])
+@pytest.mark.parametrize(
+    "source", [articulated_kernels.SOURCE, articulated_kernels.PAIR_SOURCE, tetrahedra.SOURCE]
+)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_the_text_compiles_for_cuda(simulator, precision, tmp_path):
+def test_the_text_compiles_for_cuda(source, precision, tmp_path):
     if not wp.get_cuda_supported_archs():
         pytest.skip("this build of Warp has no compiler for CUDA")
-    module = packs.kernels(simulator.SOURCE, precision).step.module
+    module = packs.kernels(source, precision).step.module
     wp.compile_aot_module(module, device=None, arch=80, module_dir=tmp_path)
     assert list(tmp_path.glob("*.cubin")) or list(tmp_path.glob("*.ptx"))

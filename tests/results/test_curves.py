@@ -1,17 +1,11 @@
 """Bands against hand arithmetic and known coverage; figures by what they contain."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from rfo.results.curves import Published, band, draw, save
+from rfo.results.curves import Line, band, draw, save
 from rfo.results.runs import Curve, Run
-
-PLOT = Path(__file__).parents[2] / "bench" / "learning" / "plot.py"
 
 
 def run(steps, returns, seed=0, label="rfo", task="ant"):
@@ -63,7 +57,7 @@ def test_tasks_are_not_mixed():
 
 def test_figure_shows_each_label_in_each_panel_and_the_published_number():
     runs = [run([0, 1], [i, i + 1], seed, label) for i, label in enumerate("ab") for seed in range(2)]
-    figure = draw(runs, ("env_steps", "seconds"), [Published(7.5, "somebody's")])
+    figure = draw(runs, ("env_steps", "seconds"), [Line(7.5, "somebody's")])
     assert len(figure.axes) == 2
     for panel in figure.axes:
         lines = {line.get_label(): line for line in panel.get_lines()}
@@ -77,23 +71,3 @@ def test_same_figure_gives_the_same_bytes(tmp_path):
     first, second = (save(draw([run([0, 1], [1, 2])]), tmp_path / name / "curve") for name in "ab")
     assert first[0].read_bytes() == second[0].read_bytes()
     assert np.asarray(Image.open(first[1]).convert("L")).std() > 5
-
-
-def test_script_goes_from_run_folders_to_the_figure(make_run, tmp_path):
-    for seed in range(2):
-        make_run(f"rfo/s{seed}", seed=10 * seed)
-    make_run("rfo/s2", seed=2, finished=False)
-
-    def plot(*arguments):
-        return subprocess.run([sys.executable, PLOT, *map(str, arguments)], capture_output=True, text=True)
-
-    collected = plot("collect", tmp_path / "runs", tmp_path / "small")
-    assert collected.returncode == 0 and "left out 1 run" in collected.stderr
-    drawn = plot("draw", tmp_path / "small", tmp_path / "figure")
-    assert drawn.returncode == 0, drawn.stderr
-    assert "5 ± 7" in drawn.stdout  # evaluations 0 and 10: mean 5, standard deviation 7.07
-    assert "published" in (tmp_path / "figure.svg").read_text()
-    # Student's t for one degree of freedom at 97.5 %: 12.706; times 7.071 / sqrt(2)
-    assert "| rfo | 5 ± 64 | 0 to 10 |" in plot("table", tmp_path / "small").stdout
-    unknown = plot("draw", tmp_path / "small", tmp_path / "figure", "--labels", "nobody")
-    assert unknown.returncode == 1 and "has no nobody" in unknown.stderr

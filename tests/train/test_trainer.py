@@ -97,9 +97,8 @@ def test_one_seed_repeats_and_two_differ(tmp_path):
     assert not np.allclose(leaves(first.states[0])[0], leaves(other.states[0])[0])
 
 
-@with_resets
-def test_seeds_trained_together_equal_each_trained_alone(task, tmp_path):
-    algorithm = small_rfo()
+def test_seeds_trained_together_equal_each_trained_alone(tmp_path):
+    task, algorithm = Terminating(), small_rfo()
     together, folders = train(tmp_path / "together", task, algorithm, seeds=(3, 4), updates=UPDATES)
     for i, seed in enumerate((3, 4)):
         alone, (folder,) = train(tmp_path / "alone", task, algorithm, seeds=(seed,), updates=UPDATES)

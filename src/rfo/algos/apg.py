@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from rfo.algos.base import require
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import segment_return
-from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
+from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import GaussianPolicy
@@ -116,13 +116,15 @@ class APG:
     def update(self, state: APGState, env: Batch) -> tuple[APGState, Metrics]:
         """One rollout, one actor step."""
         key, noise_key, spread_key = jax.random.split(state.key, 3)
-        noise = jax.random.normal(noise_key, (self.horizon, env.size, env.spec.action_size))
+        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
         normalize = state.normalizer
 
         def loss(actor: GaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout]]:
             after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise)
             worthless = jnp.zeros_like(data.reward)
-            returns = segment_return(data.reward, worthless, data.terminated, data.truncated, self.gamma)
+            returns = segment_return(
+                data.reward, worthless, data.terminated, data.truncated, self.gamma, data.duration
+            )
             return -self.return_scale * returns.mean() / self.horizon, (after, data)
 
         (actor_loss, (after, data)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)

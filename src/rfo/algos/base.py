@@ -29,7 +29,12 @@ class Algorithm(Protocol):
 
     @property
     def horizon(self) -> int:
-        """Control steps T of one update's rollout."""
+        """Control steps H of one update's rollout."""
+        ...
+
+    @property
+    def gamma(self) -> float:
+        """Discount of one control step."""
         ...
 
     def init(self, key: PRNGKey, env: Batch) -> PyTree:

@@ -24,7 +24,7 @@ def fit_critics(
 ) -> tuple[Critics, DescentState, Metrics]:
     """Regress every critic on the targets: `iterations` passes over `batches` minibatches.
 
-    A minibatch is a contiguous stretch of T / `batches` control steps of all environments, in order of
+    A minibatch is a contiguous stretch of T / `batches` steps of all environments, in order of
     time and the same in every pass, as in the reference implementations of SHAC and SAPO: no shuffling,
     no gathering. The loss is summed over critics, so that each gets the gradient it would get alone.
 
@@ -88,11 +88,11 @@ def combine_critics(how: str) -> Callable[..., Array]:
     return reductions[how]
 
 
-def require_divisible(horizon: int, batches: int, field: str = "critic_batches") -> None:
-    """Check that the minibatches, named by their field, divide the rollout.
+def require_divisible(steps: int, batches: int, field: str = "critic_batches") -> None:
+    """Check that the minibatches, named by their field, divide the steps of a rollout.
 
     Raises:
         ValueError: if they do not.
     """
-    if horizon % batches:
-        raise ValueError(f"{field} ({batches}) must divide horizon ({horizon})")
+    if steps % batches:
+        raise ValueError(f"{field} ({batches}) must divide the {steps} steps of a rollout")

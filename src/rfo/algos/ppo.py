@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from rfo.algos.base import require
 from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.optimize import Descent, DescentState
-from rfo.algos.rollout import TrainedPolicy, action_spread, rollout, rollout_metrics
+from rfo.algos.rollout import TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
 from rfo.algos.surrogate import Estimate, clipped_surrogate, epoch, estimate, minibatches, staggered
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
@@ -63,7 +63,7 @@ class PPO:
     needs_gradient: ClassVar[bool] = False
 
     horizon: int = 32
-    """Control steps T of one rollout; a multiple of `batches` and `critic_batches`."""
+    """Control steps H of one rollout, in T decisions; T a multiple of `batches` and `critic_batches`."""
     updates: int = 2000
     """Length of the critic's learning rate's schedule."""
     gamma: float = 0.99
@@ -138,6 +138,8 @@ class PPO:
 
     def init(self, key: PRNGKey, env: Batch) -> PPOState:
         """Initial training state."""
+        require_divisible(decisions(self.horizon, env), self.critic_batches)
+        require_divisible(decisions(self.horizon, env), self.batches, "batches")
         key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
         actor = TanhGaussianPolicy(
@@ -176,7 +178,7 @@ class PPO:
     def update(self, state: PPOState, env: Batch) -> tuple[PPOState, Metrics]:
         """One rollout, some passes of the actor over it, one fit of the critic."""
         key, noise_key, spread_key = jax.random.split(state.key, 3)
-        noise = jax.random.normal(noise_key, (self.horizon, env.size, env.spec.action_size))
+        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
         normalize = state.normalizer
 
         def act(observation: Observation, noise: Array) -> tuple[Array, Behaviour]:

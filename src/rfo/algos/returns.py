@@ -3,6 +3,9 @@
 A rollout of T steps falls into *segments*: each ends where an episode terminates or is truncated, or
 at the rollout's last step, and the next one begins with discount 1. Beyond its last step a segment is
 worth 0 if it terminated, else the value of that step's next observation (before any reset).
+
+A *step* is one decision of the policy. With action chunks it has a `duration` of several control steps, its
+reward is their discounted sum (see `rfo.envs.chunk`), and `gamma` is always the discount of one control step.
 """
 
 from __future__ import annotations
@@ -22,10 +25,10 @@ def bootstrap_mask(terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"]
 
 
 def discounts(
-    terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"], gamma: float
+    terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"], gamma: float, duration: Int[Array, "T B"]
 ) -> Float[Array, "T B"]:
-    """``gamma ** k`` for the k-th step of its segment, from 0."""
-    steps = jnp.arange(len(terminated))[:, None]
+    """``gamma ** k`` for a step with k control steps before it in its segment."""
+    steps = jnp.cumsum(duration, axis=0) - duration
     ended = (terminated | truncated)[:-1]
     begins = jnp.concatenate([jnp.ones_like(terminated[:1]), ended])
     start = jax.lax.cummax(jnp.where(begins, steps, 0), axis=0)
@@ -38,6 +41,7 @@ def segment_return(
     terminated: Bool[Array, "T B"],
     truncated: Bool[Array, "T B"],
     gamma: float,
+    duration: Int[Array, "T B"],
 ) -> Float[Array, " B"]:
     """Discounted rewards and discounted bootstrap of all segments, summed per environment.
 
@@ -49,9 +53,11 @@ def segment_return(
         terminated: the task ended the episode at this step.
         truncated: the clock did.
         gamma: discount of one control step.
+        duration: of each step, in control steps.
     """
     bootstrap = jnp.where(bootstrap_mask(terminated, truncated), next_value, 0.0)
-    return jnp.sum(discounts(terminated, truncated, gamma) * (reward + gamma * bootstrap), axis=0)
+    earned = reward + gamma**duration * bootstrap
+    return jnp.sum(discounts(terminated, truncated, gamma, duration) * earned, axis=0)
 
 
 def td_lambda(
@@ -61,22 +67,27 @@ def td_lambda(
     truncated: Bool[Array, "T B"],
     gamma: float,
     lambda_: float,
+    duration: Int[Array, "T B"],
 ) -> Float[Array, "T B"]:
     """TD(lambda) value targets (Sutton and Barto 2018, section 12.1).
 
     ``y_t = r_t + gamma ((1 - lambda) V(s_{t+1}) + lambda y_{t+1})`` inside a segment, ``r_t`` at a
-    termination, ``r_t + gamma V(s_{t+1})`` at a truncation or the rollout's last step.
+    termination, ``r_t + gamma V(s_{t+1})`` at a truncation or the rollout's last step; gamma to the power
+    of the step's duration.
     """
     ends = bootstrap_mask(terminated, truncated)
 
     def backward(following: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
-        reward, next_value, terminated, ends = step
+        reward, next_value, terminated, ends, discount = step
         mixed = jnp.where(ends, next_value, (1 - lambda_) * next_value + lambda_ * following)
-        target = reward + gamma * jnp.where(terminated, 0.0, mixed)
+        target = reward + discount * jnp.where(terminated, 0.0, mixed)
         return target, target
 
     _, targets = jax.lax.scan(
-        backward, jnp.zeros_like(reward[0]), (reward, next_value, terminated, ends), reverse=True
+        backward,
+        jnp.zeros_like(reward[0]),
+        (reward, next_value, terminated, ends, gamma**duration),
+        reverse=True,
     )
     return targets
 
@@ -89,17 +100,19 @@ def gae(
     truncated: Bool[Array, "T B"],
     gamma: float,
     lambda_: float,
+    duration: Int[Array, "T B"],
 ) -> Float[Array, "T B"]:
     """Generalised advantages (Schulman et al. 2016, equation 16): TD(lambda) targets less the values.
 
     ``A_t = delta_t + gamma lambda A_{t+1}`` inside a segment, ``delta_t`` at its last step, where
-    ``delta_t = r_t + gamma V(s_{t+1}) - V(s_t)``, without V(s_{t+1}) at a termination.
+    ``delta_t = r_t + gamma V(s_{t+1}) - V(s_t)``, without V(s_{t+1}) at a termination; gamma to the power of
+    the step's duration.
 
     Args:
         value: V(s_t); inside a segment it is `next_value` of the step before.
         next_value: V(s_{t+1}) at the observation *before* any reset.
     """
-    return td_lambda(reward, next_value, terminated, truncated, gamma, lambda_) - value
+    return td_lambda(reward, next_value, terminated, truncated, gamma, lambda_, duration) - value
 
 
 class NStep(NamedTuple):
@@ -110,7 +123,7 @@ class NStep(NamedTuple):
     last: Int[Array, "T B"]
     """Index of the last of these steps: its next observation bootstraps."""
     discount: Float[Array, "T B"]
-    """Of that bootstrap: gamma to the number of steps, or 0 at a termination."""
+    """Of that bootstrap: gamma to the number of control steps, or 0 at a termination."""
 
 
 def n_step(
@@ -119,6 +132,7 @@ def n_step(
     truncated: Bool[Array, "T B"],
     gamma: float,
     steps: int,
+    duration: Int[Array, "T B"],
 ) -> NStep:
     """n-step returns (Sutton and Barto 2018, section 7.1) that stop at the end of each segment.
 
@@ -128,12 +142,12 @@ def n_step(
     horizon = len(reward)
     last = jnp.broadcast_to(jnp.arange(horizon)[:, None], reward.shape)
     ends = (terminated | truncated).at[-1].set(True)
-    going, total = ~ends, reward
+    going, total, taken = ~ends, reward, duration
     for n in range(1, min(steps, horizon)):
         # what lies n steps ahead; beyond the rollout's end `going` is false
-        total = total + jnp.where(going, gamma**n * jnp.roll(reward, -n, axis=0), 0.0)
+        total = total + jnp.where(going, gamma**taken * jnp.roll(reward, -n, axis=0), 0.0)
+        taken = taken + jnp.where(going, jnp.roll(duration, -n, axis=0), 0)
         last = last + going
         going &= ~jnp.roll(ends, -n, axis=0)
-    taken = last - jnp.arange(horizon)[:, None] + 1
     over = jnp.take_along_axis(terminated, last, axis=0)
-    return NStep(total, last, jnp.where(over, 0.0, jnp.asarray(gamma) ** taken))
+    return NStep(total, last, jnp.where(over, 0.0, gamma**taken))

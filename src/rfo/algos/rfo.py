@@ -13,7 +13,7 @@ from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
 from rfo.algos.matching import matching_error, uniform_latents
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import segment_return, td_lambda
-from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
+from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -62,7 +62,7 @@ class RFO:
     needs_gradient: ClassVar[bool] = True
 
     horizon: int = 32
-    """Control steps T of one rollout; a multiple of `critic_batches`."""
+    """Control steps H of one rollout, in T decisions; T a multiple of `critic_batches`."""
     updates: int = 2000
     """Length of the learning rates' schedule."""
     gamma: float = 0.99
@@ -136,6 +136,7 @@ class RFO:
 
     def init(self, key: PRNGKey, env: Batch) -> RFOState:
         """Initial training state."""
+        require_divisible(decisions(self.horizon, env), self.critic_batches)
         key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
         actor = FlowPolicy(
@@ -160,7 +161,8 @@ class RFO:
             self.gain,
         )
         start = env.init(env_key)
-        past = jax.tree.map(lambda x: jnp.zeros((self.horizon, *x.shape)), start.observation)
+        steps = decisions(self.horizon, env)
+        past = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape)), start.observation)
         return RFOState(
             actor=actor,
             actor_optimizer=self._descent(self.actor_learning_rate).init(actor),
@@ -169,7 +171,7 @@ class RFO:
             normalizer=Normalizer.init(spec.observation),
             past=Past(
                 observation=past,
-                latent=jnp.zeros((self.horizon, env.size, spec.action_size)),
+                latent=jnp.zeros((steps, env.size, spec.action_size)),
                 filled=jnp.zeros(()),
             ),
             env=start,
@@ -180,13 +182,15 @@ class RFO:
     def update(self, state: RFOState, env: Batch) -> tuple[RFOState, Metrics]:
         """One rollout, one actor step, one fit of the critics."""
         key, noise_key, matching_key, spread_key = jax.random.split(state.key, 4)
-        noise = jax.random.normal(noise_key, (self.horizon, env.size, env.spec.action_size))
+        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
         normalize = state.normalizer
 
         def loss(actor: FlowPolicy) -> tuple[Array, tuple[BatchState, Rollout, Array, Metrics]]:
             after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise)
             values = state.critics(normalize(data.next_observation))
-            returns = segment_return(data.reward, values.mean(0), data.terminated, data.truncated, self.gamma)
+            returns = segment_return(
+                data.reward, values.mean(0), data.terminated, data.truncated, self.gamma, data.duration
+            )
             actor_loss = -self.return_scale * returns.mean() / self.horizon
             past, uniform = self._matching(actor, normalize, data, state.past, matching_key)
             total = actor_loss + self.c_past * past + self._c_uni(state.updates) * uniform
@@ -199,7 +203,9 @@ class RFO:
         )
 
         value = combine_critics(self.critic_target)(values, axis=0)
-        target = td_lambda(data.reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda)
+        target = td_lambda(
+            data.reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda, data.duration
+        )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
             (self._descent(self.critic_learning_rate), state.critic_optimizer),

@@ -35,8 +35,21 @@ SPREAD_DRAWS = 8
 """Actions drawn at each of them."""
 
 
+def decisions(horizon: int, env: Batch) -> int:
+    """Steps T of a rollout of `horizon` control steps.
+
+    Raises:
+        ValueError: if the control steps of one decision do not divide them.
+    """
+    if horizon % env.stride:
+        raise ValueError(f"a chunk's {env.stride} control steps must divide horizon ({horizon})")
+    return horizon // env.stride
+
+
 class Rollout(NamedTuple):
-    """T control steps of B environments, time-major. Observations are raw."""
+    """T steps of B environments, time-major. Observations are raw.
+
+    A step is one decision of the policy: a control step, or a chunk of several."""
 
     observation: Observation
     next_observation: Observation
@@ -50,12 +63,14 @@ class Rollout(NamedTuple):
     nonfinite: Bool[Array, "T B"]
     episode_return: Float[Array, "T B"]
     episode_length: Int[Array, "T B"]
+    duration: Int[Array, "T B"]
+    """Control steps of each step."""
 
 
 def rollout(
     env: Batch, start: BatchState, act: Callable[[Observation, PyTree], tuple[Array, PyTree]], noise: PyTree
 ) -> tuple[BatchState, Rollout]:
-    """Act for T control steps; differentiable through the policy and the environment.
+    """Act for T steps; differentiable through the policy and the environment.
 
     Args:
         env: the environments.
@@ -78,6 +93,7 @@ def rollout(
             nonfinite=step.nonfinite,
             episode_return=step.episode_return,
             episode_length=step.episode_length,
+            duration=step.duration,
         )
 
     return jax.lax.scan(advance, start, noise)
@@ -91,8 +107,8 @@ def rollout_metrics(data: Rollout) -> Metrics:
         "episodes": episodes,
         "episode_return": jnp.where(done, data.episode_return, 0.0).sum() / episodes,
         "episode_length": jnp.where(done, data.episode_length, 0).sum() / episodes,
-        "reward": data.reward.mean(),
-        "nonfinite": data.nonfinite.mean(),
+        "reward": data.reward.sum() / data.duration.sum(),
+        "nonfinite": data.nonfinite.sum() / data.duration.sum(),
         "action_saturation": (jnp.abs(data.action) > SATURATION).mean(),
     }
 

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from rfo.algos.base import require
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import n_step
-from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
+from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -81,13 +81,13 @@ class SAC:
     needs_gradient: ClassVar[bool] = False
 
     horizon: int = 32
-    """Control steps T of one rollout."""
+    """Control steps H of one rollout, in T decisions."""
     updates: int = 2000
     """Length of the learning rates' schedule."""
     gamma: float = 0.99
     """Discount of one control step."""
     n_step: int = 3
-    """Rewards before the bootstrap."""
+    """Decisions whose rewards come before the bootstrap."""
     gradient_steps: int = 64
     """Per rollout. The reference has 8 of 2048 transitions; 64 of 256 cost the same arithmetic."""
     batch_size: int = 256
@@ -189,12 +189,12 @@ class SAC:
     def update(self, state: SACState, env: Batch) -> tuple[SACState, Metrics]:
         """One rollout into the buffer, then steps on minibatches from it."""
         key, noise_key, learn_key, spread_key = jax.random.split(state.key, 4)
-        noise = jax.random.normal(noise_key, (self.horizon, env.size, env.spec.action_size))
+        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
         normalize = state.normalizer
 
         after, data = rollout(env, state.env, lambda o, e: state.actor(normalize(o), e), noise)
         buffer = stored(state.buffer, transitions(data, self.gamma, self.n_step), state.updates)
-        filled = jnp.minimum(state.updates + 1, len(buffer.reward)) * self.horizon * env.size
+        filled = jnp.minimum(state.updates + 1, len(buffer.reward)) * buffer.reward.shape[1]
         learnt, metrics = self._learn(state, buffer, filled, learn_key)
         after_state = learnt._replace(
             buffer=buffer,
@@ -302,7 +302,7 @@ class SAC:
         return learnt, {name: value.mean() for name, value in metrics.items()}
 
     def _empty(self, observation: Observation, env: Batch) -> Transitions:
-        size = self.horizon * env.size
+        size = decisions(self.horizon, env) * env.size
         slots = max(1, self.capacity // size)
         observations = jax.tree.map(lambda x: jnp.zeros((slots, size, *x.shape[1:])), observation)
         numbers = jnp.zeros((slots, size))
@@ -338,7 +338,7 @@ class SAC:
 
 def transitions(data: Rollout, gamma: float, steps: int) -> Transitions:
     """A rollout's T * B transitions with returns of up to `steps` steps."""
-    ahead = n_step(data.reward, data.terminated, data.truncated, gamma, steps)
+    ahead = n_step(data.reward, data.terminated, data.truncated, gamma, steps, data.duration)
     environments = jnp.arange(ahead.last.shape[1])
     later = jax.tree.map(lambda x: x[ahead.last, environments], data.next_observation)
     made = Transitions(data.observation, data.action, ahead.reward, later, ahead.discount)

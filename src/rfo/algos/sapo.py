@@ -12,7 +12,7 @@ from rfo.algos.base import require
 from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import segment_return, td_lambda
-from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
+from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -40,7 +40,7 @@ class SAPOState(NamedTuple):
 class SAPO:
     """Soft Analytic Policy Optimization.
 
-    One actor step per rollout on ``-return / horizon`` where each reward is ``r + alpha H``: H is a
+    One actor step per rollout on ``-return / horizon`` where each control step pays ``r + alpha H``: H is a
     one-sample estimate of the policy's entropy from a fresh draw, shifted and scaled by its target so
     that it lies near [0, 1]; the weight alpha is tuned to hold the entropy at the target. Critics value
     the same sum.
@@ -53,7 +53,7 @@ class SAPO:
     needs_gradient: ClassVar[bool] = True
 
     horizon: int = 32
-    """Control steps T of one rollout; a multiple of `critic_batches`."""
+    """Control steps H of one rollout, in T decisions; T a multiple of `critic_batches`."""
     updates: int = 2000
     """Length of the learning rates' schedule."""
     gamma: float = 0.99
@@ -129,6 +129,7 @@ class SAPO:
 
     def init(self, key: PRNGKey, env: Batch) -> SAPOState:
         """Initial training state."""
+        require_divisible(decisions(self.horizon, env), self.critic_batches)
         key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
         actor = TanhGaussianPolicy(
@@ -167,7 +168,7 @@ class SAPO:
         """One rollout, one actor step, one step of alpha, one fit of the critics."""
         key, noise_key, spread_key, entropy_key = jax.random.split(state.key, 4)
         action_size = env.spec.action_size
-        shape = (self.horizon, env.size, action_size)
+        shape = (decisions(self.horizon, env), env.size, action_size)
         noise = jax.random.normal(noise_key, shape), jax.random.normal(entropy_key, shape)
         normalize, alpha = state.normalizer, jnp.exp(state.log_alpha)
         target_entropy = self.target_entropy * action_size
@@ -180,9 +181,12 @@ class SAPO:
                 return jnp.tanh(mean + jnp.exp(log_std) * action_noise), entropy
 
             after, data = rollout(env, state.env, act, noise)
-            reward = data.reward + alpha * scaled_entropy(data.extras, target_entropy)
+            bonus = scaled_entropy(data.extras, target_entropy)
+            reward = data.reward + alpha * data.duration * bonus
             values = state.critics(normalize(data.next_observation))
-            returns = segment_return(reward, values.mean(0), data.terminated, data.truncated, self.gamma)
+            returns = segment_return(
+                reward, values.mean(0), data.terminated, data.truncated, self.gamma, data.duration
+            )
             return -self.return_scale * returns.mean() / self.horizon, (after, data, reward, values)
 
         (actor_loss, aux), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
@@ -199,7 +203,9 @@ class SAPO:
         )
 
         value = combine_critics(self.critic_target)(values, axis=0)
-        target = td_lambda(reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda)
+        target = td_lambda(
+            reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda, data.duration
+        )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
             (self._descent(self.critic_learning_rate), state.critic_optimizer),

@@ -12,7 +12,7 @@ from rfo.algos.base import require
 from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import segment_return, td_lambda
-from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, rollout, rollout_metrics
+from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -50,7 +50,7 @@ class SHAC:
     needs_gradient: ClassVar[bool] = True
 
     horizon: int = 32
-    """Control steps T of one rollout; a multiple of `critic_batches`."""
+    """Control steps H of one rollout, in T decisions; T a multiple of `critic_batches`."""
     updates: int = 2000
     """Length of the learning rates' schedule."""
     gamma: float = 0.99
@@ -113,6 +113,7 @@ class SHAC:
 
     def init(self, key: PRNGKey, env: Batch) -> SHACState:
         """Initial training state."""
+        require_divisible(decisions(self.horizon, env), self.critic_batches)
         key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
         actor = GaussianPolicy(
@@ -147,13 +148,15 @@ class SHAC:
     def update(self, state: SHACState, env: Batch) -> tuple[SHACState, Metrics]:
         """One rollout, one actor step, one fit of the critic, one move of its target."""
         key, noise_key, spread_key = jax.random.split(state.key, 3)
-        noise = jax.random.normal(noise_key, (self.horizon, env.size, env.spec.action_size))
+        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
         normalize = state.normalizer
 
         def loss(actor: GaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout]]:
             after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise)
             value = state.critics(normalize(data.next_observation)).mean(0)
-            returns = segment_return(data.reward, value, data.terminated, data.truncated, self.gamma)
+            returns = segment_return(
+                data.reward, value, data.terminated, data.truncated, self.gamma, data.duration
+            )
             return -self.return_scale * returns.mean() / self.horizon, (after, data)
 
         (actor_loss, (after, data)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
@@ -162,7 +165,9 @@ class SHAC:
         )
 
         value = state.target_critics(normalize(data.next_observation)).mean(0)
-        target = td_lambda(data.reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda)
+        target = td_lambda(
+            data.reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda, data.duration
+        )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
             (self._descent(self.critic_learning_rate), state.critic_optimizer),

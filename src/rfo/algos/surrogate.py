@@ -56,6 +56,7 @@ def estimate(
         data.truncated,
         gamma,
         lambda_,
+        data.duration,
     )
     target = (value + advantage)[..., None]
     scale = scale.updated(target)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 
+from rfo.envs import runner
 from rfo.envs.base import EnvSpec, Step
-from rfo.physics.articulated import Articulated, ArticulatedState
-from rfo.physics.kinematics import axis_angle, link_poses, rotate
+from rfo.envs.runner import RunnerState
+from rfo.physics.articulated import Articulated
+from rfo.physics.kinematics import link_poses
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Model
 from rfo.types import Array, Bool, Float, PRNGKey
@@ -29,26 +30,9 @@ START_POSITION = (0.0, 0.0, 0.75)
 """Of the torso's centre [m]."""
 START_JOINTS = (0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0)
 """Hips and ankles [rad]."""
-POSITION_NOISE = 0.1
-"""[m]"""
-ANGLE_NOISE = jnp.pi / 24
-"""[rad]"""
-JOINT_NOISE = 0.2
-"""[rad]"""
-VELOCITY_NOISE = 0.25
-"""[m/s, rad/s]"""
-
 UP_WEIGHT = 0.1
-JOINT_VELOCITY_SCALE = 0.1
-"""Of the joints' velocities in the observation."""
 
-
-class AntState(NamedTuple):
-    """Physics, and what the observation tells of the past."""
-
-    physics: ArticulatedState
-    action: Float[Array, "B 8"]
-    """The last action; zero after a reset."""
+AntState = RunnerState
 
 
 class Ant:
@@ -96,33 +80,11 @@ class Ant:
 
     def reset(self, key: PRNGKey, batch: int) -> AntState:
         """Torso near its start, see the class."""
-        # one draw: a batch resets at every control step, and threefry costs more than all the rest
-        draw = jax.random.uniform(key, (batch, 29), minval=-1.0, maxval=1.0)
-        shift, axis, turn, bend, velocity = jnp.split(draw, (3, 6, 7, 15), axis=-1)
-        position = jnp.array(START_POSITION) + POSITION_NOISE * shift
-        axis = axis / jnp.linalg.norm(axis, axis=-1, keepdims=True)
-        orientation = axis_angle(axis, ANGLE_NOISE * turn[:, 0])
-        joints = jnp.array(START_JOINTS) + JOINT_NOISE * bend
-        qd = VELOCITY_NOISE * velocity
-        qd = qd.at[:, :3].add(jnp.cross(qd[:, 3:6], position))
-        physics = ArticulatedState(jnp.concatenate([position, orientation, joints], axis=-1), qd)
-        return AntState(physics, jnp.zeros((batch, 8)))
+        return runner.start(key, batch, START_POSITION, START_JOINTS)
 
     def observe(self, state: AntState) -> Float[Array, "B 37"]:
         """See the class."""
-        q, qd = state.physics
-        return jnp.concatenate(
-            [
-                q[:, 2:7],
-                qd[:, :6],
-                q[:, 7:],
-                JOINT_VELOCITY_SCALE * qd[:, 6:],
-                _up(q)[:, None],
-                _heading(q)[:, None],
-                state.action,
-            ],
-            axis=-1,
-        )
+        return runner.observation(state, TARGET_X)
 
     def step(self, state: AntState, action: Float[Array, "B 8"]) -> Step:
         """See the class."""
@@ -142,22 +104,12 @@ class Ant:
 def reward(state: AntState) -> Float[Array, " B"]:
     """Of arriving in a state, see `Ant`."""
     q, qd = state.physics
-    return qd[:, 0] + UP_WEIGHT * _up(q) + _heading(q) + (q[:, 2] - TERMINATION_HEIGHT)
+    return qd[:, 0] + UP_WEIGHT * runner.up(q) + runner.heading(q, TARGET_X) + (q[:, 2] - TERMINATION_HEIGHT)
 
 
 def terminated(state: AntState) -> Bool[Array, " B"]:
     """Whether the torso lies on the ground."""
-    return state.physics.q[:, 2] < TERMINATION_HEIGHT
-
-
-def _up(q: Float[Array, "B 15"]) -> Float[Array, " B"]:
-    return rotate(q[:, 3:7], jnp.array([0.0, 0.0, 1.0]))[:, 2]
-
-
-def _heading(q: Float[Array, "B 15"]) -> Float[Array, " B"]:
-    target = jnp.array([TARGET_X, 0.0]) - q[:, :2]
-    direction = target / jnp.linalg.norm(target, axis=-1, keepdims=True)
-    return jnp.sum(rotate(q[:, 3:7], jnp.array([1.0, 0.0, 0.0]))[:, :2] * direction, axis=-1)
+    return runner.fallen(state, TERMINATION_HEIGHT)
 
 
 @cache

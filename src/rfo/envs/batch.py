@@ -48,6 +48,9 @@ class BatchStep(NamedTuple):
     episode_return: Float[Array, " B"]
     """Return of the episode up to and including this step; final where `done`."""
     episode_length: Int[Array, " B"]
+    """Its control steps."""
+    duration: Int[Array, " B"]
+    """Control steps that this step took: 1, or of a chunk as many as were executed."""
 
     @property
     def done(self) -> Bool[Array, " B"]:
@@ -76,6 +79,15 @@ class Batch:
     def spec(self) -> EnvSpec:
         """The task's specification."""
         return self.task.spec
+
+    @property
+    def stride(self) -> int:
+        """Control steps of one decision of the policy: of one call of `step`."""
+        return 1
+
+    def resized(self, size: int) -> Batch:
+        """The same with another number of environments."""
+        return Batch(self.task, size)
 
     def init(self, key: PRNGKey) -> BatchState:
         """Start B episodes."""
@@ -124,6 +136,7 @@ class Batch:
             nonfinite=~healthy,
             episode_return=episode_return,
             episode_length=elapsed,
+            duration=jnp.ones_like(elapsed),
         )
 
 

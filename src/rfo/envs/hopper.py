@@ -56,8 +56,8 @@ class Hopper:
     **Reset**: upright, every coordinate and velocity +-0.05, uniform.
 
     **Contact** with the ground: stiffness 2e4 N/m, damping 1e3 N s/m, friction slope 1e3 N s/m, friction
-    coefficient 0.9; joint limits 1e3 N m/rad and 10 N m s/rad. Constants and action scale are DFlex's, the
-    body is that of OpenAI Gym.
+    coefficient 0.9; joint limits 1e3 N m/rad and 10 N m s/rad. Contact, substeps
+    and action scale are DFlex's; the body, with its joints' armature and damping, is that of OpenAI Gym.
 
     Args:
         threads: CPU threads of the physics, by default as many as speed up the batch.

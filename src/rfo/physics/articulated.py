@@ -6,7 +6,8 @@ tangential velocity v_n, v_t of that point [m/s],
 
     N = k_e d + k_d max(-v_n, 0),        F = N n - min(k_f, mu N / |v_t|) v_t.
 
-Damping acts on approach only, so that the ground never pulls. Joint limits are penalties too.
+Damping acts on approach only, so that the ground never pulls. Two bodies push each other by the same law,
+along the normal between them, where `rfo.physics.pairs` has them touch. Joint limits are penalties too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import warp as wp
 
-from rfo.physics.articulated_kernels import LAYOUT, SOURCE, dynamics_kernel
+from rfo.physics.articulated_kernels import LAYOUT, PAIR_SOURCE, SOURCE, dynamics_kernel
 from rfo.physics.bridge import Bridge
 from rfo.physics.model import Joint, Model
 from rfo.physics.native import warp_type
@@ -97,7 +98,8 @@ class ArticulatedKernels(PackedKernels):
     """The kernels of `Articulated`, as the bridge wants them, and one that looks into its dynamics."""
 
     def __init__(self, model: Model, dt: float, substeps: int, dtype: np.dtype):
-        super().__init__(SOURCE, _values(model, dt, substeps), model.nq, model.nv, model.nu, dtype)
+        source = PAIR_SOURCE if len(model.pairs.link) else SOURCE
+        super().__init__(source, _values(model, dt, substeps), model.nq, model.nv, model.nu, dtype)
         self.model = model
 
     def dynamics(self, state: ArticulatedState) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +111,9 @@ class ArticulatedKernels(PackedKernels):
             wp.array(np.ravel(np.asarray(x, self.dtype)), dtype=warp_type(self.dtype), device="cpu")
             for x in state
         )
-        self.launch(dynamics_kernel(self.dtype.name), ws, [q, qd, self.zeros(1, "cpu"), rows, right])
+        self.launch(
+            dynamics_kernel(self.source, self.dtype.name), ws, [q, qd, self.zeros(1, "cpu"), rows, right]
+        )
         packed = rows.numpy().reshape(envs, -1)
         mass = np.zeros((envs, nv, nv), self.dtype)
         for j, ancestors in enumerate(_ancestors(self.values["dof_parent"])):
@@ -142,21 +146,53 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
     scalar = np.isin(model.joint, (Joint.SLIDE, Joint.HINGE))
     nq, nv, nu, nm = model.nq, model.nv, model.nu, int(depth.sum())
     own = {name: getattr(model, name) for name in LAYOUT.arrays if hasattr(model, name)}
-    return own | {
-        "links": model.links,
-        "nq": nq,
-        "nv": nv,
-        "nu": nu,
-        "nm": nm,
-        "contacts": len(model.contact_link),
-        "substeps": substeps,
-        "width": nq + 2 * nv + nm,
-        # numbers that the native text takes from its scratch: articulated.h, then articulated_adjoint.h
-        "scratch": (nq + 8 * nv + nm + 38 * model.links) + (nu + nq + 2 * nv + 25 * model.links),
-        "dt": dt,
-        "ground_height": model.ground_height,
-        "quat": model.quat[:, [1, 2, 3, 0]],
-        "dof_parent": dof_parent,
-        "dof_q": np.where(scalar[dof_link], model.q_start[dof_link], -1),
-        "row": np.concatenate([[0], np.cumsum(depth)[:-1]]),
+    return (
+        own
+        | _pair_values(model)
+        | {
+            "links": model.links,
+            "nq": nq,
+            "nv": nv,
+            "nu": nu,
+            "nm": nm,
+            "contacts": len(model.contact_link),
+            "substeps": substeps,
+            "width": nq + 2 * nv + nm,
+            # numbers that the native text takes from its scratch: articulated.h, then articulated_adjoint.h
+            "scratch": (nq + 8 * nv + nm + 38 * model.links) + (nu + nq + 2 * nv + 27 * model.links),
+            "contact_law": np.stack(
+                [model.contact_ke, model.contact_kd, model.contact_kf, model.contact_mu], axis=-1
+            ),
+            "dt": dt,
+            "ground_height": model.ground_height,
+            "quat": model.quat[:, [1, 2, 3, 0]],
+            "dof_parent": dof_parent,
+            "dof_q": np.where(scalar[dof_link], model.q_start[dof_link], -1),
+            "row": np.concatenate([[0], np.cumsum(depth)[:-1]]),
+        }
+    )
+
+
+def _pair_values(model: Model) -> dict[str, Any]:
+    """The part of `_values` that tells of contact between bodies."""
+    pairs = model.pairs
+    return {
+        "pairs": len(pairs.link),
+        "pair_ends": len(pairs.start),
+        "segments": len(pairs.segment_mid),
+        "pair_link": pairs.link,
+        "pair_target": pairs.target,
+        "pair_box": pairs.box,
+        "pair_start": pairs.start,
+        "pair_centre": pairs.centre,
+        "pair_reach": pairs.reach,
+        "pair_radius": pairs.radius,
+        "pair_thickness": pairs.thickness,
+        "pair_target_pos": pairs.target_pos,
+        "pair_target_quat": pairs.target_quat[:, [1, 2, 3, 0]],
+        "pair_target_half": pairs.target_half,
+        "pair_law": pairs.law,
+        "segment_mid": pairs.segment_mid,
+        "segment_half": pairs.segment_half,
+        "segment_length": np.linalg.norm(pairs.segment_half, axis=-1),
     }

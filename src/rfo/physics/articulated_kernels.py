@@ -13,7 +13,20 @@ from rfo.physics.native import Layout, snippet, warp_type
 from rfo.physics.packs import Source
 
 LAYOUT = Layout(
-    scalars=("links", "nq", "nv", "nu", "nm", "contacts", "substeps", "width", "scratch"),
+    scalars=(
+        "links",
+        "nq",
+        "nv",
+        "nu",
+        "nm",
+        "contacts",
+        "pairs",
+        "pair_ends",
+        "segments",
+        "substeps",
+        "width",
+        "scratch",
+    ),
     real_scalars=("dt", "ground_height"),
     arrays={
         "gravity": ("real", "3"),
@@ -49,29 +62,56 @@ LAYOUT = Layout(
         "contact_link": ("int", "contacts"),
         "contact_pos": ("real", "3 * contacts"),
         "contact_radius": ("real", "contacts"),
-        "contact_ke": ("real", "contacts"),
-        "contact_kd": ("real", "contacts"),
-        "contact_kf": ("real", "contacts"),
-        "contact_mu": ("real", "contacts"),
+        "contact_law": ("real", "4 * contacts"),
+        # per directed pair, see rfo.physics.pairs.Pairs
+        "pair_link": ("int", "pairs"),
+        "pair_target": ("int", "pairs"),
+        "pair_box": ("int", "pairs"),
+        "pair_start": ("int", "pair_ends"),
+        "pair_centre": ("real", "3 * pairs"),
+        "pair_reach": ("real", "pairs"),
+        "pair_radius": ("real", "pairs"),
+        "pair_thickness": ("real", "pairs"),
+        "pair_target_pos": ("real", "3 * pairs"),
+        "pair_target_quat": ("real", "4 * pairs"),  # (x, y, z, w)
+        "pair_target_half": ("real", "3 * pairs"),
+        "pair_law": ("real", "4 * pairs"),
+        # per segment
+        "segment_mid": ("real", "3 * segments"),
+        "segment_half": ("real", "3 * segments"),
+        "segment_length": ("real", "segments"),
     },
 )
 
 
-SOURCE = Source(
-    "articulated",
-    LAYOUT,
-    step=("articulated.h", "articulated_equations.h", "articulated_solve.h", "articulated_step.h"),
-    adjoint=("articulated.h", "articulated_solve.h", "articulated_adjoint.h"),
-)
+def _source(name: str, forward: str, *backward: str) -> Source:
+    """`forward` and `backward`: what bodies do to one another."""
+    return Source(
+        name,
+        LAYOUT,
+        step=(
+            "articulated.h",
+            forward,
+            "articulated_equations.h",
+            "articulated_solve.h",
+            "articulated_step.h",
+        ),
+        adjoint=("articulated.h", forward, *backward, "articulated_solve.h", "articulated_adjoint.h"),
+    )
+
+
+SOURCE = _source("articulated", "articulated_alone.h")
+PAIR_SOURCE = _source("articulated_pairs", "articulated_pairs.h", "articulated_pairs_adjoint.h")
+"""For models whose bodies touch one another."""
 
 
 @cache
-def dynamics_kernel(dtype_name: str) -> Any:
+def dynamics_kernel(source: Source, dtype_name: str) -> Any:
     """Mass matrix and bias, in ``"float32"`` or ``"float64"``."""
     dtype = np.dtype(dtype_name)
     real = wp.array(dtype=warp_type(dtype))
     ints = wp.array(dtype=wp.int32)
-    files = ("articulated.h", "articulated_equations.h", "articulated_inspect.h")
+    files = (*source.step[:3], "articulated_inspect.h")
 
     @wp.func_native(snippet(dtype, LAYOUT.struct(), files))
     def dynamics_native(
@@ -79,7 +119,7 @@ def dynamics_kernel(dtype_name: str) -> Any:
         q_in: real, qd_in: real, tape: real, mass_matrix: real, right: real,
     ): ...  # fmt: skip
 
-    @wp.kernel(enable_backward=False, module=wp.get_module(f"rfo.dynamics_{dtype_name}"))
+    @wp.kernel(enable_backward=False, module=wp.get_module(f"rfo.{source.name}_dynamics_{dtype_name}"))
     def dynamics(
         envs: int, ints: ints, reals: real, scratch: real,
         q_in: real, qd_in: real, tape: real, mass_matrix: real, right: real,

@@ -8,7 +8,8 @@ Which difference to believe is decided by the differences alone, never by the gr
 environment and direction, of all three neighbouring step sizes (a decade) those whose values agree best.
 Two are not enough: a return with kinks is often smooth at a coarse scale, with another slope. Where even
 those three disagree, the return is rough at every scale tried, and that environment says nothing about
-the adjoint; its share is reported. Over the others, the median relative error decides.
+the adjoint; its share is reported. Nor does one whose derivative is lost in the rounding of the rewards to
+float32. Over the others, the median relative error decides.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Direction:
 
     `analytic` (B,) and `numeric` (steps, B), one row per step size; `scale` (steps, B) is what errors are
     relative to: the size of the difference, or its root mean square over random directions where that is
-    larger (a direction that happens to lie across the gradient has nothing to be relative to).
+    larger (a direction that happens to lie across the gradient has nothing to be relative to). `noise`
+    (steps, B) is what the rounding of rewards to float32 makes of a difference, about.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Direction:
     analytic: np.ndarray
     numeric: np.ndarray
     scale: np.ndarray
+    noise: np.ndarray
 
     @property
     def errors(self) -> np.ndarray:
@@ -91,8 +94,10 @@ class Direction:
     @property
     def _disagreement(self) -> np.ndarray:
         """(rows, B) relative range of each `NEIGHBOURS` step sizes in a row."""
-        distance = np.ptp(_windows(self.numeric), axis=1) / _windows(self.scale).max(axis=1)
-        return np.where(np.isfinite(distance), distance, np.inf)
+        scale = _windows(self.scale).max(axis=1)
+        distance = np.ptp(_windows(self.numeric), axis=1) / scale
+        lost = _windows(self.noise).min(axis=1) > TOLERANCE * scale
+        return np.where(np.isfinite(distance) & ~lost, distance, np.inf)
 
     def _best(self, rows: np.ndarray) -> np.ndarray:
         """(B,) entries of `rows` (rows, B) where neighbouring step sizes agree best."""
@@ -174,10 +179,11 @@ def check(
         drawn = np.asarray(jax.random.normal(direction_key, controls.shape), np.float64)
         directions[f"random {number}"] = drawn / np.sqrt((drawn**2).sum(axis=(0, 2)))[:, None]
 
-    numeric = {
+    pairs = {
         name: _differences(forward, np.asarray(controls, np.float32), direction, step_sizes)
         for name, direction in directions.items()
     }
+    numeric = {name: differences for name, (differences, _) in pairs.items()}
     random = np.stack([values for name, values in numeric.items() if name != "gradient"])
     typical = np.sqrt(np.mean(random**2, axis=0))
     return Report(
@@ -189,6 +195,7 @@ def check(
                 numeric=numeric[name],
                 # 1e-30 matters only where nothing depends on the controls
                 scale=np.fmax(np.fmax(np.abs(numeric[name]), typical), 1e-30),
+                noise=pairs[name][1],
             )
             for name, direction in directions.items()
         ),
@@ -204,18 +211,20 @@ def _gradient(rollout: Rollout) -> Callable[[Array], Array]:
 
 def _differences(
     forward: Rollout, base: np.ndarray, direction: np.ndarray, step_sizes: Sequence[float]
-) -> np.ndarray:
-    """(steps, B) central differences along a direction (T, B, A) of unit length per environment."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, B) central differences along a direction (T, B, A) of unit length per environment; noise."""
 
-    def returns(step: float) -> tuple[np.ndarray, np.ndarray]:
+    def rewards(step: float) -> tuple[np.ndarray, np.ndarray]:
         moved = (base + step * direction).astype(np.float32)
-        return np.asarray(forward(jnp.asarray(moved)), np.float64).sum(axis=0), moved.astype(np.float64)
+        return np.asarray(forward(jnp.asarray(moved)), np.float64), moved.astype(np.float64)
 
-    differences = []
+    differences, noise = [], []
     for size in step_sizes:
-        (above, high), (below, low) = returns(size), returns(-size)
+        (above, high), (below, low) = rewards(size), rewards(-size)
         # the step that float32 really made, which at small sizes is not quite the one asked for
         made = ((high - low) * direction).sum(axis=(0, 2))
         with np.errstate(divide="ignore", invalid="ignore"):
-            differences.append((above - below) / made)
-    return np.stack(differences)
+            differences.append((above - below).sum(axis=0) / made)
+        rounding = np.finfo(np.float32).eps / 2 * np.sqrt((above**2 + below**2).sum(axis=0))
+        noise.append(rounding / (2 * size))
+    return np.stack(differences), np.stack(noise)

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
+from rfo.physics.mjcf_support import SHAPES, name_of, refuse_unsupported
 from rfo.physics.model import Joint, Model
+from rfo.physics.pairs import Kind, Pairs, Shape, pairs
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ def load(
     those of the model that the mujoco package compiles; link i is its joint i, so coordinates have
     its order too. What belongs to MuJoCo's own constraint solver and integrator (solref, solimp, friction,
     margins, time step) has no meaning here: contact follows `contact`, or for a geom that carries
-    ``user="ke kd kf mu"`` those; limits follow `limit_ke`, `limit_kd`.
+    ``user="ke kd kf mu"`` those, and for two geoms the mean of theirs; limits follow `limit_ke`, `limit_kd`.
+    Which geoms touch is MuJoCo's filter: contype and conaffinity, not a body and its parent, not what
+    ``<exclude>`` names.
 
     Args:
         source: path of an MJCF file, or the MJCF text itself (recognised by its first ``<``).
-        contact: constants of every contact sphere against the ground.
+        contact: constants of every geom, with the ground and with one another.
         limit_ke: stiffness beyond a joint limit [N/m or N m/rad].
         limit_kd: damping beyond a joint limit [N s/m or N m s/rad].
 
@@ -56,7 +60,7 @@ def load(
         ValueError: not valid MJCF, or an element that has no counterpart here, by name.
     """
     m = _compile(source)
-    _refuse_unsupported(m)
+    refuse_unsupported(m)
     links, frames = _links(m)
     ground = _ground(m)
     mass, com, inertia = _inertias(m, frames, len(links))
@@ -87,6 +91,7 @@ def load(
         **_contact_spheres(m, frames, ground, contact),
         gravity=m.opt.gravity.copy(),
         **_ground_plane(m, frames, ground),
+        pairs=_pairs(m, frames, contact),
         link_names=tuple(link.name for link in links),
         dof_names=_dof_names(m),
         geoms=_drawn_geoms(m, frames),
@@ -130,9 +135,9 @@ def _links(m: mujoco.MjModel) -> tuple[list[_Link], list[_Frame]]:
         frame = frames[m.body_parentid[body]].then(m.body_pos[body], m.body_quat[body])
         first, count = m.body_jntadr[body], m.body_jntnum[body]
         for joint in range(first, first + count):
-            name = _name(m, "body", body)
+            name = name_of(m, "body", body)
             if joint < first + count - 1:
-                name += ":" + _name(m, "joint", joint)
+                name += ":" + name_of(m, "joint", joint)
             links.append(_Link(frame.link, *_reference_pose(m, joint, frame), name))
             # MuJoCo turns each joint of a body about its anchor and keeps the body's axes
             frame = _Frame(len(links) - 1, -m.jnt_pos[joint], _IDENTITY)
@@ -182,23 +187,46 @@ def _meets(m: mujoco.MjModel, a: int, b: int) -> bool:
     return bool(m.geom_contype[a] & m.geom_conaffinity[b] or m.geom_contype[b] & m.geom_conaffinity[a])
 
 
+def _collides(m: mujoco.MjModel, a: int, b: int) -> bool:
+    """MuJoCo's filter: contype and conaffinity, not within a body, not with its parent, not excluded."""
+    body_a, body_b = m.geom_bodyid[[a, b]]
+    weld_a, weld_b = m.body_weldid[[body_a, body_b]]
+    above_a, above_b = m.body_weldid[m.body_parentid[[weld_a, weld_b]]]
+    adjacent = weld_a == above_b != 0 or weld_b == above_a != 0
+    excluded = m.exclude_signature == (min(body_a, body_b) << 16) + max(body_a, body_b)
+    return _meets(m, a, b) and weld_a != weld_b and not adjacent and not excluded.any()
+
+
 def _ground(m: mujoco.MjModel) -> int | None:
-    """The geom that is the ground; refuses every other contact that MuJoCo would make."""
+    """The geom that is the ground."""
     solid = [g for g in range(m.ngeom) if m.geom_contype[g] or m.geom_conaffinity[g]]
     planes = [g for g in solid if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_PLANE]
     if len(planes) > 1:  # MuJoCo has made sure that planes are fixed in the world
-        raise ValueError(f"geom '{_name(m, 'geom', planes[1])}': only one plane may collide, the ground")
-    for i, a in enumerate(solid):
-        for b in solid[:i]:
-            bodies = m.body_weldid[m.geom_bodyid[[a, b]]]
-            parents = m.body_weldid[m.body_parentid[bodies]]
-            adjacent = bodies[0] == parents[1] != 0 or bodies[1] == parents[0] != 0
-            if _meets(m, a, b) and bodies[0] != bodies[1] and not adjacent and not {a, b} & set(planes):
-                raise ValueError(
-                    f"geoms '{_name(m, 'geom', b)}' and '{_name(m, 'geom', a)}' would collide: only contact "
-                    "with the ground plane is supported; set their conaffinity to 0"
-                )
+        raise ValueError(f"geom '{name_of(m, 'geom', planes[1])}': only one plane may collide, the ground")
     return planes[0] if planes else None
+
+
+def _pairs(m: mujoco.MjModel, frames: list[_Frame], default: ContactParameters) -> Pairs:
+    """The pairs of geoms on different links that MuJoCo would let collide."""
+
+    def shape(geom: int) -> Shape:
+        kind, sizes = SHAPES[mujoco.mjtGeom(m.geom_type[geom])]
+        pose = frames[m.geom_bodyid[geom]].then(m.geom_pos[geom], m.geom_quat[geom])
+        turn = _rotation(pose.quat)
+        size = m.geom_size[geom, :sizes]
+        return Shape(Kind(kind), size, pose.link, pose.pos, turn, pose.quat, _law(m, geom, default))
+
+    geoms = [g for g in range(m.ngeom) if m.geom_type[g] != mujoco.mjtGeom.mjGEOM_PLANE]
+    touching = [(a, b) for i, b in enumerate(geoms) for a in geoms[:i] if _collides(m, a, b)]
+    return pairs((shape(a), shape(b)) for a, b in touching)
+
+
+def _law(m: mujoco.MjModel, geom: int, default: ContactParameters) -> tuple[float, float, float, float]:
+    """Contact constants of a geom: its own or the default."""
+    if m.nuser_geom and m.geom_user[geom].any():
+        ke, kd, kf, mu = m.geom_user[geom]
+        return ke, kd, kf, mu
+    return default.ke, default.kd, default.kf, default.mu
 
 
 def _ground_plane(m: mujoco.MjModel, frames: list[_Frame], ground: int | None) -> dict[str, Any]:
@@ -218,14 +246,13 @@ def _contact_spheres(
         frame = frames[m.geom_bodyid[geom]]
         if ground is None or frame.link < 0 or not _meets(m, geom, ground):
             continue
-        own = m.geom_user[geom] if m.nuser_geom else np.zeros(4)
         pose = frame.then(m.geom_pos[geom], m.geom_quat[geom])
         centres, r = _spheres(m.geom_type[geom], m.geom_size[geom])
         for centre in centres:
             link.append(frame.link)
             pos.append(pose.then(centre, _IDENTITY).pos)
             radius.append(r)
-            law.append(own if own.any() else (default.ke, default.kd, default.kf, default.mu))
+            law.append(_law(m, geom, default))
     constants = _rows(law, 4).T
     return {
         "contact_link": np.array(link, np.int32),
@@ -244,21 +271,12 @@ def _spheres(kind: int, size: np.ndarray) -> tuple[np.ndarray, float]:
     return size * np.array(list(product((-1.0, 1.0), repeat=3))), 0.0
 
 
-_SHAPES = {
-    mujoco.mjtGeom.mjGEOM_PLANE: ("plane", 3),
-    mujoco.mjtGeom.mjGEOM_SPHERE: ("sphere", 1),
-    mujoco.mjtGeom.mjGEOM_CAPSULE: ("capsule", 2),
-    mujoco.mjtGeom.mjGEOM_BOX: ("box", 3),
-}
-"""Supported geoms: name, and how many of MuJoCo's three sizes describe it."""
-
-
 def _drawn_geoms(m: mujoco.MjModel, frames: list[_Frame]) -> tuple[dict, ...]:
     geoms = []
     for geom in range(m.ngeom):
         frame = frames[m.geom_bodyid[geom]]
         pose = frame.then(m.geom_pos[geom], m.geom_quat[geom])
-        kind, sizes = _SHAPES[mujoco.mjtGeom(m.geom_type[geom])]
+        kind, sizes = SHAPES[mujoco.mjtGeom(m.geom_type[geom])]
         geoms.append(
             {
                 "type": kind,
@@ -275,102 +293,10 @@ def _drawn_geoms(m: mujoco.MjModel, frames: list[_Frame]) -> tuple[dict, ...]:
 def _dof_names(m: mujoco.MjModel) -> tuple[str, ...]:
     suffixes = {Joint.FREE: (":x", ":y", ":z", ":wx", ":wy", ":wz"), Joint.BALL: (":wx", ":wy", ":wz")}
     return tuple(
-        _name(m, "joint", joint) + suffix
+        name_of(m, "joint", joint) + suffix
         for joint in range(m.njnt)
         for suffix in suffixes.get(Joint(m.jnt_type[joint]), ("",))
     )
-
-
-_ABSENT = ("tendon", "eq", "mesh", "hfield", "flex", "skin", "plugin", "pair", "exclude")
-"""Kinds of element of which a model may have none."""
-
-_ZERO = {
-    "joint": (
-        "jnt_stiffnesspoly",
-        "jnt_springyield",
-        "jnt_actfrclimited",
-        "jnt_actgravcomp",
-        "dof_frictionloss",
-        "dof_dampingpoly",
-    ),
-    "body": ("body_gravcomp",),
-    "geom": ("geom_adhesion", "geom_surfacevel"),
-    "actuator": (
-        "actuator_trntype",  # a joint's
-        "actuator_dyntype",  # none
-        "actuator_gaintype",  # fixed
-        "actuator_biastype",  # none
-        "actuator_forcelimited",
-        "actuator_delay",
-        "actuator_armature",
-        "actuator_damping",
-        "actuator_dampingpoly",
-    ),
-}
-"""Features that must be switched off; for the enumerations 0 is the value in the comment."""
-
-_ZERO_OPTIONS = ("wind", "density", "viscosity", "disableflags", "disableactuator")
-
-
-def _refuse_unsupported(m: mujoco.MjModel) -> None:
-    """Raise a ValueError that names the first element without a counterpart in `Model`."""
-    for kind in _ABSENT:
-        if getattr(m, f"n{kind}"):
-            what = "equality constraint" if kind == "eq" else kind
-            raise ValueError(f"{what} '{_name(m, _OBJECTS.get(kind, kind), 0)}' is not supported")
-    if m.nmocap:
-        raise ValueError(
-            f"mocap body '{_name(m, 'body', int(np.argmax(m.body_mocapid >= 0)))}' is not supported"
-        )
-    for option in _ZERO_OPTIONS:
-        if np.any(getattr(m.opt, option)):
-            raise ValueError(f"option '{option}' is not supported")
-    for kind, arrays in _ZERO.items():
-        for array in arrays:
-            _refuse_where(m, kind, array)
-    for joint in range(m.njnt):
-        name = _name(m, "joint", joint)
-        turning = m.jnt_type[joint] in (Joint.FREE, Joint.BALL)
-        if turning and (m.jnt_stiffness[joint] or m.jnt_limited[joint]):
-            raise ValueError(f"joint '{name}': springs and limits need a slide or a hinge")
-        if m.jnt_type[joint] == Joint.FREE and m.dof_armature[m.jnt_dofadr[joint]]:
-            raise ValueError(f"joint '{name}': a free joint has no armature")
-    for geom in range(m.ngeom):
-        if mujoco.mjtGeom(m.geom_type[geom]) not in _SHAPES:
-            kind = mujoco.mjtGeom(m.geom_type[geom]).name.removeprefix("mjGEOM_").lower()
-            raise ValueError(f"geom '{_name(m, 'geom', geom)}': a {kind} is not supported")
-    if m.nuser_geom not in (0, 4):
-        raise ValueError(f"geom user data must be 'ke kd kf mu', not {m.nuser_geom} numbers")
-    _refuse_actuators(m)
-
-
-def _refuse_actuators(m: mujoco.MjModel) -> None:
-    """Motors on slides and hinges are left, with controls in [-1, 1] where they are bounded."""
-    for i in range(m.nu):
-        name = _name(m, "actuator", i)
-        if m.jnt_type[m.actuator_trnid[i, 0]] not in (Joint.SLIDE, Joint.HINGE):
-            raise ValueError(f"actuator '{name}': a motor needs a slide or a hinge")
-        if m.actuator_ctrllimited[i] and tuple(m.actuator_ctrlrange[i]) != (-1.0, 1.0):
-            raise ValueError(f"actuator '{name}': ctrlrange must be -1 1; scale its gear instead")
-
-
-def _refuse_where(m: mujoco.MjModel, kind: str, array: str) -> None:
-    """Refuse the first element of `kind` for which `array` is not zero."""
-    values = getattr(m, array)
-    rows = np.flatnonzero(values.reshape(len(values), -1).any(axis=1)) if len(values) else []
-    if len(rows):
-        prefix, feature = array.split("_", 1)
-        index = m.dof_jntid[rows[0]] if prefix == "dof" else rows[0]
-        raise ValueError(f"{kind} '{_name(m, kind, index)}': {feature} is not supported")
-
-
-_OBJECTS = {"eq": "equality"}
-
-
-def _name(m: mujoco.MjModel, kind: str, index: int) -> str:
-    """Name of an element in messages and labels; kind and number where it has none."""
-    code = mujoco.mju_str2Type(kind)
-    return mujoco.mj_id2name(m, code, int(index)) or f"{kind} {index}"
 
 
 def _rows(rows: list, width: int) -> np.ndarray:

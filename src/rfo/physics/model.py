@@ -13,6 +13,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from rfo.physics.pairs import NO_PAIRS, Pairs
+
 
 class Joint(IntEnum):
     """Joint types. Coordinates: FREE 7 q / 6 qd, BALL 4 / 3, SLIDE 1 / 1, HINGE 1 / 1.
@@ -74,6 +76,7 @@ class Model:
     # names and looks
     link_names: tuple[str, ...]
     dof_names: tuple[str, ...]
+    pairs: Pairs = NO_PAIRS  # contact of bodies with one another
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
 
     @property

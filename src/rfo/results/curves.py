@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
-from scipy import stats
 
 from rfo.results.runs import Run
+from rfo.results.statistics import half_interval
 
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's, which colour-blind readers tell apart."""
@@ -26,7 +26,7 @@ AXES = {"env_steps": "environment steps", "seconds": "training time [s]"}
 
 
 @dataclass(frozen=True)
-class Published:
+class Line:
     """A number from elsewhere, drawn as a dashed line: its label says where it comes from."""
 
     value: float
@@ -74,19 +74,12 @@ def band(runs: Sequence[Run], along: str = "env_steps", points: int = 200) -> Ba
     return Band(grid, mean, mean - half, mean + half)
 
 
-def half_interval(values: np.ndarray) -> np.ndarray:
-    """Half of the 95 % interval of the mean over axis 0 (Student's t); NaN for a single seed."""
-    seeds = len(values)
-    if seeds < 2:
-        return np.full(values.shape[1:], np.nan)
-    return stats.t.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / np.sqrt(seeds)
-
-
 def draw(
     runs: Sequence[Run],
     along: Sequence[str] = ("env_steps",),
-    published: Sequence[Published] = (),
+    published: Sequence[Line] = (),
     title: str = "",
+    labels: Sequence[str] = (),
 ) -> Figure:
     """Figure of the runs' learning curves, one line a label, one panel an axis.
 
@@ -95,6 +88,7 @@ def draw(
         along: "env_steps" and "seconds" or one of them.
         published: numbers to compare with.
         title: of the figure; the task, if empty.
+        labels: that decide the colours, so that several figures agree; those of the runs, if empty.
 
     Raises:
         ValueError: if the runs are of several tasks, or one of them has no curve.
@@ -102,12 +96,14 @@ def draw(
     tasks = sorted({run.task for run in runs})
     if len(tasks) != 1:
         raise ValueError(f"one figure shows one task, not {', '.join(tasks) or 'none'}")
-    labels = list(dict.fromkeys(run.label for run in runs))
+    labels = list(labels or dict.fromkeys(run.label for run in runs))
     figure = Figure(figsize=(2 + 6 * len(along), 4.2), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(along), sharey=True))
     for panel, axis in zip(panels, along, strict=True):
         for i, label in enumerate(labels):
             mine = [run for run in runs if run.label == label]
+            if not mine:
+                continue
             _draw_band(panel, band(mine, axis), f"{label} ({len(mine)} seeds)", *LINES[i % len(LINES)])
         for number in published:
             panel.axhline(number.value, color="#777", lw=1, ls="--", zorder=1)

@@ -41,6 +41,7 @@ class Run:
 
     `label` names what is compared: the algorithm, or a cell of a sweep.
     `evaluation` maps "stochastic" and "deterministic" to their statistics; empty if there is none.
+    `status` is "finished", "diverged", or "unfinished": stopped or still running.
     """
 
     task: str
@@ -49,25 +50,38 @@ class Run:
     seed: int
     curve: Curve
     evaluation: dict[str, dict[str, Any]]
+    status: str = "finished"
+
+    @property
+    def score(self) -> float:
+        """Mean return of the final policy's stochastic evaluation; of a run that has none, the mean over its
+        last training episodes; NaN if no episode ended."""
+        if self.evaluation:
+            return float(self.evaluation["stochastic"]["mean"])
+        returns = self.curve.return_mean[np.isfinite(self.curve.return_mean)]
+        return float(returns[-1]) if len(returns) else float("nan")
 
 
 def find_runs(root: Path) -> list[Run]:
     """All runs in a folder and below it, in the order of their paths.
 
-    A run `root/CELL/s3` has the label CELL; one directly in `root`, and `root` itself, that of its algorithm.
+    A run `root/CELL/s3` has the label CELL, as has `root/TASK/CELL/s3`; one directly in `root`, and `root`
+    itself, that of its algorithm. Those that `rfo bench learn` has set aside under `abandoned` are left out.
 
     Raises:
         ResultsError: if there is none, or one is damaged.
     """
     root = Path(root)
-    folders = sorted(path.parent for path in root.rglob("config.json"))
+    found = (path.parent for path in root.rglob("config.json"))
+    folders = sorted(folder for folder in found if "abandoned" not in folder.relative_to(root).parts)
     if not folders:
         raise ResultsError(f"no run folder in {root}")
     runs = []
     for folder in folders:
         run = read_run(folder)
-        cell = folder.relative_to(root).parent.as_posix()
-        runs.append(run if cell == "." else replace(run, label=cell))
+        cell = folder.relative_to(root).parent.parts
+        cell = cell[1:] if cell[:1] == (run.task,) else cell
+        runs.append(replace(run, label="/".join(cell)) if cell else run)
     return runs
 
 
@@ -88,9 +102,16 @@ def read_run(folder: Path) -> Run:
             seed=config["seed"],
             curve=_curve(_read_lines(metrics) if metrics.exists() else []),
             evaluation=_read_json(evaluation) if evaluation.exists() else {},
+            status=_status(folder),
         )
     except (KeyError, TypeError) as error:
         raise ResultsError(f"{folder} is not a run folder of rfo: {error!r}") from None
+
+
+def _status(folder: Path) -> str:
+    if (folder / "evaluation.json").exists():
+        return "finished"
+    return "diverged" if (folder / "diverged").exists() else "unfinished"
 
 
 def thin(curve: Curve, points: int) -> Curve:
@@ -126,10 +147,19 @@ def collect(runs: Iterable[Run], folder: Path, points: int = 100) -> tuple[Path,
                 protocol: {key: value for key, value in summary.items() if key != "returns"}
                 for protocol, summary in run.evaluation.items()
             }
-            records.append({**name, **statistics})
+            records.append({**name, "status": run.status, **statistics})
     lines = ",\n".join(json.dumps(record) for record in records)
     evaluations.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     return curves, evaluations
+
+
+def read_any(path: Path) -> list[Run]:
+    """The runs of a run folder, of a folder of them, or of collected results.
+
+    Raises:
+        ResultsError: if there is none, or one is damaged.
+    """
+    return read_collection(path) if (path / CURVES).exists() else find_runs(path)
 
 
 def read_collection(folder: Path) -> list[Run]:
@@ -146,8 +176,9 @@ def read_collection(folder: Path) -> list[Run]:
         for record in records:
             record = dict(record)
             name = {key: record.pop(key) for key in NAME}
+            status = record.pop("status", "finished")
             mine = [row for row in rows if all(row[key] == str(name[key]) for key in NAME)]
-            runs.append(Run(**name, curve=_curve(mine), evaluation=record))
+            runs.append(Run(**name, curve=_curve(mine), evaluation=record, status=status))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultsError(f"{folder} does not hold collected results: {error}") from None
     return runs

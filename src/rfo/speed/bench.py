@@ -25,7 +25,13 @@ SECONDS = 3.0
 LARGER_BATCHES = (256, 1024)
 """Environments at which the physics is measured beside the task's own number."""
 PEER_TASK, PEER_BATCH = "ant", 256
-REWARPED = {"ant": (360.0, 64), "cartpole": (7000.0, 64), "soft_jumper": (67.0, 32)}
+REWARPED = {
+    "ant": (360.0, 64),
+    "humanoid": (179.0, 64),
+    "hand_reorient": (3.4, 64),
+    "cartpole": (7000.0, 64),
+    "soft_jumper": (67.0, 32),
+}
 """Env-steps/s and environments of Rewarped 1.3.3 (warp-lang 1.3.3, 32 steps, forward and backward), recorded
 once on four cores of a CPU, of which it uses one. Quoted for scale: never measured here."""
 

@@ -22,6 +22,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
@@ -74,6 +75,7 @@ class RunFolder:
         self.path = path
         self._metrics: Any = None
         self._events: Any = None
+        self._mirror: WandbMirror | None = None
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any]) -> RunFolder:
@@ -149,6 +151,14 @@ class RunFolder:
         write_atomically(self.path / "replay.npz", arrays.getvalue())
         self.write_json("replay.json", {**description, "frames": len(reward)})
 
+    def mirror(self, project: str) -> None:
+        """Send metrics to a project of Weights & Biases, too, as the run of this folder's name.
+
+        Raises:
+            RunError: if the package is missing or does not start.
+        """
+        self._mirror = WandbMirror(project, self.path, self.read_json("config.json"))
+
     def append(self, line: dict[str, float | int | None]) -> None:
         """Add one update's metrics: `update`, `env_steps`, `seconds`, `return_mean` and more."""
         if self._metrics is None:
@@ -157,6 +167,8 @@ class RunFolder:
         self._metrics.write(json.dumps(plain(line), allow_nan=False) + "\n")
         self._metrics.flush()
         self._events.append(line)
+        if self._mirror is not None:
+            self._mirror.append(line)
 
     def rewind(self, update: int) -> None:
         """Drop the metrics lines after an update, before a run goes on from its checkpoint."""
@@ -179,6 +191,9 @@ class RunFolder:
             self._metrics.close()
             self._events.close()
             self._metrics = self._events = None
+        if self._mirror is not None:
+            self._mirror.close()
+            self._mirror = None
 
 
 class EventFile:
@@ -211,6 +226,56 @@ class EventFile:
         self._writer.close()
 
 
+def require_wandb() -> Any:
+    """The package, imported only when it is asked for.
+
+    Raises:
+        RunError: if it is not installed.
+    """
+    try:
+        import wandb  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise RunError("wandb is not installed: pip install 'rfo[wandb]', or leave out --wandb") from None
+    return wandb
+
+
+class WandbMirror:
+    """Sends metrics to Weights & Biases. What goes wrong there is told once and never stops a training.
+
+    Raises:
+        RunError: if the package is missing or does not start.
+    """
+
+    def __init__(self, project: str, path: Path, config: dict[str, Any]):
+        try:
+            self._run = require_wandb().init(project=project, name=path.name, config=config, dir=str(path))
+        except Exception as error:
+            if isinstance(error, RunError):
+                raise
+            raise RunError(
+                f"wandb does not start ({error}): leave out --wandb, or set WANDB_MODE=offline"
+            ) from None
+
+    def append(self, line: dict[str, float | int | None]) -> None:
+        """Send the numbers of one metrics line, at its `env_steps`."""
+        numbers = {name: value for name, value in line.items() if value is not None}
+        self._try(lambda run: run.log(numbers, step=int(line["env_steps"] or 0)))
+
+    def close(self) -> None:
+        """Finish the run there."""
+        self._try(lambda run: run.finish())
+        self._run = None
+
+    def _try(self, action: Callable[[Any], Any]) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:
+            print(f"rfo: wandb failed ({error}); training goes on without it", file=sys.stderr)
+            self._run = None
+
+
 def provenance() -> dict[str, Any]:
     """Versions, git revision and platform of this process."""
     versions = {}
@@ -241,8 +306,10 @@ def git_revision(folder: Path) -> str | None:
 
 
 def default_path(task: str, algorithm: str, seed: int) -> Path:
-    """`runs/<task>-<algorithm>-s<seed>-<timestamp>`, with a number behind it if that is taken."""
-    name = f"{task}-{algorithm}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """`runs/<task>-<algorithm>-s<seed>-<timestamp>`, with a number behind it if that is taken.
+
+    A task that is a file is called by its name alone."""
+    name = f"{Path(task).stem}-{algorithm}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, copies = Path("runs") / name, 1
     while path.exists():
         copies += 1

@@ -3,9 +3,9 @@
 One update is one compiled program, so its parts cannot be timed from outside while it trains. They
 are timed apart, compiled alone, on the same shapes:
 
-- physics: one rollout of T control steps with fixed actions, and, if the method differentiates
+- physics: one rollout with fixed actions, and, if the method differentiates
   through the environment, its backward pass;
-- policy: the policy's T calls, forward and backward;
+- policy: the policy's calls, forward and backward;
 - critic: the rest of the whole update: critic fit, matching losses, optimiser, bookkeeping.
 
 Compiled alone, a part may run slower than fused into the update: the shares are estimates.
@@ -37,22 +37,22 @@ def split(algorithm: Algorithm, env: Batch, state: PyTree) -> dict[str, float]:
     Returns:
         `update`, `physics`, `policy`, `critic` with `_steps_per_second` behind each name.
     """
-    steps = algorithm.horizon * env.size
+    steps, decisions = algorithm.horizon * env.size, algorithm.horizon // env.stride
     update = compiled_update(algorithm, env, seeds=1)
     seconds = {
         "update": _fastest(lambda: update(state)),
-        "physics": physics_seconds(env, algorithm.horizon, algorithm.needs_gradient),
-        "policy": _policy_seconds(algorithm.policy(state), env, algorithm.horizon, algorithm.needs_gradient),
+        "physics": physics_seconds(env, decisions, algorithm.needs_gradient),
+        "policy": _policy_seconds(algorithm.policy(state), env, decisions, algorithm.needs_gradient),
     }
     seconds["critic"] = max(seconds["update"] - seconds["physics"] - seconds["policy"], 1e-9)
     return {f"{name}_steps_per_second": steps / value for name, value in seconds.items()}
 
 
-def physics_seconds(env: Batch, horizon: int, gradient: bool) -> float:
-    """Time of one rollout of `horizon` control steps with fixed random actions [s], forward and, if
+def physics_seconds(env: Batch, decisions: int, gradient: bool) -> float:
+    """Time of one rollout of so many decisions with fixed random actions [s], forward and, if
     `gradient`, backward to the actions."""
     state = env.init(jax.random.key(0))
-    shape = (horizon, env.size, env.spec.action_size)
+    shape = (decisions, env.size, env.spec.action_size)
     actions = jax.random.uniform(jax.random.key(1), shape, minval=-1.0, maxval=1.0)
 
     def total(actions: Float[Array, "T B A"], state: BatchState) -> Float[Array, ""]:
@@ -66,9 +66,9 @@ def physics_seconds(env: Batch, horizon: int, gradient: bool) -> float:
     return _fastest(lambda: program(actions, state))
 
 
-def _policy_seconds(policy: Policy, env: Batch, horizon: int, gradient: bool) -> float:
+def _policy_seconds(policy: Policy, env: Batch, decisions: int, gradient: bool) -> float:
     observation = env.init(jax.random.key(0)).observation
-    keys = jax.random.split(jax.random.key(1), horizon)
+    keys = jax.random.split(jax.random.key(1), decisions)
 
     def total(policy: Policy, observation: Observation) -> Float[Array, ""]:
         def step(observation: Observation, key: Array):

@@ -117,14 +117,33 @@ auto contact_point = [&](int c, V3& centre, V3& x) {
   return F(m.ground_height) - up.dot(x + origin[i]);
 };
 
-// The penalty law of ../articulated.py: pressure N, grip min(k_f, mu N / |v_t|).
+// The penalty law of ../articulated.py with constants (k_e, k_d, k_f, mu): pressure N, grip min(k_f, mu N / |v_t|).
 const real speed_floor = real(1e-6);
-auto contact_law = [&](int c, F depth, const V3& velocity, F& vn, V3& vt, F& pressure, F& speed, F& grip) {
-  vn = up.dot(velocity);
-  vt = velocity - up * vn;
-  pressure = MAX(depth, F(0)) * F(m.contact_ke[c]) + MAX(-vn, F(0)) * F(m.contact_kd[c]);
+auto contact_law = [&](const real* law, const V3& n, F depth, const V3& velocity, F& vn, V3& vt, F& pressure, F& speed,
+                       F& grip) {
+  vn = n.dot(velocity);
+  vt = velocity - n * vn;
+  pressure = MAX(depth, F(0)) * F(law[0]) + MAX(-vn, F(0)) * F(law[1]);
   speed = SQRT(vt.dot(vt) + F(speed_floor * speed_floor));
-  grip = MIN(F(m.contact_kf[c]), pressure * F(m.contact_mu[c]) / speed);
+  grip = MIN(F(law[2]), pressure * F(law[3]) / speed);
+};
+
+// The force where `on` is 1, and for its adjoint g the adjoints of depth, velocity and normal.
+auto contact_law_adjoint = [&](const real* law, const V3& n, F depth, const V3& velocity, F on, const V3& w, V3& push,
+                               F& g_depth, V3& g_velocity, V3& g_n) {
+  V3 vt;
+  F vn, pressure, speed, grip;
+  contact_law(law, n, depth, velocity, vn, vt, pressure, speed, grip);
+  push = (n * pressure - vt * grip) * on;
+  const V3 g = w * on;
+  const F along = vt.dot(g), none = F(0);
+  auto slides = grip < F(law[2]);
+  const F g_pressure = n.dot(g) - (slides ? along * F(law[3]) / speed : none);
+  const V3 g_vt = g * -grip + vt * (slides ? along * grip / (speed * speed) : none);
+  const F g_vn = ((vn < none) ? -g_pressure * F(law[1]) : none) - n.dot(g_vt);
+  g_depth = g_pressure * F(law[0]);
+  g_velocity = g_vt + n * g_vn;
+  g_n = g * pressure + velocity * g_vn - g_vt * vn;
 };
 
 // Spring and limit force of a SLIDE or HINGE, with its derivatives.

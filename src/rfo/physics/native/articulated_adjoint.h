@@ -19,7 +19,7 @@ Spatial* P_V = spatials(m.links);
 Spatial* P_A = f;
 Spatial* P_W = spatials(m.links);
 Spatial* G = spatials(m.links);
-F* P_depth = take(m.links);  // of the contacts on a link and below
+V3* P_origin = (V3*)take(3 * m.links);  // dual to shifting the tree's origin with all about it: a link's and below
 
 // Adjoint of normalising: removes the part along the unit quaternion r = raw / |raw|.
 auto through_unit = [](const Quat& r, const Quat& g, F length) { return (g + r * -g.dot(r)) * (F(1) / length); };
@@ -77,33 +77,25 @@ auto inertial_power = [&](int i) {
   P_A[i] = I * Wv[i];
   P_V[i] = zero6 - Wv[i].cross_force(h) - I * V[i].cross_motion(Wv[i]);
   G[i] = zero6 - V[i].cross_force(P_V[i]) - A[i].cross_force(P_A[i]) - Wv[i].cross_force(P_W[i]);
-  P_depth[i] = F(0);
+  P_origin[i] = zero3;
 };
 
 auto contact_power = [&](int c) {
-  V3 centre, x, vt;
-  F vn, pressure, speed, grip;
+  V3 centre, x, push, g_velocity, g_up;
+  F g_depth;
   const F depth = contact_point(c, centre, x);
   auto touches = depth > F(0);
   if (!ANY(touches)) return;
   const int i = m.contact_link[c];
-  contact_law(c, depth, V[i].l + V[i].a.cross(x), vn, vt, pressure, speed, grip);
-  const F on = touches ? F(1) : F(0), none = F(0);
-  const V3 push = (up * pressure - vt * grip) * on;
   const V3 w = Wv[i].l + Wv[i].a.cross(x);
-  const V3 g = w * -on;  // adjoint of the push
-  const F along = vt.dot(g), mu = F(m.contact_mu[c]);
-  auto slides = grip < F(m.contact_kf[c]);
-  const F g_pressure = up.dot(g) - (slides ? along * mu / speed : none);
-  const V3 g_vt = g * -grip + vt * (slides ? along * grip / (speed * speed) : none);
-  const F g_vn = (vn < none) ? -g_pressure * F(m.contact_kd[c]) : none;
-  const V3 g_velocity = g_vt + up * (g_vn - up.dot(g_vt));
-  const F g_depth = g_pressure * F(m.contact_ke[c]);
+  contact_law_adjoint(m.contact_law + 4 * c, up, depth, V[i].l + V[i].a.cross(x), touches ? F(1) : F(0), w * F(-1),
+                      push, g_depth, g_velocity, g_up);
   P_W[i] = P_W[i] - Spatial{x.cross(push), push};
   P_V[i] = P_V[i] + Spatial{x.cross(g_velocity), g_velocity};
-  const V3 g_x = Wv[i].a.cross(push) + g_velocity.cross(V[i].a) - up * g_depth;
+  const V3 lowered = up * g_depth;
+  const V3 g_x = Wv[i].a.cross(push) + g_velocity.cross(V[i].a) - lowered;
   G[i] = G[i] + Spatial{centre.cross(g_x), g_x};
-  P_depth[i] += g_depth;
+  P_origin[i] = P_origin[i] - lowered;
 };
 
 // Leaf to root: pass everything of link i to its parent, subtract the joint's share from the adjoints.
@@ -114,13 +106,12 @@ auto collect = [&](int i) {
   const Spatial P_joint = P_V[i] - Vp.cross_force(P_A[i]);
   for (int j = m.v_start[i]; j < m.v_start[i] + m.v_count[i]; ++j) gqd[j] -= S[j].dot(P_joint);
   if (kind == FREE) {
-    // its axes do not turn with it; moving it sideways changes nothing but the depth of contacts
+    // its axes do not turn with it; moving it changes nothing but what its contacts meet
     const Quat turn = rot[i];
     const F length = SQRT(quat_at(q + iq + 3).dot(quat_at(q + iq + 3)));
-    const V3 lift = up * P_depth[i];
-    gq[iq] += lift.x;
-    gq[iq + 1] += lift.y;
-    gq[iq + 2] += lift.z;
+    gq[iq] -= P_origin[i].x;
+    gq[iq + 1] -= P_origin[i].y;
+    gq[iq + 2] -= P_origin[i].z;
     const Quat g = Quat{G[i].a.x, G[i].a.y, G[i].a.z, F(0)} * turn * (F(2) / length);
     put_quat(gq + iq + 3, quat_at(gq + iq + 3) + g * F(-1));
   } else {
@@ -141,7 +132,7 @@ auto collect = [&](int i) {
     P_A[p] = P_A[p] + P_A[i];
     P_W[p] = P_W[p] + P_W[i];
     G[p] = G[p] + G[i];
-    P_depth[p] += P_depth[i];
+    P_origin[p] = P_origin[p] + P_origin[i];
   }
 };
 
@@ -163,6 +154,7 @@ for (int k = m.substeps - 1; k >= 0; --k) {
     inertial_power(i);
   }
   for (int c = 0; c < m.contacts; ++c) contact_power(c);
+  pair_powers(Wv, P_V, P_W, G, P_origin);
   for (int i = m.links - 1; i >= 0; --i) collect(i);
   for (int j = 0; j < m.nv; ++j) {
     gqd[j] -= lambda[j] * F(m.damping[j]);

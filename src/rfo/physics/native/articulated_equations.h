@@ -14,10 +14,11 @@ auto equations = [&](const F* u) {
     auto touches = depth > F(0);
     if (!ANY(touches)) continue;
     const int i = m.contact_link[c];
-    contact_law(c, depth, V[i].l + V[i].a.cross(x), vn, vt, pressure, speed, grip);
+    contact_law(m.contact_law + 4 * c, up, depth, V[i].l + V[i].a.cross(x), vn, vt, pressure, speed, grip);
     const V3 push = (up * pressure - vt * grip) * (touches ? F(1) : F(0));
     f[i] = f[i] - Spatial{x.cross(push), push};
   }
+  pair_forces();
   for (int i = m.links - 1; i >= 0; --i) {
     for (int j = m.v_start[i]; j < m.v_start[i] + m.v_count[i]; ++j) {
       F by_q, by_qd;

@@ -1,0 +1,97 @@
+"""Cheetah: half a cheetah, two legs and a back, runs forward in a plane."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rfo.envs.base import EnvSpec, Step
+from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.kinematics import link_poses
+from rfo.physics.mjcf import ContactParameters, load
+from rfo.physics.model import Model
+from rfo.types import Array, Float, PRNGKey
+
+SUBSTEPS = 16
+CONTACT = ContactParameters(ke=2e4, kd=1e3, kf=1e3, mu=0.9)
+"""The hopper's."""
+LIMIT_KE, LIMIT_KD = 1e3, 1e1
+ACTION_COST = 0.1
+
+POSITION_NOISE = 0.1
+"""[m, rad]"""
+VELOCITY_NOISE = 0.25
+"""[m/s, rad/s]"""
+
+
+class Cheetah:
+    """Half cheetah in the manner of DFlex: its sizes and reward on the body of Gymnasium.
+
+    Coordinates q: position x and height z of the torso relative to the start [m], its pitch, and the angles
+    of thigh, shin and foot of the hind and the fore leg [rad].
+
+    **Action** (6): the torque of each joint of the legs is 200 times the action [N m], beside the springs and
+    dampers of the body.
+
+    **Observation** (17): q without x [m, rad], then its nine velocities [m/s, rad/s].
+
+    **Reward**: v_x - 0.1 |a|^2, of the state after the step. The episode never terminates; it is truncated
+    after 1000 steps of 1/60 s, each of 16 substeps.
+
+    **Reset**: every coordinate +-0.1, every velocity +-0.25, uniform.
+
+    **Contact** with the ground: the hopper's, stiffness 2e4 N/m, damping 1e3 N s/m, friction slope 1e3 N s/m,
+    friction coefficient 0.9; joint limits 1e3 N m/rad and 10 N m s/rad.
+
+    DFlex publishes no recording of this task, and its reference has sizes and reward only: contact, gears and
+    the noise of the start are our choice, and returns are not comparable with published ones.
+
+    Args:
+        threads: CPU threads of the physics, by default as many as speed up the batch.
+    """
+
+    spec = EnvSpec("cheetah", observation=17, action_size=6, episode_length=1000, dt=1 / 60)
+
+    def __init__(self, threads: int | None = None):
+        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
+
+    def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
+        """Standing, see the class."""
+        position, velocity = jnp.split(
+            jax.random.uniform(key, (batch, 18), minval=-1.0, maxval=1.0), 2, axis=-1
+        )
+        return ArticulatedState(POSITION_NOISE * position, VELOCITY_NOISE * velocity)
+
+    def observe(self, state: ArticulatedState) -> Float[Array, "B 17"]:
+        """See the class."""
+        return jnp.concatenate([state.q[:, 1:], state.qd], axis=-1)
+
+    def step(self, state: ArticulatedState, action: Float[Array, "B 6"]) -> Step:
+        """See the class."""
+        action = jnp.clip(action, -1.0, 1.0)
+        after = self.simulator.step(state, action)
+        never = jnp.zeros(len(action), bool)
+        return Step(after, self.observe(after), reward(after, action), never)
+
+    def scene(self) -> dict[str, Any]:
+        """See `rfo.envs.base.Renderable`."""
+        return {"geoms": list(self.simulator.model.geoms)}
+
+    def frame(self, state: ArticulatedState) -> dict[str, Array]:
+        """See `rfo.envs.base.Renderable`."""
+        return {"poses": link_poses(self.simulator.model, state.q)}
+
+
+def reward(state: ArticulatedState, action: Float[Array, "B 6"]) -> Float[Array, " B"]:
+    """Of arriving in a state by an action in [-1, 1], see `Cheetah`."""
+    return state.qd[:, 0] - ACTION_COST * jnp.sum(action**2, axis=-1)
+
+
+@cache
+def _model() -> Model:
+    text = files("rfo.envs").joinpath("assets/cheetah.xml").read_text()
+    return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)

@@ -1,0 +1,111 @@
+// Adjoint of articulated_pairs.h: the contacts' share of P (see articulated_adjoint.h). Precedes that.
+
+auto clip_adjoint = [&](F p, F u, F h, const Touch& t, F g_enter, F g_leave, F& g_p, F& g_u) {
+  const F inverse = inverse_of(u), t0 = (-h - p) * inverse, t1 = (h - p) * inverse;
+  const F first = MIN(t0, t1), last = MAX(t0, t1);
+  const F g = ((first >= t.enter) ? g_enter * inverse : F(0)), l = ((last <= t.leave) ? g_leave * inverse : F(0));
+  g_p -= g + l;
+  g_u -= g * first + l * last;
+};
+
+// From the adjoints of distance and normal to that of the point.
+auto box_distance_adjoint = [&](const V3& p, const real* h, F g_distance, const V3& g_n) {
+  const V3 d = outside_box(p, h);
+  const F square = d.dot(d), length = SQRT(MAX(square, F(hair * hair)));
+  auto outside = square > F(0);
+  Inside in;
+  inside_box(p, h, in);
+  const F scale = F(1) / (outside ? length : MAX(SQRT(in.m.dot(in.m)), F(hair)));
+  const V3 n = V3{outside ? d.x : in.m.x, outside ? d.y : in.m.y, outside ? d.z : in.m.z} * scale;
+  const V3 g = (g_n - n * n.dot(g_n)) * scale;  // adjoint of d outside, of m inside
+  const V3 c{F(3) * in.ratio.x * in.steep.x * in.slope.x * g.x, F(3) * in.ratio.y * in.steep.y * in.slope.y * g.y,
+             F(3) * in.ratio.z * in.steep.z * in.slope.z * g.z};
+  const F g_depth = c.x + c.y + c.z - g_distance;  // c_i: adjoint of the depth by way of its ratio to a_i
+  auto along = [&](F d, F q, F slope, F g, F n, F c, F h) {
+    const F cube = q * q * q, out = (d == F(0)) ? F(0) : g + g_distance * n;
+    return outside ? out : g * cube / h - slope * (g_depth * cube - c * q);
+  };
+  return V3{along(d.x, in.ratio.x, in.slope.x, g.x, n.x, c.x, F(h[0])),
+            along(d.y, in.ratio.y, in.slope.y, g.y, n.y, c.y, F(h[1])),
+            along(d.z, in.ratio.z, in.slope.z, g.z, n.z, c.z, F(h[2]))};
+};
+
+// From the adjoint g of the point on the segment, of distance and normal to those of p and u, in the target's frame.
+auto touch_adjoint = [&](int k, int j, const Touch& t, V3 g, F g_distance, const V3& g_n, V3& g_p, V3& g_u) {
+  const real* h = m.pair_target_half + 3 * k;
+  const V3 point = t.p + t.u * t.s;
+  if (m.pair_box[k]) {
+    const F radius = F(m.pair_radius[k]);
+    g = g + box_distance_adjoint(point, h, g_distance, g_n);
+    g_p = g;
+    g_u = g * t.s;
+    const F g_s = g.dot(t.u) * F(real(0.5)), none = F(0);
+    const F g_enter = t.enter > F(-1) ? g_s : none, g_leave = t.leave < F(1) ? g_s : none;
+    clip_adjoint(t.p.x, t.u.x, F(h[0]) + radius, t, g_enter, g_leave, g_p.x, g_u.x);
+    clip_adjoint(t.p.y, t.u.y, F(h[1]) + radius, t, g_enter, g_leave, g_p.y, g_u.y);
+    clip_adjoint(t.p.z, t.u.z, F(h[2]) + radius, t, g_enter, g_leave, g_p.z, g_u.z);
+    return;
+  }
+  const V3 n = (point - V3{F(0), F(0), t.tau}) * (F(1) / t.distance);
+  const V3 g_d = (g_n - n * n.dot(g_n)) * (F(1) / t.distance) + n * g_distance;
+  g = g + g_d;
+  // s and tau solve  A s - B tau + u.p = 0  and  C tau - B s - p_z = 0  where they are not at an end
+  const real length = m.segment_length[j], soft = 1 + (length > 0 && h[2] > 0 ? softness : real(0));
+  const F A = F(soft * length * length), C = F(soft), B = t.u.z, none = F(0), half = F(h[2]);
+  auto free_s = (t.s > F(-1)) & (t.s < F(1));
+  auto free_tau = (t.tau > -half) & (t.tau < half);
+  const F g_s = (free_s ? g.dot(t.u) : none), g_tau = (free_tau ? -g_d.z : none);
+  const F b = ((free_s & free_tau) ? B : none), det = A * C - b * b;
+  F y_s = none, y_tau = g_tau / C;
+  if (length > 0) {
+    y_s = (C * g_s + b * g_tau) / det;
+    y_tau = (A * g_tau + b * g_s) / det;
+  }
+  g_p = g - t.u * y_s;
+  g_p.z += y_tau;
+  g_u = g * t.s - (t.p + t.u * (F(2 * soft) * t.s)) * y_s;
+  g_u.z += t.tau * y_s + t.s * y_tau;
+};
+
+auto pair_powers = [&](const Spatial* W, Spatial* P_V, Spatial* P_W, Spatial* G, V3* P_origin) {
+  for (int k = 0; k < m.pairs; ++k) {
+    Meeting at;
+    if (!meet(k, at)) continue;
+    for (int j = m.pair_start[k]; j < m.pair_start[k + 1]; ++j) {
+      Touch t;
+      if (!touch(k, j, at, t)) continue;
+      const int a = at.a, b = at.b;
+      const real* law = m.pair_law + 4 * k;
+      const V3 x_b = t.x - at.shift;
+      const V3 v = velocity_at(V, a, t.x) - velocity_at(V, b, x_b), w = velocity_at(W, a, t.x) - velocity_at(W, b, x_b);
+      const V3 omega_a = a < 0 ? zero3 : V[a].a, omega = omega_a - (b < 0 ? zero3 : V[b].a);
+      const V3 alpha_a = a < 0 ? zero3 : W[a].a, alpha = alpha_a - (b < 0 ? zero3 : W[b].a);
+      V3 push, g_v, g_n;
+      F g_depth;
+      contact_law_adjoint(law, t.n, t.depth, v, t.on, w * F(-1), push, g_depth, g_v, g_n);
+      const V3 g_x = alpha.cross(push) + g_v.cross(omega);
+      g_n = g_n - g_x * F(m.pair_thickness[k]);
+      V3 g_p, g_u;
+      const Quat back = at.turn.conjugate();
+      touch_adjoint(k, j, t, back.rotate(g_x), -g_depth, back.rotate(g_n), g_p, g_u);
+      g_p = at.turn.rotate(g_p);
+      g_u = at.turn.rotate(g_u);
+      const V3 u = at.turn.rotate(t.u), p = at.centre + at.turn.rotate(t.p);
+      // a rigid displacement of both with their twists changes nothing: what is left is the target's
+      const V3 g_b = g_x - g_p, twist = (p - t.x).cross(g_p) + u.cross(g_u) + v.cross(g_v) - w.cross(push);
+      const V3 carried = g_p - g_v.cross(omega_a) - alpha_a.cross(push);
+      if (a >= 0) {
+        P_W[a] = P_W[a] - Spatial{t.x.cross(push), push};
+        P_V[a] = P_V[a] + Spatial{t.x.cross(g_v), g_v};
+        G[a] = G[a] + Spatial{p.cross(g_p) + u.cross(g_u), g_p};
+        P_origin[a] = P_origin[a] + carried;
+      }
+      if (b >= 0) {
+        P_W[b] = P_W[b] + Spatial{x_b.cross(push), push};
+        P_V[b] = P_V[b] - Spatial{x_b.cross(g_v), g_v};
+        G[b] = G[b] + Spatial{x_b.cross(g_b) - twist, g_b};
+        P_origin[b] = P_origin[b] - carried;
+      }
+    }
+  }
+};

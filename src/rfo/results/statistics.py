@@ -1,0 +1,109 @@
+"""Statistics over seeds: means with intervals, robust means, comparisons of methods, sample efficiency.
+
+The aggregates are those that Agarwal et al. (2021, arXiv 2108.13264) recommend for few seeds. Their package,
+rliable, needs pandas, seaborn and arch; `scipy.stats.bootstrap`, which resamples each of several samples
+apart, is the same stratified bootstrap, so scipy is what is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 2000
+"""Of the bootstrap; its generator is seeded, so a report repeats."""
+
+
+class Estimate(NamedTuple):
+    """A statistic with its 95 % interval; the bounds are NaN where there is only one value."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean(values: Sequence[float] | np.ndarray) -> Estimate:
+    """Mean of n values with Student's t interval, n - 1 degrees of freedom."""
+    array = np.asarray(values, float)
+    half = float(half_interval(array))
+    return Estimate(float(array.mean()), float(array.mean()) - half, float(array.mean()) + half)
+
+
+def half_interval(values: np.ndarray) -> np.ndarray:
+    """Half of the 95 % interval of the mean over axis 0 (Student's t); NaN for a single value."""
+    seeds = len(values)
+    if seeds < 2:
+        return np.full(values.shape[1:], np.nan)
+    return stats.t.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / np.sqrt(seeds)
+
+
+def interquartile_mean(*samples: Sequence[float] | np.ndarray) -> Estimate:
+    """Mean of the middle half of all values together, bootstrapped within each sample.
+
+    Args:
+        samples: the seeds' scores, one sample a task; of several tasks they must be normalised.
+    """
+
+    def middle(*resampled: np.ndarray, axis: int = -1) -> np.ndarray:
+        return stats.trim_mean(np.concatenate(resampled, axis=axis), 0.25, axis=axis)
+
+    return _bootstrapped(samples, middle)
+
+
+def improvement(ours: Sequence[float] | np.ndarray, theirs: Sequence[float] | np.ndarray) -> Estimate:
+    """Probability that a seed of ours scores above one of theirs: the share of all pairs, ties half.
+
+    It is the Mann-Whitney statistic over the number of pairs. Both samples are bootstrapped.
+    """
+
+    def share(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
+        a, b = np.moveaxis(a, axis, -1)[..., :, None], np.moveaxis(b, axis, -1)[..., None, :]
+        return np.mean((a > b) + 0.5 * (a == b), axis=(-2, -1))
+
+    return _bootstrapped((ours, theirs), share)
+
+
+def profile(scores: Sequence[float] | np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Share of scores above each threshold (N,): a performance profile."""
+    return np.mean(np.asarray(scores, float)[:, None] > thresholds, axis=0)
+
+
+def normalised(scores: Sequence[float] | np.ndarray, every: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Scores of a task on the scale on which the worst of `every` run of it is 0 and the best 1."""
+    low, high = np.min(every), np.max(every)
+    return (np.asarray(scores, float) - low) / (high - low if high > low else 1.0)
+
+
+def steps_to(threshold: float, env_steps: np.ndarray, returns: np.ndarray) -> float:
+    """Environment steps at which a learning curve first reaches a threshold; infinite if it never does.
+
+    Args:
+        threshold: of the return.
+        env_steps: (N,) increasing.
+        returns: (N,) of the curve, NaN where there is none; linear in between.
+    """
+    known = np.isfinite(returns)
+    steps, returns = env_steps[known], returns[known]
+    reached = np.flatnonzero(returns >= threshold)
+    if not len(reached):
+        return float("inf")
+    at = reached[0]
+    if at == 0:
+        return float(steps[0])
+    share = (threshold - returns[at - 1]) / (returns[at] - returns[at - 1])
+    return float(steps[at - 1] + share * (steps[at] - steps[at - 1]))
+
+
+def _bootstrapped(samples: Sequence, statistic: Callable[..., np.ndarray]) -> Estimate:
+    """Percentile interval; every sample is resampled apart."""
+    arrays = [np.asarray(sample, float) for sample in samples]
+    value = float(statistic(*arrays))
+    if min(len(array) for array in arrays) < 2:
+        return Estimate(value, float("nan"), float("nan"))
+    interval = stats.bootstrap(
+        arrays, statistic, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0
+    ).confidence_interval
+    return Estimate(value, float(interval.low), float(interval.high))

@@ -1,0 +1,115 @@
+"""A report on made-up runs: every number in its tables is one that can be worked out by hand."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from rfo.results.report import Report, write
+from rfo.results.runs import Curve, ResultsError, Run, find_runs, read_any
+
+
+def run(label, seed, score, task="ant", returns=(0, 5, 10), status="finished"):
+    steps = 100.0 * np.arange(1, len(returns) + 1)
+    summary = {"mean": score}
+    evaluation = {"stochastic": summary, "deterministic": {"mean": score + 1}} if status == "finished" else {}
+    return Run(task, label, label, seed, Curve(steps, steps, np.array(returns, float)), evaluation, status)
+
+
+RUNS = [
+    run("sapo", 0, 10.0),
+    run("sapo", 1, 14.0, returns=(0, 10, 20)),
+    run("rfo", 0, 20.0, returns=(0, 30, 40)),
+    run("rfo", 1, 12.0, returns=(0, 0, 6)),
+    run("rfo", 2, np.nan, returns=(np.nan, 4, 7), status="diverged"),
+    run("apg", 0, np.nan, returns=(np.nan, np.nan, np.nan), status="unfinished"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("report")
+    write(Report([*RUNS, run("sapo", 0, 3.0, "hopper"), run("rfo", 0, 4.0, "hopper")], "sapo"), place)
+    return place
+
+
+def rows(folder, label):
+    lines = (folder / "report.md").read_text().splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith(f"| {label} ")
+    ]
+
+
+def test_final_table(folder):
+    """sapo: 10 and 14; a diverged run counts with its last return, one without any as the task's worst."""
+    sapo, rfo, apg = (rows(folder, label)[0] for label in ("sapo", "rfo", "apg"))
+    # t(0.975, 1 degree of freedom) = 12.706, standard error 2
+    assert sapo[1:3] == ["2", "12 ± 25.41"]
+    assert sapo[4] == "10, 14" and sapo[5].startswith("13 ±") and sapo[6] == "4,536 ± 24.5"
+    assert rfo[1:3] == ["3†", "13 ± 16.29"] and rfo[4] == "7, 20"
+    assert apg[1:3] == ["1†", "7"]
+    text = (folder / "report.md").read_text()
+    assert "† rfo, seed 2: diverged" in text and "† apg, seed 0: unfinished" in text
+
+
+def test_comparison_with_the_reference(folder):
+    """The reference ends at (10 + 20) / 2 = 15, which one seed of rfo reaches. Half-way is 7.5: after 250
+    steps with returns of 0, 5, 10, after 175 with 0, 10, 20; the median is 212.5."""
+    rfo = rows(folder, "rfo")[1]
+    assert rfo[1].startswith("0.5 [")  # 20 beats both, 12 one, 7 none: 3 of 6 pairs
+    assert rfo[2] == "not reached (1 of 3 seeds)"
+    assert rfo[3] == "not reached (1 of 3 seeds)"
+    sapo = rows(folder, "sapo")[1]
+    assert sapo[1] == "-" and sapo[2] == "not reached (1 of 2 seeds)"
+    assert sapo[3] == "212 (2 of 2 seeds)"
+
+
+def test_csv_files_hold_every_run_and_pair(folder):
+    with (folder / "scores.csv").open() as file:
+        scores = {(row["task"], row["label"], row["seed"]): row for row in csv.DictReader(file)}
+    assert len(scores) == 8
+    assert (
+        scores["ant", "rfo", "2"]["status"] == "diverged" and float(scores["ant", "rfo", "2"]["score"]) == 7
+    )
+    with (folder / "improvement.csv").open() as file:
+        pairs = {
+            (row["task"], row["label"], row["over"]): float(row["probability"])
+            for row in csv.DictReader(file)
+        }
+    assert len(pairs) == 6 + 2
+    assert pairs["ant", "rfo", "sapo"] == 0.5 and pairs["hopper", "rfo", "sapo"] == 1
+
+
+def test_over_all_tasks_only_methods_that_ran_on_all(folder):
+    """rfo: 5/13, 1 and 0 on ant from 7 to 20, and 1 on hopper; the middle half of the four."""
+    last = (folder / "report.md").read_text().partition("## All tasks")[2]
+    assert "| rfo | 0.6923" in last and "| apg" not in last
+
+
+def test_figures_and_raw_results_lie_beside_it(folder):
+    for name in ("curves_ant", "curves_hopper", "profiles"):
+        assert (folder / f"{name}.svg").exists() and (folder / f"{name}.png").exists()
+    again = read_any(folder)
+    assert [(r.label, r.seed, r.status) for r in again][:6] == [(r.label, r.seed, r.status) for r in RUNS]
+    np.testing.assert_allclose([r.score for r in again][:5], [r.score for r in RUNS][:5])
+
+
+def test_folders_of_a_suite_give_labels_and_states(make_run, tmp_path):
+    make_run("ant/rfo_K2/s0")
+    make_run("ant/rfo_K2/s1", seed=1, finished=False)
+    (make_run("ant/sapo/s0", algorithm="sapo", finished=False) / "diverged").mkdir()
+    make_run("abandoned/ant-sapo-s1-1", algorithm="sapo", finished=False)
+    found = find_runs(tmp_path / "runs")
+    assert [(r.label, r.status) for r in found] == [
+        ("rfo_K2", "finished"), ("rfo_K2", "unfinished"), ("sapo", "diverged"),
+    ]  # fmt: skip
+    assert [r.score for r in found] == [0.0, 30.0, 30.0]
+
+
+def test_nothing_to_report_on_is_refused():
+    with pytest.raises(ResultsError, match="no run"):
+        Report([], "sapo")
+    with pytest.raises(ResultsError, match="label shac; there are sapo, rfo, apg"):
+        Report(RUNS, "shac")
