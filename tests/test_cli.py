@@ -15,6 +15,7 @@ import pytest
 
 from rfo import experiments
 from rfo.cli import COMMANDS, main
+from rfo.options import parse_train
 from rfo.train import checkpoint
 
 SMALL = ["--algo", "apg", "--envs", "4", "--horizon", "4", "--actor-hidden", "8"]
@@ -139,6 +140,13 @@ def test_help_of_train_shows_the_hyperparameters_of_the_algorithm(capsys):
     assert "--c-past" in rfo(capsys, "train", "--help")[1]
     sapo = rfo(capsys, "train", "ant", "--algo", "sapo", "--help")[1]
     assert "--target-entropy" in sapo and "--c-past" not in sapo and "--updates" not in sapo
+
+
+def test_variants_and_the_evaluation_are_configured_as_asked():
+    naive = parse_train(["lqr", "--algo", "naive_flow", "--evaluation-episodes", "6"]).experiment()
+    assert naive == experiments.preset("lqr", "naive_flow", evaluation_episodes=6)
+    assert naive.algorithm.c_past == naive.algorithm.c_uni == 0
+    assert parse_train(["lqr", "--algo=naive_flow", "--c-uni", "0.3"]).experiment().algorithm.c_uni == 0.3
 
 
 def test_check_grad_judges_by_its_status_and_json(capsys, monkeypatch):

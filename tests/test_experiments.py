@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rfo import experiments
@@ -57,7 +58,7 @@ def test_every_hyperparameter_is_read(algorithm):
     assert fields <= read_attributes(inspect.getsource(sys.modules[kind.__module__]))
 
 
-@pytest.mark.parametrize("kind", [Experiment, experiments.Task])
+@pytest.mark.parametrize("kind", [Experiment, experiments.Task, experiments.Method])
 def test_every_setting_is_read(kind):
     read = set()
     for name in ("experiments.py", "gradients.py", "runs.py"):
@@ -102,9 +103,29 @@ class BlindLQR(LQR):
 
 def test_an_algorithm_that_needs_a_gradient_is_refused_without_one(monkeypatch):
     monkeypatch.setitem(TASKS, "blind", experiments.Task(__name__, "BlindLQR", "no gradient", steps=100))
-    with pytest.raises(ExperimentError, match="needs the gradient") as refused:
+    with pytest.raises(ExperimentError, match=r"needs the gradient .*: use ppo or sac or fpo$") as refused:
         experiments.build(preset("blind", "apg"))
     assert "\n" not in str(refused.value)
+    for name in ("ppo", "sac", "fpo"):
+        assert experiments.build(preset("blind", name))[0].name == name
+
+
+def test_variants_are_algorithms_with_other_settings_which_come_before_the_task():
+    """SHAC2 as the SAPO paper's code has it: two critics, mean and min, AdamW, SiLU, no entropy."""
+    shac2 = preset("ant", "shac2")
+    sapo = preset("ant", "sapo", initial_alpha=1e-30, alpha_learning_rate=0.0)
+    assert shac2 == dataclasses.replace(sapo, method="shac2")
+    table = {"critic_count": 2, "critic_target": "min", "activation": "silu", "gain": 1.0}
+    table |= {"weight_decay": 0.01, "beta1": 0.7, "beta2": 0.95, "max_grad_norm": 0.5}
+    table |= {"actor_learning_rate": 2e-3, "critic_learning_rate": 5e-4, "final_learning_rate": 1e-5}
+    table |= {"min_log_std": -5.0, "max_log_std": 2.0}
+    assert table.items() <= dataclasses.asdict(shac2.algorithm).items()
+    assert np.float32(1) + np.float32(shac2.algorithm.initial_alpha) == 1
+    assert (shac2.label, preset("ant", "sapo").label) == ("shac2", "sapo")
+    old = preset("ant", "sapo").to_json()
+    del old["method"]
+    assert Experiment.from_json(old).label == "sapo"
+    assert preset("ant", "naive_flow", c_past=0.1).algorithm.c_past == 0.1
 
 
 @pytest.mark.parametrize(
@@ -112,7 +133,7 @@ def test_an_algorithm_that_needs_a_gradient_is_refused_without_one(monkeypatch):
     [
         ({"task": "antt"}, "did you mean ant"),
         ({"algorithm": "sappo"}, "did you mean sapo"),
-        ({"algorithm": "zzz"}, "choose from apg, rfo, sapo, shac"),
+        ({"algorithm": "zzz"}, "choose from apg, fpo, naive_flow, ppo, rfo, sac, sapo, shac, shac2"),
         ({"gama": 0.9}, "did you mean gamma"),
         ({"gamma": 1.5}, "gamma must be"),
         ({"steps": 0}, "steps must be at least 1"),
@@ -142,6 +163,7 @@ def test_bad_settings_are_refused_with_one_line(change, line):
         lambda c: c["algorithm"].update(gamma="high"),
         lambda c: c.update(algorithm=3),
         lambda c: c.update(steps="many"),
+        lambda c: c.update(method="zzz"),
     ],
 )
 def test_an_edited_configuration_is_refused_with_one_line(edit):

@@ -77,7 +77,7 @@ class Train:
     task: TaskName = ""
     """What to train on; `rfo list` shows the names. Or the MJCF file of a robot, which shall run forward."""
     algo: str = "rfo"
-    """Algorithm: rfo, sapo, shac or apg."""
+    """Algorithm: rfo, sapo, shac, apg, ppo, sac or fpo; or a variant: naive_flow or shac2."""
     steps: int = 1_000_000
     """Environment steps to train, rounded up to whole updates."""
     envs: int = 64
@@ -126,6 +126,8 @@ class Train:
             f.name: getattr(self.hyperparameters, f.name) for f in dataclasses.fields(self.hyperparameters)
         }
         del settings["updates"]
+        if self.evaluation_episodes is not None:
+            settings["evaluation_episodes"] = self.evaluation_episodes
         return experiments.preset(
             self.task,
             self.algo,
@@ -141,7 +143,7 @@ class Train:
 
     def _path(self, run: Experiment) -> Path:
         if self.out is None:
-            return default_path(run.task, run.algorithm.name, run.seed)
+            return default_path(run.task, run.label, run.seed)
         return self.out if self.seeds == 1 else self.out / f"s{run.seed}"
 
 

@@ -47,11 +47,23 @@ class Task:
     """Hyperparameters that differ from an algorithm's defaults, for the algorithms that have them."""
 
 
+@dataclass(frozen=True)
+class Method:
+    """A registered algorithm, or a variant of one: the same class with other defaults."""
+
+    module: str
+    name: str
+    summary: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Hyperparameters that make the variant; they come before a task's."""
+
+
 SOFT = {
     "actor_hidden": (512, 256),
     "critic_hidden": (256, 256),
     "point_hidden": (16,),
     "critic_iterations": 8,
+    "capacity": 32_768,
 }
 """The reference's networks for soft bodies, but for what costs most on a CPU: its encoder has the layers (64,
 128, 256) per point, and its critics make 16 passes. Equal for all methods."""
@@ -64,6 +76,7 @@ SOFT_SMALL = {
     "vector_features": 64,
     "critic_iterations": 8,
     "critic_learning_rate": 2e-3,
+    "capacity": 65_536,
 }
 
 
@@ -150,6 +163,7 @@ TASKS: dict[str, Task] = {
     "fluid_move_small": _carrying(
         "fluid_move_small", "a box carries 400 particles of water", 128_000, SOFT_SMALL
     ),
+    "pendulum": Task("rfo.envs.pendulum", "Pendulum", "Gymnasium's swing-up", steps=204_800, environments=16),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
     "reach_cloud": Task("rfo.envs.probe", "ReachCloud", "closed form: a point cloud to reach", steps=204_800),
     "lqr": Task("rfo.envs.probe", "LQR", "closed form: linear dynamics, quadratic cost", steps=204_800),
@@ -161,13 +175,25 @@ TASKS: dict[str, Task] = {
     "bimodal": Task("rfo.envs.probe", "Bimodal", "closed form: two modes beat every Gaussian", steps=204_800),
 }
 
-ALGORITHMS: dict[str, tuple[str, str, str]] = {
-    "rfo": ("rfo.algos.rfo", "RFO", "reparameterization flow policy optimization"),
-    "sapo": ("rfo.algos.sapo", "SAPO", "soft analytic policy optimization"),
-    "shac": ("rfo.algos.shac", "SHAC", "short-horizon actor-critic"),
-    "apg": ("rfo.algos.apg", "APG", "analytic policy gradient, no critic"),
+ALGORITHMS: dict[str, Method] = {
+    "rfo": Method("rfo.algos.rfo", "RFO", "reparameterization flow policy optimization"),
+    "sapo": Method("rfo.algos.sapo", "SAPO", "soft analytic policy optimization"),
+    "shac": Method("rfo.algos.shac", "SHAC", "short-horizon actor-critic"),
+    "apg": Method("rfo.algos.apg", "APG", "analytic policy gradient, no critic"),
+    "ppo": Method("rfo.algos.ppo", "PPO", "proximal policy optimization, model-free"),
+    "sac": Method("rfo.algos.sac", "SAC", "soft actor-critic, model-free, off-policy"),
+    "fpo": Method("rfo.algos.fpo", "FPO", "flow policy optimization, model-free"),
+    "naive_flow": Method(
+        "rfo.algos.rfo", "RFO", "RFO without its two matching terms", {"c_past": 0.0, "c_uni": 0.0}
+    ),
+    "shac2": Method(
+        "rfo.algos.sapo",
+        "SAPO",
+        "SHAC with SAPO's policy and settings: SAPO without entropy",
+        {"initial_alpha": 1e-30, "alpha_learning_rate": 0.0},
+    ),
 }
-"""Module, class and summary of each algorithm."""
+"""Algorithms, then variants. An entropy of weight 1e-30 is lost in float32 beside any reward."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +217,8 @@ class Experiment:
     """Updates between checkpoints."""
     evaluation_episodes: int = 128
     """Episodes of each evaluation protocol, rounded up to equal shares of the environments."""
+    method: str = ""
+    """Registered name that it was asked for by: the algorithm's, or a variant's."""
 
     def __post_init__(self) -> None:
         for name in ("environments", "chunk", "steps", "checkpoint_every", "evaluation_episodes"):
@@ -204,6 +232,13 @@ class Experiment:
             raise ExperimentError(f"seed must not be negative, not {self.seed}")
         if self.threads is not None and self.threads < 1:
             raise ExperimentError(f"threads must be at least 1, not {self.threads}")
+        if self.method and self.method not in ALGORITHMS:
+            raise ExperimentError(unknown("method", self.method, ALGORITHMS))
+
+    @property
+    def label(self) -> str:
+        """Name of what is trained; runs from before there were variants have the algorithm's only."""
+        return self.method or self.algorithm.name
 
     @property
     def updates(self) -> int:
@@ -254,14 +289,15 @@ def preset(task: str, algorithm: str, **changes: Any) -> Experiment:
     """
     entry = task_entry(task)
     kind = algorithm_class(algorithm)
-    names = {f.name for f in dataclasses.fields(Experiment)} - {"task", "algorithm"}
+    names = {f.name for f in dataclasses.fields(Experiment)} - {"task", "algorithm", "method"}
     settings: dict[str, Any] = {"environments": entry.environments, "steps": entry.steps}
     settings |= {name: value for name, value in changes.items() if name in names}
     own = {f.name for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
     hyperparameters = {name: value for name, value in entry.settings.items() if name in own}
+    hyperparameters |= ALGORITHMS[algorithm].settings
     hyperparameters |= {name: value for name, value in changes.items() if name not in names}
     settings.setdefault("evaluation_episodes", 2 * settings["environments"])
-    experiment = Experiment(task, configured(kind, hyperparameters), **settings)
+    experiment = Experiment(task, configured(kind, hyperparameters), method=algorithm, **settings)
     return scheduled(experiment)
 
 
@@ -300,11 +336,10 @@ def task_entry(name: str) -> Task:
 
 
 def algorithm_class(name: str) -> type:
-    """Class of a registered algorithm."""
+    """Class of a registered algorithm or variant."""
     if name not in ALGORITHMS:
         raise ExperimentError(unknown("algorithm", name, ALGORITHMS))
-    module, attribute, _ = ALGORITHMS[name]
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(ALGORITHMS[name].module), ALGORITHMS[name].name)
 
 
 def refuse_unknown(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -386,5 +421,5 @@ def catalogue() -> dict[str, dict[str, Any]]:
             name: {"summary": entry.summary, "environments": entry.environments, "steps": entry.steps}
             for name, entry in TASKS.items()
         },
-        "algorithms": {name: {"summary": summary} for name, (_, _, summary) in ALGORITHMS.items()},
+        "algorithms": {name: {"summary": method.summary} for name, method in ALGORITHMS.items()},
     }

@@ -95,7 +95,7 @@ def train(
     first = runs[0]
     algorithm, env = experiments.build(first)
     seeds = [run.seed for run in runs]
-    title = f"{first.task} {algorithm.name}" + (f" x {len(seeds)} seeds" if len(seeds) > 1 else "")
+    title = f"{first.task} {first.label}" + (f" x {len(seeds)} seeds" if len(seeds) > 1 else "")
     plan = trainer.Plan(first.updates, first.checkpoint_every)
     for folder in folders:
         folder.connect()

@@ -1,5 +1,7 @@
 """What ties the methods together, and what makes a run repeatable."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,10 +9,14 @@ import numpy as np
 import pytest
 
 from rfo.algos.apg import APG
+from rfo.algos.fpo import FPO
+from rfo.algos.ppo import PPO
 from rfo.algos.rfo import RFO
+from rfo.algos.sac import SAC
 from rfo.algos.sapo import SAPO, alpha_objective, scaled_entropy
 from rfo.algos.shac import SHAC
 from rfo.envs.batch import Batch
+from rfo.envs.chunk import ChunkedBatch
 from rfo.envs.probe import LQR, ReachCloud, Terminating
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Identity
@@ -145,9 +151,16 @@ SEEDED = [
 ]
 
 
+MODEL_FREE = [
+    PPO(**TINY, **TINY_CRITIC, batches=2),
+    FPO(**TINY, **TINY_CRITIC, batches=2, flow_steps=2, samples=2, epochs=2),
+    SAC(**TINY, critic_hidden=(8,), gradient_steps=3, batch_size=16, capacity=96),
+]
+
+
 @pytest.mark.parametrize(
     ("algorithm", "task"),
-    [(method, LQR()) for method in SEEDED] + [(SEEDED[2], ReachCloud(points=4))],
+    [(method, LQR()) for method in SEEDED] + [(SEEDED[2], ReachCloud(points=4)), (MODEL_FREE[2], LQR())],
     ids=lambda x: getattr(x, "name", None) or x.spec.name,
 )
 def test_seeds_repeat_differ_and_train_together_as_alone(algorithm, task):
@@ -189,6 +202,25 @@ def inputs_beside(actor):
     return actor.action_size + 1 if isinstance(actor, FlowPolicy) else 0
 
 
+@pytest.mark.parametrize("algorithm", MODEL_FREE, ids=lambda a: a.name)
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_model_free_updates_keep_their_state_with_points_and_chunks(algorithm, chunk):
+    """In shapes alone; minibatches that do not divide the decisions are refused."""
+    env = ChunkedBatch(ReachCloud(points=4), 8, chunk, algorithm.gamma)
+    start = jax.eval_shape(lambda key: algorithm.init(key, env), jax.random.key(0))
+    after, metrics = jax.eval_shape(lambda s: algorithm.update(s, env), start)
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (start, after)]
+    assert shapes[0] == shapes[1]
+    assert all(x.shape == () for x in metrics.values())
+    assert {"episodes", "episode_return", "reward", "nonfinite", "grad_norm", "grad_norm_clipped"} <= set(
+        metrics
+    )
+    if algorithm.name != "sac" and chunk == 2:
+        odd = dataclasses.replace(algorithm, batches=4)
+        with pytest.raises(ValueError, match=r"batches \(4\) must divide the 2 steps"):
+            odd.init(jax.random.key(0), env)
+
+
 def test_policy_acts_with_and_without_noise():
     algorithm = SEEDED[0]
     state = begin(algorithm)
@@ -214,6 +246,13 @@ def test_policy_acts_with_and_without_noise():
         (SAPO, {"point_hidden": (64, 0)}, r"point_hidden must be positive widths, not \(64, 0\)"),
         (SHAC, {"point_hidden": ()}, "point_hidden must be positive widths"),
         (APG, {"vector_features": 0}, "vector_features must be positive, not 0"),
+        (PPO, {"batches": 5}, r"batches \(5\) must divide the 32 steps"),
+        (PPO, {"min_std": 1.0}, "min_std must be below max_std, not 1.0"),
+        (PPO, {"min_learning_rate": 0.1}, "min_learning_rate must be below max_learning_rate"),
+        (FPO, {"samples": 0}, "samples must be positive"),
+        (FPO, {"solver": "eule"}, "unknown solver 'eule'"),
+        (SAC, {"n_step": 0}, "n_step must be positive"),
+        (SAC, {"target_rate": 1.5}, r"target_rate must be in \[0, 1\]"),
     ],
 )
 def test_bad_settings_are_refused_by_name(method, settings, message):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rfo.algos.returns import segment_return, td_lambda
+from rfo.algos.returns import gae, n_step, segment_return, td_lambda
 
 
 def slow_return(reward, next_value, terminated, truncated, duration, gamma):
@@ -38,6 +38,36 @@ def slow_td_lambda(reward, next_value, terminated, truncated, duration, gamma, l
     return targets
 
 
+def slow_gae(reward, value, next_value, terminated, truncated, duration, gamma, lambda_):
+    """Sum (gamma lambda)^k delta_{t+k} up to the end of the segment."""
+    advantages = []
+    for t in range(len(reward)):
+        total = 0.0
+        for i in range(t, len(reward)):
+            delta = reward[i] + gamma ** duration[i] * next_value[i] * (not terminated[i]) - value[i]
+            total += lambda_ ** (i - t) * gamma ** sum(duration[t:i]) * delta
+            if terminated[i] or truncated[i]:
+                break
+        advantages.append(total)
+    return advantages
+
+
+def slow_n_step(reward, next_value, terminated, truncated, duration, gamma, steps):
+    """Return of at most `steps` steps, bootstrap included."""
+    returns = []
+    for t in range(len(reward)):
+        total = 0.0
+        for i in range(t, min(t + steps, len(reward))):
+            total += gamma ** sum(duration[t:i]) * reward[i]
+            if terminated[i]:
+                break
+            if truncated[i] or i == min(t + steps, len(reward)) - 1:
+                total += gamma ** sum(duration[t : i + 1]) * next_value[i]
+                break
+        returns.append(total)
+    return returns
+
+
 @pytest.fixture(scope="module", params=[1, 4], ids=["steps", "chunks"])
 def data(request):
     """Random rollouts full of terminations and truncations, at the first and last step, too; of steps
@@ -68,6 +98,47 @@ def test_td_lambda_follows_its_definition(data, lambda_):
         result = fast(td_lambda, data, 0.9, lambda_)
     slow = np.stack([slow_td_lambda(*(x[:, i] for x in data), 0.9, lambda_) for i in range(40)], axis=1)
     np.testing.assert_allclose(result, slow, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.7, 1.0])
+def test_gae_follows_its_definition(data, lambda_):
+    """The values of a segment are those of one trajectory: V(s_t) is the next value of the step before."""
+    reward, next_value, terminated, truncated, duration = data
+    value = np.random.default_rng(1).normal(size=reward.shape)
+    value[1:] = np.where((terminated | truncated)[:-1], value[1:], next_value[:-1])
+    with jax.enable_x64(True):
+        columns = (reward, value, next_value, terminated, truncated, duration)
+        result = fast(gae, columns, 0.9, lambda_)
+    slow = np.stack([slow_gae(*(x[:, i] for x in columns), 0.9, lambda_) for i in range(40)], axis=1)
+    np.testing.assert_allclose(result, slow, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 12, 50])
+def test_n_step_follows_its_definition(data, steps):
+    reward, next_value, terminated, truncated, duration = data
+    with jax.enable_x64(True):
+        ahead = fast(n_step, (reward, terminated, truncated, duration), 0.9, steps)
+        total, last, discount = map(np.asarray, ahead)
+    result = total + discount * np.take_along_axis(next_value, last, axis=0)
+    slow = np.stack([slow_n_step(*(x[:, i] for x in data), 0.9, steps) for i in range(40)], axis=1)
+    np.testing.assert_allclose(result, slow, rtol=1e-10, atol=1e-12)
+
+
+def test_advantages_and_n_step_returns_by_hand():
+    """Three steps, gamma = lambda = 1/2: column 0 goes on, 1 terminates at step 0, 2 is truncated there."""
+    reward = jnp.array([[1.0], [2.0], [4.0]]) * jnp.ones((3, 3))
+    value = jnp.array([[3.0], [8.0], [10.0]]) * jnp.ones((3, 3))
+    next_value = jnp.array([[8.0, 8.0, 100.0], [10.0] * 3, [16.0] * 3])
+    one, end = jnp.ones((3, 3), int), jnp.zeros((3, 3), bool)
+    terminated, truncated = end.at[0, 1].set(True), end.at[0, 2].set(True)
+    advantage = gae(reward, value, next_value, terminated, truncated, 0.5, 0.5, one)
+    # delta_2 = 4 + 16/2 - 10 = 2; delta_1 = 2 + 10/2 - 8 = -1; delta_0 = 1 + 8/2 - 3, 1 - 3, 1 + 100/2 - 3
+    second = -1 + 2 / 4
+    np.testing.assert_allclose(advantage, [[2 + second / 4, -2, 48], [second] * 3, [2] * 3])
+    ahead = n_step(reward, terminated, truncated, 0.5, 2, one)
+    np.testing.assert_allclose(ahead.reward, [[1 + 2 / 2, 1, 1], [2 + 4 / 2] * 3, [4] * 3])
+    np.testing.assert_array_equal(ahead.last, [[1, 0, 0], [2] * 3, [2] * 3])
+    np.testing.assert_allclose(ahead.discount, [[0.25, 0, 0.5], [0.25] * 3, [0.5] * 3])
 
 
 def test_by_hand():

@@ -88,11 +88,11 @@ def combine_critics(how: str) -> Callable[..., Array]:
     return reductions[how]
 
 
-def require_divisible(steps: int, batches: int) -> None:
-    """Check that the critics' minibatches divide the steps of a rollout.
+def require_divisible(steps: int, batches: int, field: str = "critic_batches") -> None:
+    """Check that the minibatches, named by their field, divide the steps of a rollout.
 
     Raises:
         ValueError: if they do not.
     """
     if steps % batches:
-        raise ValueError(f"critic_batches ({batches}) must divide the {steps} steps of a rollout")
+        raise ValueError(f"{field} ({batches}) must divide the {steps} steps of a rollout")

@@ -31,6 +31,17 @@ def matching_error(
     target = jax.lax.stop_gradient(target)
     source = policy.source_noise * jax.random.normal(noise_key, target.shape, target.dtype)
     u = jax.random.uniform(time_key, target.shape[:-1], target.dtype)
+    return matching_error_at(policy, context, target, source, u)
+
+
+def matching_error_at(
+    policy: FlowPolicy,
+    context: Float[Array, "*batch width"],
+    target: Float[Array, "*batch A"],
+    source: Float[Array, "*batch A"],
+    u: Float[Array, "*batch"],
+) -> Float[Array, "*batch"]:
+    """`matching_error` for a given z_0, the `source`, and a given u."""
     between = source + u[..., None] * (target - source)
     return jnp.mean((policy.velocity(context, between, u) - (target - source)) ** 2, axis=-1)
 

@@ -41,9 +41,9 @@ class DescentStep(NamedTuple):
 class Descent:
     """Hyperparameters of one optimiser."""
 
-    learning_rate: float
+    learning_rate: float | Float[Array, ""]
     """At the first update."""
-    final_learning_rate: float
+    final_learning_rate: float | Float[Array, ""]
     """From `updates` on; linear in between."""
     updates: int
     """Length of the schedule."""

@@ -10,6 +10,8 @@ reward is their discounted sum (see `rfo.envs.chunk`), and `gamma` is always the
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -88,3 +90,64 @@ def td_lambda(
         reverse=True,
     )
     return targets
+
+
+def gae(
+    reward: Float[Array, "T B"],
+    value: Float[Array, "T B"],
+    next_value: Float[Array, "T B"],
+    terminated: Bool[Array, "T B"],
+    truncated: Bool[Array, "T B"],
+    gamma: float,
+    lambda_: float,
+    duration: Int[Array, "T B"],
+) -> Float[Array, "T B"]:
+    """Generalised advantages (Schulman et al. 2016, equation 16): TD(lambda) targets less the values.
+
+    ``A_t = delta_t + gamma lambda A_{t+1}`` inside a segment, ``delta_t`` at its last step, where
+    ``delta_t = r_t + gamma V(s_{t+1}) - V(s_t)``, without V(s_{t+1}) at a termination; gamma to the power of
+    the step's duration.
+
+    Args:
+        value: V(s_t); inside a segment it is `next_value` of the step before.
+        next_value: V(s_{t+1}) at the observation *before* any reset.
+    """
+    return td_lambda(reward, next_value, terminated, truncated, gamma, lambda_, duration) - value
+
+
+class NStep(NamedTuple):
+    """n-step returns without their bootstrap, and where to take that from."""
+
+    reward: Float[Array, "T B"]
+    """Discounted rewards of the next n steps, fewer where the segment ends."""
+    last: Int[Array, "T B"]
+    """Index of the last of these steps: its next observation bootstraps."""
+    discount: Float[Array, "T B"]
+    """Of that bootstrap: gamma to the number of control steps, or 0 at a termination."""
+
+
+def n_step(
+    reward: Float[Array, "T B"],
+    terminated: Bool[Array, "T B"],
+    truncated: Bool[Array, "T B"],
+    gamma: float,
+    steps: int,
+    duration: Int[Array, "T B"],
+) -> NStep:
+    """n-step returns (Sutton and Barto 2018, section 7.1) that stop at the end of each segment.
+
+    Args:
+        steps: n, at least 1.
+    """
+    horizon = len(reward)
+    last = jnp.broadcast_to(jnp.arange(horizon)[:, None], reward.shape)
+    ends = (terminated | truncated).at[-1].set(True)
+    going, total, taken = ~ends, reward, duration
+    for n in range(1, min(steps, horizon)):
+        # what lies n steps ahead; beyond the rollout's end `going` is false
+        total = total + jnp.where(going, gamma**taken * jnp.roll(reward, -n, axis=0), 0.0)
+        taken = taken + jnp.where(going, jnp.roll(duration, -n, axis=0), 0)
+        last = last + going
+        going &= ~jnp.roll(ends, -n, axis=0)
+    over = jnp.take_along_axis(terminated, last, axis=0)
+    return NStep(total, last, jnp.where(over, 0.0, gamma**taken))

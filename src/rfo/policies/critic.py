@@ -1,4 +1,4 @@
-"""An ensemble of value functions."""
+"""An ensemble of value functions, of states or of states and actions."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Critics(eqx.Module):
         activation: of the hidden layers.
         ensemble: E, at least 1.
         gain: of the orthogonal initialisation.
+        action_size: A for functions Q(s, a); 0 for functions V(s).
 
     Raises:
         ValueError: if `ensemble` is not positive.
@@ -40,16 +41,17 @@ class Critics(eqx.Module):
         activation: str = "silu",
         ensemble: int = 2,
         gain: float = 1.0,
+        action_size: int = 0,
     ):
         if ensemble < 1:
             raise ValueError(f"the ensemble needs at least one critic, not {ensemble}")
         self.encoder = encoder
-        sizes = (encoder.size, *hidden, 1)
+        sizes = (encoder.size + action_size, *hidden, 1)
         self.nets = jax.vmap(lambda k: MLP(k, sizes, activation, gain))(jax.random.split(key, ensemble))
 
-    def __call__(self, observation: Observation) -> Float[Array, "E ..."]:
-        """Each critic's value of a normalised observation."""
-        encoding = self.encoder(observation)
+    def __call__(self, observation: Observation, *action: Float[Array, "*batch A"]) -> Float[Array, "E ..."]:
+        """Each critic's value of a normalised observation, and of an action if it is made for one."""
+        encoding = jnp.concatenate([self.encoder(observation), *action], axis=-1)
         # unrolled: on a CPU, separate matrix products beat one with a batch dimension
         members = len(self.nets.biases[0])
         nets = [jax.tree.map(lambda leaf, i=i: leaf[i], self.nets) for i in range(members)]

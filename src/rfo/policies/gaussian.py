@@ -72,6 +72,7 @@ class TanhGaussianPolicy(eqx.Module):
         min_log_std: lower bound of log sigma.
         max_log_std: upper bound of log sigma.
         gain: of the orthogonal initialisation.
+        last_scale: further factor on the last layer: small values start near mean 0 and the middle sigma.
     """
 
     encoder: Encoder
@@ -90,9 +91,10 @@ class TanhGaussianPolicy(eqx.Module):
         min_log_std: float = -5.0,
         max_log_std: float = 2.0,
         gain: float = 1.0,
+        last_scale: float = 1.0,
     ):
         self.encoder = encoder
-        self.net = MLP(key, (encoder.size, *hidden, 2 * action_size), activation, gain)
+        self.net = MLP(key, (encoder.size, *hidden, 2 * action_size), activation, gain, last_scale)
         self.action_size = action_size
         self.min_log_std = min_log_std
         self.max_log_std = max_log_std
@@ -113,6 +115,26 @@ class TanhGaussianPolicy(eqx.Module):
         middle = (self.max_log_std + self.min_log_std) / 2
         half = (self.max_log_std - self.min_log_std) / 2
         return mean, middle + half * jnp.tanh(raw)
+
+
+def gaussian_log_prob(
+    mean: Float[Array, "*batch A"], log_std: Float[Array, "*batch A"], latent: Float[Array, "*batch A"]
+) -> Float[Array, "*batch"]:
+    """Log density of a latent, before tanh: in a ratio of policies the volume of tanh cancels."""
+    noise = (latent - mean) * jnp.exp(-log_std)
+    return jnp.sum(-0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi), axis=-1)
+
+
+def gaussian_kl(
+    mean: Float[Array, "*batch A"],
+    log_std: Float[Array, "*batch A"],
+    other_mean: Float[Array, "*batch A"],
+    other_log_std: Float[Array, "*batch A"],
+) -> Float[Array, "*batch"]:
+    """Divergence ``KL(N || N_other)`` of diagonal Gaussians [nat]; also that of their tanh."""
+    shift = (mean - other_mean) * jnp.exp(-other_log_std)
+    spread = log_std - other_log_std
+    return jnp.sum(0.5 * (jnp.exp(2 * spread) + shift**2 - 1) - spread, axis=-1)
 
 
 def tanh_gaussian_log_prob(

@@ -47,6 +47,10 @@ class Normalizer(NamedTuple):
         )
         return {**observation, **normal} if isinstance(observation, dict) else normal
 
+    def inverse(self, normal: Float[Array, "*batch O"]) -> Float[Array, "*batch O"]:
+        """The vector that `normal` is the normalisation of."""
+        return self.mean + normal * jnp.sqrt(self.variance + NORMALIZER_EPSILON)
+
     def updated(self, observation: Observation) -> Normalizer:
         """Statistics with a batch merged in (Chan, Golub and LeVeque 1983)."""
         vectors = lax.stop_gradient(self._vectors(observation))

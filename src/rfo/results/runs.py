@@ -115,7 +115,7 @@ def read_run(folder: Path) -> Run:
         return Run(
             task=config["task"],
             algorithm=algorithm,
-            label=algorithm,
+            label=config.get("method") or algorithm,
             seed=config["seed"],
             curve=_curve(_read_lines(metrics) if metrics.exists() else []),
             evaluation=_read_json(evaluation) if evaluation.exists() else {},

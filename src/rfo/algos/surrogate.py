@@ -1,0 +1,134 @@
+"""What the methods with a clipped surrogate share: advantages, the values' scale, epochs of descent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rfo.algos.optimize import Descent, DescentState, DescentStep
+from rfo.algos.returns import gae
+from rfo.algos.rollout import Rollout
+from rfo.envs.batch import Batch, BatchState
+from rfo.policies.critic import Critics
+from rfo.policies.normalize import Normalizer
+from rfo.types import Array, Float, Int, Metrics, PRNGKey, PyTree
+
+
+class Estimate(NamedTuple):
+    """What a rollout says about its actions and states."""
+
+    advantage: Float[Array, "T B"]
+    """Mean 0, standard deviation 1 over the rollout."""
+    target: Float[Array, "T B"]
+    """For the critics, in units of `scale`."""
+    scale: Normalizer
+    """Of the values, this rollout's merged in."""
+
+
+def estimate(
+    critics: Critics, normalize: Normalizer, scale: Normalizer, data: Rollout, gamma: float, lambda_: float
+) -> Estimate:
+    """Generalised advantages and the critics' targets.
+
+    A time limit bootstraps from the value of the observation before the reset, a termination does not
+    (`rfo.algos.returns`).
+
+    Args:
+        critics: of normalised observations, their values in units of `scale`; their mean counts.
+        normalize: of observations.
+        scale: running mean and variance of the values, of size 1.
+        data: the rollout.
+        gamma, lambda_: of the advantages.
+    """
+
+    def values(observation: PyTree) -> Array:
+        return scale.inverse(critics(normalize(observation)).mean(0)[..., None])[..., 0]
+
+    value = values(data.observation)
+    advantage = gae(
+        data.reward,
+        value,
+        values(data.next_observation),
+        data.terminated,
+        data.truncated,
+        gamma,
+        lambda_,
+        data.duration,
+    )
+    target = (value + advantage)[..., None]
+    scale = scale.updated(target)
+    standard = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    return Estimate(standard, jnp.asarray(scale(target))[..., 0], scale)
+
+
+def staggered(env: Batch, key: PRNGKey) -> BatchState:
+    """Environments whose clocks show random ages, so that a rollout shorter than an episode meets all ages.
+
+    Where no episode ends early all clocks would run in phase: whole rollouts in which little is left to
+    decide would have their advantages, mere noise, stretched to unit variance. The first episodes are cut
+    short, which a bootstrap allows for; so the first returns recorded are those of shorter episodes.
+    """
+    start_key, age_key = jax.random.split(key)
+    age = jax.random.randint(age_key, (env.size,), 0, env.spec.episode_length)
+    return env.init(start_key)._replace(elapsed=age)
+
+
+def clipped_surrogate(
+    ratio: Float[Array, "*batch"], advantage: Float[Array, "*batch"], clip: float
+) -> Float[Array, ""]:
+    """``mean min(ratio A, clip(ratio, 1 - clip, 1 + clip) A)`` (Schulman et al. 2017, equation 7)."""
+    clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
+    return jnp.mean(jnp.minimum(ratio * advantage, clipped * advantage))
+
+
+def asymmetric_surrogate(
+    ratio: Float[Array, "*batch"], advantage: Float[Array, "*batch"], clip: float
+) -> Float[Array, ""]:
+    """`clipped_surrogate` for good actions; for bad ones a parabola with its top at ``ratio = 1 - clip``.
+
+    ``r A - |A| (r - 1)^2 / (2 clip)``, the objective of Simple Policy Optimization (arXiv 2401.16025): it
+    leads a ratio that has fallen too far back, where the clip would let it go. A matching error has no upper
+    bound: under the clip alone bad actions can raise it without end.
+    """
+    good = jnp.minimum(ratio, 1 + clip) * advantage
+    bad = ratio * advantage - jnp.abs(advantage) * (ratio - 1) ** 2 / (2 * clip)
+    return jnp.mean(jnp.where(advantage >= 0, good, bad))
+
+
+def minibatches(data: PyTree, count: int) -> PyTree:
+    """Arrays (T, B, ...) as `count` contiguous stretches of time, (count, T / count * B, ...)."""
+    return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[2:]), data)
+
+
+def epoch(
+    loss: Callable[[Array, PyTree], tuple[Array, Metrics]],
+    flat: Float[Array, " P"],
+    optimizer: tuple[Descent, DescentState],
+    batches: PyTree,
+    update: Int[Array, ""],
+) -> tuple[Array, DescentState, Metrics, DescentStep]:
+    """One descent on each minibatch, in order.
+
+    Args:
+        loss: of parameters and a minibatch, with metrics.
+        flat: parameters as one vector, flattened once, not at each of the many small steps.
+        optimizer: settings and state.
+        batches: arrays whose leading axis counts minibatches.
+        update: index of the update, for the schedule.
+
+    Returns:
+        Parameters, the optimiser's state, and metrics and reports of every step.
+    """
+    descent, state = optimizer
+
+    def step(carry: tuple, batch: PyTree) -> tuple[tuple, tuple]:
+        flat, state = carry
+        gradient, metrics = jax.grad(loss, has_aux=True)(flat, batch)
+        flat, state, report = descent.step(flat, state, gradient, update)
+        return (flat, state), (metrics, report)
+
+    (flat, state), (metrics, reports) = jax.lax.scan(step, (flat, state), batches)
+    return flat, state, metrics, reports

@@ -1,0 +1,89 @@
+"""PPO, SAC and FPO find a known optimum and its value from rewards alone, and from no others."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from test_learning import explained
+
+from rfo.algos.fpo import FPO
+from rfo.algos.ppo import PPO
+from rfo.algos.sac import SAC
+from rfo.envs.batch import Batch
+from rfo.envs.probe import Truncating
+
+QUICK = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
+SMALL = {"actor_hidden": (32,), "critic_hidden": (32,), "gamma": 0.9, "critic_learning_rate": 5e-3}
+ON_POLICY = SMALL | {"horizon": 4, "batches": 2, "critic_batches": 2, "critic_iterations": 4}
+OFF_POLICY = SMALL | {"horizon": 4, "gradient_steps": 24, "batch_size": 128, "capacity": 8192}
+METHODS = {
+    "ppo": (PPO(**ON_POLICY, epochs=4, target_kl=0.03, actor_learning_rate=5e-3), 80),
+    "sac": (
+        SAC(
+            **OFF_POLICY,
+            actor_learning_rate=5e-3,
+            final_learning_rate=1e-3,
+            initial_alpha=1e-2,
+            alpha_learning_rate=0.0,
+            target_rate=0.05,
+        ),
+        60,
+    ),
+    "fpo": (
+        FPO(**ON_POLICY, epochs=4, flow_steps=4, actor_learning_rate=1e-3, updates=130, clip=0.1),
+        130,
+    ),
+}
+
+
+class Misattributed:
+    """A task that pays every environment the reward of its neighbour where `wrong` is true."""
+
+    def __init__(self, task, wrong):
+        self.task, self.wrong, self.spec = task, wrong, task.spec
+        self.reset, self.observe = task.reset, task.observe
+
+    def step(self, state, action):
+        step = self.task.step(state, action)
+        return step._replace(reward=jnp.where(self.wrong, jnp.roll(step.reward, 1), step.reward))
+
+
+def train(algorithm, task, updates, check, size=64):
+    """Metrics and `check` of the final state, each with its own and with a neighbour's rewards."""
+
+    def one(wrong):
+        env = Batch(Misattributed(task, wrong), size)
+        state, metrics = jax.lax.scan(
+            lambda s, _: algorithm.update(s, env), algorithm.init(jax.random.key(0), env), None, updates
+        )
+        return metrics, check(state, env.task.observe)
+
+    return jax.jit(jax.vmap(one), compiler_options=QUICK)(jnp.array([False, True]))
+
+
+def values(state, observation):
+    """Mean value of states: by V, or by Q at the policy's action."""
+    if hasattr(state, "value_scale"):
+        return state.value_scale.inverse(state.critics(observation).mean(0)[..., None])
+    action = state.actor(observation, jnp.zeros((len(observation), 1)))[0]
+    return state.critics(observation, action).min(0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_finds_the_optimum_and_its_value_only_from_its_own_rewards(name):
+    """The best action, and a value of 1 / (1 - 0.9) = 10 across episodes that the clock cuts after 5 steps.
+
+    A cut that counted as an end would make it 2.8 at the most.
+    """
+    algorithm, updates = METHODS[name]
+    task = Truncating(discount=0.9)
+    states = task.reset(jax.random.key(9), 100)
+    action_explained = explained(algorithm, task)
+
+    def check(state, observe):
+        return action_explained(state, observe), values(state, state.normalizer(observe(states))).mean()
+
+    metrics, ((own, foreign), (value, _)) = train(algorithm, task, updates, check)
+    assert own > 0.7
+    assert foreign < 0.4
+    assert 9 < value < 10.5
+    assert (metrics["nonfinite"] == 0).all() and (metrics["skipped_updates"] == 0).all()
