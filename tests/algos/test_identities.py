@@ -202,6 +202,15 @@ def inputs_beside(actor):
     return actor.action_size + 1 if isinstance(actor, FlowPolicy) else 0
 
 
+@pytest.mark.parametrize("algorithm", SEEDED + MODEL_FREE, ids=lambda a: a.name)
+def test_a_state_keeps_its_types(algorithm):
+    """Weak ones included: another type after the first update would compile the update twice."""
+    start = jax.eval_shape(lambda key: algorithm.init(key, ENV), jax.random.key(0))
+    after, _ = jax.eval_shape(lambda s: algorithm.update(s, ENV), start)
+    types = [[(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(state)] for state in (start, after)]
+    assert types[0] == types[1]
+
+
 @pytest.mark.parametrize("algorithm", MODEL_FREE, ids=lambda a: a.name)
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_model_free_updates_keep_their_state_with_points_and_chunks(algorithm, chunk):

@@ -161,7 +161,7 @@ class PPO:
             self.critic_count,
             self.gain,
         )
-        rate = jnp.asarray(self.actor_learning_rate)
+        rate = jnp.asarray(self.actor_learning_rate, float)
         return PPOState(
             actor=actor,
             actor_optimizer=self._descent(rate, rate).init(actor),

@@ -170,7 +170,7 @@ class SAC:
             action_size=spec.action_size,
         )
         start = env.init(env_key)
-        log_alpha = jnp.log(jnp.asarray(self.initial_alpha))
+        log_alpha = jnp.log(jnp.asarray(self.initial_alpha, float))
         return SACState(
             actor=actor,
             actor_optimizer=self._descent(self.actor_learning_rate).init(actor),

@@ -150,7 +150,7 @@ class SAPO:
             self.critic_count,
             self.gain,
         )
-        log_alpha = jnp.log(jnp.asarray(self.initial_alpha))
+        log_alpha = jnp.log(jnp.asarray(self.initial_alpha, float))
         return SAPOState(
             actor=actor,
             actor_optimizer=self._descent(self.actor_learning_rate).init(actor),

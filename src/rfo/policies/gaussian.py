@@ -46,7 +46,7 @@ class GaussianPolicy(eqx.Module):
     ):
         self.encoder = encoder
         self.net = MLP(key, (encoder.size, *hidden, action_size), activation, gain)
-        self.log_std = jnp.full(action_size, initial_log_std)
+        self.log_std = jnp.full(action_size, initial_log_std, float)
         self.action_size = action_size
 
     def __call__(
