@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rfo.algos.fpo import Probe, errors
-from rfo.algos.ppo import Behaviour, adapted_rate, likelihood_ratio
+from rfo.algos.fpo import FPO, Probe, errors
+from rfo.algos.ppo import PPO, Behaviour, adapted_rate, likelihood_ratio
 from rfo.algos.rollout import Rollout
-from rfo.algos.surrogate import asymmetric_surrogate, clipped_surrogate, estimate, minibatches
+from rfo.algos.surrogate import asymmetric_surrogate, clipped_surrogate, estimate, minibatches, staggered
+from rfo.envs.batch import Batch
+from rfo.envs.probe import Truncating
 from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy
 from rfo.policies.gaussian import gaussian_kl, gaussian_log_prob, tanh_gaussian_log_prob
@@ -177,3 +179,16 @@ def test_estimate_bootstraps_in_the_units_of_the_rewards_and_cuts_at_termination
 def test_minibatches_are_stretches_of_time():
     steps = jnp.arange(8)[:, None] * jnp.ones((8, 3))
     assert [set(map(float, b)) for b in minibatches(steps, 4)] == [{0, 1}, {2, 3}, {4, 5}, {6, 7}]
+
+
+def test_clocks_start_at_random_ages_and_cut_the_first_episodes_short():
+    """Every age of the episode occurs, and an environment of age a is cut after the remaining steps."""
+    env = Batch(Truncating(episode_length=5), 400)
+    start = staggered(env, jax.random.key(0))
+    assert set(np.asarray(start.elapsed).tolist()) == {0, 1, 2, 3, 4}
+    assert np.bincount(start.elapsed).min() > 400 / 5 / 2
+    cut = env.step(start, jnp.zeros((400, 1))).truncated
+    np.testing.assert_array_equal(cut, start.elapsed == 4)
+    for method in (PPO(actor_hidden=(4,)), FPO(actor_hidden=(4,))):
+        begun = jax.jit(lambda key, m=method: m.init(key, env).env, compiler_options=QUICK)(jax.random.key(0))
+        assert set(np.asarray(begun.elapsed).tolist()) == {0, 1, 2, 3, 4}
