@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from rfo.physics.model import Joint, Model
 from rfo.types import Array, Float
@@ -37,25 +38,44 @@ def link_poses(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B links 7
     Returns:
         Position [m] and quaternion, (x, y, z, qw, qx, qy, qz), of the L links.
     """
-    batch = q.shape[:-1]
+    pos, quat = _in_parent(model, q)
+    generations = _generations(model.parent)
+    poses: list[Array] = []
+    for links, above in generations:
+        place, turn = pos[..., links, :], quat[..., links, :]
+        if poses:
+            origin, frame = jnp.split(poses[-1][..., above, :], [3], axis=-1)
+            place, turn = origin + rotate(frame, place), multiply(frame, turn)
+        poses.append(jnp.concatenate([place, turn], axis=-1))
+    order = np.argsort(np.concatenate([links for links, _ in generations]))
+    return jnp.concatenate(poses, axis=-2)[..., order, :]
 
-    def constant(value) -> Array:
-        return jnp.broadcast_to(jnp.asarray(value, q.dtype), (*batch, len(value)))
 
-    poses: list[tuple[Array, Array]] = []
-    for link, (parent, start) in enumerate(zip(model.parent, model.q_start, strict=True)):
-        pos, quat = constant(model.pos[link]), constant(model.quat[link])
-        if parent >= 0:
-            origin, turn = poses[parent]
-            pos, quat = origin + rotate(turn, pos), multiply(turn, quat)
-        match Joint(model.joint[link]):
-            case Joint.FREE:
-                pos, quat = q[..., start : start + 3], q[..., start + 3 : start + 7]
-            case Joint.BALL:
-                quat = multiply(quat, q[..., start : start + 4])
-            case Joint.SLIDE:
-                pos = pos + rotate(quat, constant(model.axis[link])) * q[..., start, None]
-            case Joint.HINGE:
-                quat = multiply(quat, axis_angle(constant(model.axis[link]), q[..., start]))
-        poses.append((pos, quat))
-    return jnp.stack([jnp.concatenate(pose, axis=-1) for pose in poses], axis=-2)
+def _in_parent(model: Model, q: Float[Array, "B nq"]) -> tuple[Float[Array, "B L 3"], Float[Array, "B L 4"]]:
+    """Pose of each link's frame in its parent's."""
+    shape, start = (*q.shape[:-1], model.links), model.q_start
+    place, turn = jnp.zeros((*shape, 3), q.dtype), jnp.zeros((*shape, 4), q.dtype).at[..., 0].set(1.0)
+    axis = jnp.asarray(model.axis, q.dtype)
+    free, ball, slide, hinge = (np.flatnonzero(model.joint == kind) for kind in Joint)
+    if free.size:
+        place = place.at[..., free, :].set(q[..., start[free, None] + np.arange(3)])
+        turn = turn.at[..., free, :].set(q[..., start[free, None] + np.arange(3, 7)])
+    if ball.size:
+        turn = turn.at[..., ball, :].set(q[..., start[ball, None] + np.arange(4)])
+    if slide.size:
+        place = place.at[..., slide, :].set(axis[slide] * q[..., start[slide], None])
+    if hinge.size:
+        turn = turn.at[..., hinge, :].set(axis_angle(axis[hinge], q[..., start[hinge]]))
+    quat = jnp.asarray(model.quat, q.dtype)
+    return jnp.asarray(model.pos, q.dtype) + rotate(quat, place), multiply(quat, turn)
+
+
+def _generations(parent: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Links by their distance from the world, each time with their parents' places among those before."""
+    links, generations = np.flatnonzero(parent < 0), []
+    above = np.zeros(0, int)
+    while links.size:
+        generations.append((links, above))
+        children = np.flatnonzero(np.isin(parent, links))
+        links, above = children, np.searchsorted(links, parent[children])
+    return generations
