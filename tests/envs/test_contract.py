@@ -30,6 +30,10 @@ ROUGH = {"humanoid_corrected", "hand_reorient_corrected"}
 """Tasks whose differences converge in few of B environments and which share the other version's gradient;
 `rfo check-grad` looks at more."""
 
+FAINT = {"hand_flip_small"}
+"""Tasks whose rewards change so little at first that single precision's differences cannot tell; their
+gradient is checked in double precision beside their other tests."""
+
 LATE = {"hand_reorient"}
 """Simulated tasks whose first actions change no reward but their own yet: the cube is still falling."""
 
@@ -137,7 +141,7 @@ def test_actions_are_clipped(name):
     assert differ(step(state, control / 3), step(state, control / 6))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ROUGH])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ROUGH | FAINT])
 def test_gradient_is_right_and_alive(name):
     """Of the return over four steps in all actions, per environment, against central differences.
 

@@ -28,8 +28,6 @@ EPISODE_LENGTH = 300
 GRAVITY = 90.0
 RADIUS, HALF_THICKNESS = 0.1, 0.003
 """Of the disc [m]."""
-MIDDLE = np.array([0.6, 0.5, 0.38])
-"""Of the disc before it is shifted [m]."""
 CLAY = Plasticine(young=4e3, poisson=0.2, density=1.0, yield_stress=130.0)
 JOINTS = 24
 REACH = 0.0264
@@ -42,8 +40,6 @@ LITTLE = (0.0525442, -0.1361554, 0.3987203, 0.741557, 0.7040964)
 THUMB = (0.0036738, 0.5506291, -0.0145152, -0.0015229, -0.7894883)
 START = np.array([*WRIST, *FIRST, *MIDDLE_FINGER, *RING, *LITTLE, *THUMB])
 """Angles of the joints, from the wrist outwards [rad]: half a fist, palm up."""
-SHIFT, RISE = 0.1, 0.1
-"""Largest shift of the disc along x and y, and rise, at a reset [m]."""
 STRETCH = 0.05
 """Largest change of its scale at a reset; it starts unstrained."""
 LEAST_DISTANCE = 1e-6
@@ -62,18 +58,26 @@ class FlipState(NamedTuple):
 
 @dataclass(frozen=True)
 class Version:
-    """What two tasks with one disc may differ in.
+    """What two tasks with one hand may differ in.
 
     The reference scales the start about the world's origin, which also moves the disc, by up to 4 cm; and its
-    contact jumps (`rfo.physics.mpm.Contact.fading`).
+    contact jumps (`rfo.physics.mpm.Contact.fading`). `NEAR` starts just above the fingers, where most discs
+    can be folded; from up to 10 cm beside that place a hand must fetch some of them first.
     """
 
     about_middle: bool
     contact_fades: bool
+    place: tuple[float, float, float] = (0.6, 0.5, 0.38)
+    """Middle of the disc before it is shifted [m]."""
+    shift: float = 0.1
+    """Largest shift along x and y at a reset [m]."""
+    rise: float = 0.1
+    """Largest rise at a reset [m]."""
 
 
 FAITHFUL = Version(about_middle=False, contact_fades=False)
 CORRECTED = Version(about_middle=True, contact_fades=True)
+NEAR = Version(about_middle=True, contact_fades=True, place=(0.64, 0.5, 0.32), shift=0.03, rise=0.02)
 
 FULL = Size((50, 50, 1), Grid((48, 48, 48), 1 / 48), substeps=40, points=250)
 SMALL = Size((20, 20, 1), Grid((32, 32, 32), 1 / 32, wall=2), substeps=12, points=100)
@@ -92,7 +96,7 @@ class HandFlip:
     Args:
         name: of the task.
         size: `FULL` or `SMALL`.
-        version: `FAITHFUL` or `CORRECTED`.
+        version: `FAITHFUL`, `CORRECTED` or `NEAR`.
         threads: CPU threads of the physics.
         dtype: of the physics.
     """
@@ -118,7 +122,7 @@ class HandFlip:
             threads=threads,
             dtype=dtype,
         )
-        self._disc = _disc(size.count) + MIDDLE
+        self._disc = _disc(size.count) + np.array(version.place)
         self._spec = EnvSpec(
             name=name,
             observation={"particle_q": (size.points, 3), "com_q": (3,), "joint_q": (JOINTS,)},
@@ -133,9 +137,10 @@ class HandFlip:
         return self._spec
 
     def reset(self, key: PRNGKey, batch: int) -> FlipState:
-        """The disc shifted by up to 0.1 m, raised by up to 0.1 m and scaled by up to 5 %; the same hand."""
-        shift, scale = disturbance(key, batch, SHIFT, RISE, STRETCH)
-        particles = self.simulator.init(placed(self._disc, shift, scale, self.version.about_middle))
+        """The disc shifted and raised as the version says and scaled by up to 5 %; the same hand."""
+        version = self.version
+        shift, scale = disturbance(key, batch, version.shift, version.rise, STRETCH)
+        particles = self.simulator.init(placed(self._disc, shift, scale, version.about_middle))
         joints = jnp.tile(jnp.asarray(START, self.simulator.dtype), (batch, 1))
         return FlipState(particles, joints, self.distance(particles))
 
@@ -227,5 +232,5 @@ def hand_flip_corrected(threads: int | None = None, dtype: Any = np.float32) -> 
 
 
 def hand_flip_small(threads: int | None = None, dtype: Any = np.float32) -> HandFlip:
-    """Of 400 particles, that learns in minutes."""
-    return HandFlip("hand_flip_small", SMALL, CORRECTED, threads, dtype)
+    """Of 400 particles, above the fingers, that learns in minutes."""
+    return HandFlip("hand_flip_small", SMALL, NEAR, threads, dtype)
