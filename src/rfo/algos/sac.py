@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from rfo.algos.base import require
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import n_step
-from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
+from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -207,7 +207,7 @@ class SAC:
             **rollout_metrics(data),
             **metrics,
             "alpha": jnp.exp(state.log_alpha),
-            "action_spread": action_spread(state.actor, normalize(state.env.observation), spread_key),
+            **policy_metrics(state.actor, learnt.actor, normalize(state.env.observation), spread_key),
             "skipped_updates": learnt.actor_optimizer.skipped,
         }
         return after_state, metrics
