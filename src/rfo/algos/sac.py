@@ -17,6 +17,7 @@ from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import TanhGaussianPolicy, tanh_gaussian_log_prob
+from rfo.policies.nets import largest
 from rfo.policies.normalize import Normalizer
 from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape, PRNGKey, PyTree
 
@@ -229,7 +230,7 @@ class SAC:
             mean, log_std = unravel_actor(flat).parameters(observation)
             entropy = -tanh_gaussian_log_prob(mean, log_std, noise)
             action = jnp.tanh(mean + jnp.exp(log_std) * noise)
-            value = critics(observation, action).min(0)
+            value = -largest(-critics(observation, action), 0)
             return -jnp.mean(value + alpha * entropy), entropy.mean()
 
         def critic_loss(flat: Array, batch: Transitions, target: Array) -> tuple[Array, Array]:
