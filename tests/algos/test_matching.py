@@ -15,7 +15,6 @@ from rfo.envs.probe import Quadratic
 from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy
 
-QUICK = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
 MEAN, STD, SOURCE = 0.7, 0.4, 0.5
 
 
@@ -134,7 +133,7 @@ def test_barrier_keeps_actions_inside():
     def reached(weight):
         small = {"horizon": 4, "actor_hidden": (8,), "critic_hidden": (8,), "critic_iterations": 1}
         algorithm = RFO(c_bound=weight, actor_learning_rate=0.02, **small)
-        update = jax.jit(lambda s: algorithm.update(s, env), compiler_options=QUICK)
+        update = jax.jit(lambda s: algorithm.update(s, env))
         state = algorithm.init(jax.random.key(0), env)
         for _ in range(30):
             state, metrics = update(state)
