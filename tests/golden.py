@@ -162,6 +162,7 @@ def _contact_spheres(
         "contact_pos": np.array([centre for _, _, centre in rows]).reshape(-1, 3),
         "contact_radius": thickness[shapes],
         **{f"contact_{k}": (values[shapes] + values[ground]) / 2 for k, values in constants.items()},
+        "contact_kh": np.zeros(len(rows)),
     }
 
 

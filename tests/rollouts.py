@@ -119,6 +119,7 @@ def tree(seed: int) -> Model:
         contact_kd=rng.uniform(1, 5, contacts),
         contact_kf=rng.uniform(5, 10, contacts),
         contact_mu=rng.uniform(0.3, 0.9, contacts),
+        contact_kh=rng.uniform(0, 20, contacts),
         ground_normal=normal / np.linalg.norm(normal),
         ground_height=0.1,
     )

@@ -10,7 +10,14 @@ import json
 from pathlib import Path
 from statistics import mean
 
-METRICS = ("action_spread", "action_saturation", "critic_explained_variance", "grad_norm", "reward")
+METRICS = (
+    "action_spread",
+    "policy_change",
+    "action_saturation",
+    "critic_explained_variance",
+    "grad_norm",
+    "reward",
+)
 WINDOW = 40_000
 
 
@@ -20,7 +27,7 @@ def means(metrics: Path, steps: int) -> dict[str, float]:
     near = [row for row in rows if steps - WINDOW < row["env_steps"] <= steps]
     if not near or rows[-1]["env_steps"] < 0.95 * steps:
         return {}
-    return {name: round(mean(row[name] for row in near), 3) for name in METRICS}
+    return {name: round(mean(row[name] for row in near), 4) for name in METRICS if name in near[-1]}
 
 
 def main() -> None:

@@ -243,7 +243,7 @@ class Experiment:
 
     @property
     def label(self) -> str:
-        """Name of what is trained; runs from before there were variants have the algorithm's only."""
+        """Name of what is trained."""
         return self.method or self.algorithm.name
 
     @property
@@ -270,8 +270,9 @@ class Experiment:
         refuse_unknown("setting", data, {f.name for f in dataclasses.fields(cls)})
         try:
             hyperparameters = dict(data["algorithm"])
-            algorithm = configured(algorithm_class(hyperparameters.pop("name")), hyperparameters)
-            return cls(**{**data, "algorithm": algorithm})
+            name = hyperparameters.pop("name")
+            algorithm = configured(algorithm_class(name), hyperparameters)
+            return cls(**{"method": name, **data, "algorithm": algorithm})
         except KeyError as error:
             raise ExperimentError(f"{error} is missing") from None
         except (TypeError, ValueError) as error:

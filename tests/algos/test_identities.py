@@ -23,7 +23,6 @@ from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy
 from rfo.policies.gaussian import GaussianPolicy
 
-QUICK = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
 ENV = Batch(Terminating(life=3), 8)
 COMMON = {"horizon": 8, "actor_hidden": (8,), "critic_hidden": (8,), "critic_iterations": 2}
 COMMON |= {"critic_count": 1, "activation": "elu", "gain": 1.0}
@@ -44,14 +43,14 @@ class GaussianInPlaceOfFlow(GaussianPolicy):
 
 
 def run(algorithm, state, updates=3):
-    step = jax.jit(lambda s: algorithm.update(s, ENV), compiler_options=QUICK)
+    step = jax.jit(lambda s: algorithm.update(s, ENV))
     for _ in range(updates):
         state, metrics = step(state)
     return state, metrics
 
 
 def begin(algorithm):
-    return jax.jit(lambda key: algorithm.init(key, ENV), compiler_options=QUICK)(jax.random.key(0))
+    return jax.jit(lambda key: algorithm.init(key, ENV))(jax.random.key(0))
 
 
 def assert_trees_close(a, b, **tolerance):
@@ -160,7 +159,7 @@ MODEL_FREE = [
 
 @pytest.mark.parametrize(
     ("algorithm", "task"),
-    [(method, LQR()) for method in SEEDED] + [(SEEDED[2], ReachCloud(points=4)), (MODEL_FREE[2], LQR())],
+    [(method, LQR()) for method in SEEDED] + [(SEEDED[3], ReachCloud(points=4)), (MODEL_FREE[2], LQR())],
     ids=lambda x: getattr(x, "name", None) or x.spec.name,
 )
 def test_seeds_repeat_differ_and_train_together_as_alone(algorithm, task):
@@ -171,8 +170,8 @@ def test_seeds_repeat_differ_and_train_together_as_alone(algorithm, task):
         state, metrics = jax.lax.scan(lambda s, _: algorithm.update(s, env), start, None, 4)
         return state.actor, state.normalizer, metrics
 
-    alone = jax.jit(train, compiler_options=QUICK)
-    together = jax.jit(jax.vmap(train), compiler_options=QUICK)(jnp.arange(2))
+    alone = jax.jit(train)
+    together = jax.jit(jax.vmap(train))(jnp.arange(2))
     for seed in range(2):
         result = alone(seed)
         jax.tree.map(np.testing.assert_array_equal, result, alone(seed))

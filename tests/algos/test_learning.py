@@ -184,12 +184,13 @@ def test_critics_learn_the_value_across_terminations(chunk):
     def values(state, observe):
         return state.critics(state.normalizer(observe(states)))[0]
 
-    _, _, (learned, _) = train(
+    _, _, (learned,) = train(
         algorithm,
         task,
         32,
         300,
         check=values,
+        ways=(False,),
         batch=lambda task, size: ChunkedBatch(task, size, chunk, algorithm.gamma),
     )
     np.testing.assert_allclose(learned, task.value(states), atol=0.15)
@@ -202,7 +203,7 @@ def test_only_the_flow_splits_the_noise():
     settings |= {"critic_iterations": 1, "critic_batches": 1, "actor_learning_rate": 5e-3}
     earned = {}
     for method in (RFO, SHAC):
-        _, metrics, _ = train(method(**settings), task, 64, 250)
+        _, metrics, _ = train(method(**settings), task, 64, 250, ways=(False,))
         earned[method.name] = metrics["episode_return"][0, -25:].mean()
     assert earned["rfo"] > 0.8 * task.best_return
     assert earned["shac"] < task.best_gaussian_return() + 0.05

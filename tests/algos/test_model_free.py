@@ -11,7 +11,6 @@ from rfo.algos.sac import SAC
 from rfo.envs.batch import Batch
 from rfo.envs.probe import Truncating
 
-QUICK = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
 SMALL = {"actor_hidden": (32,), "critic_hidden": (32,), "gamma": 0.9, "critic_learning_rate": 5e-3}
 ON_POLICY = SMALL | {"horizon": 4, "batches": 2, "critic_batches": 2, "critic_iterations": 4}
 OFF_POLICY = SMALL | {"horizon": 4, "gradient_steps": 24, "batch_size": 128, "capacity": 8192}
@@ -57,7 +56,7 @@ def train(algorithm, task, updates, check, size=64):
         )
         return metrics, check(state, env.task.observe)
 
-    return jax.jit(jax.vmap(one), compiler_options=QUICK)(jnp.array([False, True]))
+    return jax.jit(jax.vmap(one))(jnp.array([False, True]))
 
 
 def values(state, observation):

@@ -13,8 +13,6 @@ from rfo.policies.gaussian import tanh_gaussian_log_prob
 from rfo.train import checkpoint
 from rfo.train.trainer import state_shapes
 
-QUICK = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
-
 
 class Acting:
     """A policy of fixed mean and deviation."""
@@ -108,8 +106,8 @@ TINY = SAC(
 def test_buffer_goes_through_a_checkpoint_and_no_draw_sees_its_empty_part(tmp_path):
     """Stop and go on equals no stop, bit for bit; what is not a number in the empty part does no harm."""
     env = Batch(ReachCloud(points=4), 8)
-    update = jax.jit(lambda s: TINY.update(s, env)[0], compiler_options=QUICK)
-    start = jax.jit(lambda k: TINY.init(k, env), compiler_options=QUICK)(jax.random.key(0))
+    update = jax.jit(lambda s: TINY.update(s, env)[0])
+    start = jax.jit(lambda k: TINY.init(k, env))(jax.random.key(0))
     assert start.buffer.reward.shape == (2, 16)  # 40 rounded down
     assert start.buffer.observation["cloud"].shape == (2, 16, 4, 3)
     once = update(start)

@@ -19,8 +19,6 @@ from rfo.policies.flow import FlowPolicy
 from rfo.policies.gaussian import gaussian_kl, gaussian_log_prob, tanh_gaussian_log_prob
 from rfo.policies.normalize import Normalizer
 
-QUICK = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
-
 
 def test_the_surrogate_stops_paying_beyond_the_clip_but_never_stops_punishing():
     """Ratio and advantage to gain and its derivative in the ratio, one by one."""
@@ -127,7 +125,7 @@ def test_errors_of_a_field_at_rest():
 def test_flow_ratio_is_1_at_the_old_parameters_and_rises_towards_the_action():
     """The gradient of exp(E_old - E_new) leads to a field that makes the acted latent likelier."""
 
-    @partial(jax.jit, compiler_options=QUICK)
+    @partial(jax.jit)
     def ascend(policy):
         before = errors(policy, Probed.observation, Probed.probe)
 
@@ -190,5 +188,5 @@ def test_clocks_start_at_random_ages_and_cut_the_first_episodes_short():
     cut = env.step(start, jnp.zeros((400, 1))).truncated
     np.testing.assert_array_equal(cut, start.elapsed == 4)
     for method in (PPO(actor_hidden=(4,)), FPO(actor_hidden=(4,))):
-        begun = jax.jit(lambda key, m=method: m.init(key, env).env, compiler_options=QUICK)(jax.random.key(0))
+        begun = jax.jit(lambda key, m=method: m.init(key, env).env)(jax.random.key(0))
         assert set(np.asarray(begun.elapsed).tolist()) == {0, 1, 2, 3, 4}

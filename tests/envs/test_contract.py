@@ -26,7 +26,7 @@ VERSIONS = {"soft_jumper", "soft_jumper_corrected", "soft_jumper_camera", "soft_
 VERSIONS |= {"humanoid", "humanoid_corrected", "cheetah", "hand_reorient_corrected"}
 """The ant's, the hopper's, the hand's."""
 
-ROUGH = {"humanoid_corrected", "hand_reorient_corrected"}
+ROUGH = {"humanoid_corrected", "hand_reorient_corrected", "soft_worm"}
 """Tasks whose differences converge in few of B environments and which share the other version's gradient;
 `rfo check-grad` looks at more."""
 

@@ -90,7 +90,15 @@ def test_the_model_file_holds_the_recorded_constants():
     ours, theirs = humanoid().simulator.model, model(data())
     for name in ("parent", "joint", "mass", "com", "inertia", "armature", "damping", "control_dof"):
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), atol=2e-6, err_msg=name)
-    for name in ("contact_link", "contact_radius", "contact_ke", "contact_kd", "contact_kf", "contact_mu"):
+    for name in (
+        "contact_link",
+        "contact_radius",
+        "contact_ke",
+        "contact_kd",
+        "contact_kf",
+        "contact_mu",
+        "contact_kh",
+    ):
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), err_msg=name)
     for name in ("pos", "quat", "axis"):
         np.testing.assert_allclose(

@@ -97,7 +97,7 @@ def test_constants_of_contact_and_limits(name, kind, reward):
     bounded = np.isfinite(ours.limit_upper)
     for field in ("limit_ke", "limit_kd"):
         np.testing.assert_allclose(getattr(ours, field)[bounded], getattr(theirs, field)[bounded])
-    for field in ("contact_ke", "contact_kd", "contact_kf", "contact_mu"):
+    for field in ("contact_ke", "contact_kd", "contact_kf", "contact_mu", "contact_kh"):
         np.testing.assert_allclose(getattr(ours, field), getattr(theirs, field))
 
 

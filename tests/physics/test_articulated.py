@@ -203,7 +203,7 @@ def expected_contact(of: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarr
     velocity = qd[:3] + np.cross(qd[3:], lowest)
     normal = n @ velocity
     tangential = velocity - normal * n
-    pressure = of.contact_ke[0] * depth + of.contact_kd[0] * max(-normal, 0)
+    pressure = of.contact_ke[0] * depth + (of.contact_kd[0] + of.contact_kh[0] * depth) * max(-normal, 0)
     grip = min(of.contact_kf[0], of.contact_mu[0] * pressure / np.linalg.norm(tangential))
     force = pressure * n - grip * tangential
     case = "sticks" if grip == of.contact_kf[0] else "slides"
@@ -214,7 +214,7 @@ def test_contact_follows_its_law():
     """The whole bias of spinning spheres at a tilted ground: weight, gyroscopic moment, contact."""
     of = model(
         '<body><freejoint/><geom type="sphere" size="0.2" mass="3"/></body>',
-        ContactParameters(ke=500, kd=20, kf=15, mu=0.6),
+        ContactParameters(ke=500, kd=20, kf=15, mu=0.6, kh=300),
     )
     of = replace(of, ground_normal=np.array([0.48, -0.6, 0.64]), ground_height=0.3)
     rng = np.random.default_rng(0)

@@ -79,9 +79,14 @@ def test_contact_spheres_stand_for_the_colliding_geoms():
     corners = data.geom_xpos[3] + (signs * [0.1, 0.2, 0.3]) @ data.geom_xmat[3].reshape(3, 3).T
     np.testing.assert_allclose(ours, [data.geom_xpos[1], *ends, *corners], atol=1e-12)
     np.testing.assert_allclose(model.contact_radius, [0.3, 0.05, 0.05] + [0] * 8)
-    constants = np.stack([model.contact_ke, model.contact_kd, model.contact_kf, model.contact_mu], 1)
-    np.testing.assert_allclose(constants[[0, -1]], [[1e4, 1e2, 1e3, 0.8]] * 2)
-    np.testing.assert_allclose(constants[1:3], [[1, 2, 3, 4]] * 2, err_msg="a geom's own constants")
+    names = ("ke", "kd", "kf", "mu", "kh")
+    constants = np.stack([getattr(model, f"contact_{name}") for name in names], 1)
+    np.testing.assert_allclose(constants[[0, -1]], [[1e4, 1e2, 1e3, 0.8, 0]] * 2)
+    np.testing.assert_allclose(constants[1:3], [[1, 2, 3, 4, 0]] * 2, err_msg="a geom's own constants")
+    own = load(text.replace("1 2 3 4", "1 2 3 4 5"), CONTACT)
+    assert own.contact_kh[1:3].tolist() == [5, 5]
+    with pytest.raises(ValueError, match="ke kd kf mu kh"):
+        load(text.replace("1 2 3 4", "1 2"), CONTACT)
     assert len(model.geoms) == 5, "all five are drawn"
 
 

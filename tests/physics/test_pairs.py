@@ -244,7 +244,9 @@ def test_material_is_the_mean():
     text = world(free("one", "sphere"), free("other", "sphere"))
     text = text.replace('name="one" type', 'name="one" user="10 2 3 0.5" type')
     text = text.replace("<worldbody>", '<size nuser_geom="4"/><worldbody>')
-    np.testing.assert_allclose(load(text, ContactParameters(30, 4, 5, 0.7)).pairs.law, [[20, 3, 4, 0.6]])
+    np.testing.assert_allclose(
+        load(text, ContactParameters(30, 4, 5, 0.7, 6)).pairs.law, [[20, 3, 4, 0.6, 3]]
+    )
 
 
 def test_who_meets_whom():

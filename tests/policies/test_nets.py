@@ -7,7 +7,7 @@ import pytest
 
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Identity
-from rfo.policies.nets import ACTIVATIONS, MLP, NORM_EPSILON
+from rfo.policies.nets import ACTIVATIONS, MLP, NORM_EPSILON, largest
 
 
 def plain_mlp(net: MLP, x: np.ndarray) -> np.ndarray:
@@ -71,3 +71,12 @@ def test_ensemble_members_are_independent_and_evaluated_as_alone():
         alone = jax.tree.map(lambda leaf, i=i: leaf[i], critics.nets)
         np.testing.assert_allclose(values[i], plain_mlp(alone, np.asarray(x))[..., 0], rtol=1e-4, atol=1e-5)
     assert jnp.abs(values[0] - values[1]).max() > 0.1
+
+
+def test_gradient_of_the_largest_goes_to_one_place_even_among_equals():
+    """By hand; jnp.max would halve it between equals, and lose it where none is found equal."""
+    x = jnp.array([[1.0, 3.0, 2.0], [5.0, 5.0, -1.0]])
+    np.testing.assert_array_equal(largest(x, 1), [3.0, 5.0])
+    np.testing.assert_array_equal(largest(x, 0), [5.0, 5.0, 2.0])
+    gradient = jax.grad(lambda x: (jnp.array([2.0, 7.0]) * largest(x, 1)).sum())(x)
+    np.testing.assert_array_equal(gradient, [[0, 2, 0], [7, 0, 0]])

@@ -13,7 +13,7 @@ from rfo.algos.base import require
 from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.matching import matching_error_at
 from rfo.algos.optimize import Descent, DescentState
-from rfo.algos.rollout import TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
+from rfo.algos.rollout import TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
 from rfo.algos.surrogate import Estimate, asymmetric_surrogate, epoch, estimate, minibatches, staggered
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
@@ -205,7 +205,7 @@ class FPO:
             **rollout_metrics(data),
             **actor_metrics,
             **critic_metrics,
-            "action_spread": action_spread(state.actor, normalize(state.env.observation), spread_key),
+            **policy_metrics(state.actor, actor, normalize(state.env.observation), spread_key),
             "skipped_updates": actor_optimizer.skipped,
         }
         after_state = FPOState(

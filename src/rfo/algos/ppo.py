@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from rfo.algos.base import require
 from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.optimize import Descent, DescentState
-from rfo.algos.rollout import TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
+from rfo.algos.rollout import TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
 from rfo.algos.surrogate import Estimate, clipped_surrogate, epoch, estimate, minibatches, staggered
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
@@ -203,7 +203,7 @@ class PPO:
             **rollout_metrics(data),
             **actor_metrics,
             **critic_metrics,
-            "action_spread": action_spread(state.actor, normalize(state.env.observation), spread_key),
+            **policy_metrics(state.actor, actor, normalize(state.env.observation), spread_key),
             "skipped_updates": actor_optimizer.skipped,
         }
         after_state = PPOState(

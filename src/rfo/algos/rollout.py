@@ -29,7 +29,7 @@ SATURATION = 0.95
 """An action beyond this magnitude counts as saturated."""
 
 SPREAD_STATES = 16
-"""States at which the spread of the action distribution is estimated."""
+"""States at which a policy is compared with itself and with its successor."""
 
 SPREAD_DRAWS = 8
 """Actions drawn at each of them."""
@@ -113,14 +113,23 @@ def rollout_metrics(data: Rollout) -> Metrics:
     }
 
 
-def action_spread(actor: Actor, observation: Observation, key: PRNGKey) -> Float[Array, ""]:
-    """Standard deviation of actions over the noise at a fixed state, averaged over some states."""
+def policy_metrics(before: Actor, after: Actor, observation: Observation, key: PRNGKey) -> Metrics:
+    """How random a policy's actions are, and how far an update moved them, at some states.
+
+    ``action_spread`` is the standard deviation of the actions before the update over the noise at a fixed
+    state; ``policy_change`` the root mean square of the difference that the update makes to the action of
+    a state and noise. Both are means over action dimensions.
+    """
     states = jax.tree.map(lambda x: x[:SPREAD_STATES], observation)
     count = len(jax.tree.leaves(states)[0])
-    noise = jax.random.normal(key, (SPREAD_DRAWS, count, actor.action_size))
+    noise = jax.random.normal(key, (SPREAD_DRAWS, count, before.action_size))
     repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (SPREAD_DRAWS, *x.shape)), states)
-    actions, _ = actor(repeated, noise)
-    return jnp.std(actions, axis=0, ddof=1).mean()
+    old, _ = before(repeated, noise)
+    new, _ = after(repeated, noise)
+    return {
+        "action_spread": jnp.std(old, axis=0, ddof=1).mean(),
+        "policy_change": jnp.sqrt(((new - old) ** 2).mean()),
+    }
 
 
 class TrainedPolicy(NamedTuple):

@@ -12,11 +12,12 @@ from jax.flatten_util import ravel_pytree
 from rfo.algos.base import require
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import n_step
-from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
+from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import TanhGaussianPolicy, tanh_gaussian_log_prob
+from rfo.policies.nets import largest
 from rfo.policies.normalize import Normalizer
 from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape, PRNGKey, PyTree
 
@@ -207,7 +208,7 @@ class SAC:
             **rollout_metrics(data),
             **metrics,
             "alpha": jnp.exp(state.log_alpha),
-            "action_spread": action_spread(state.actor, normalize(state.env.observation), spread_key),
+            **policy_metrics(state.actor, learnt.actor, normalize(state.env.observation), spread_key),
             "skipped_updates": learnt.actor_optimizer.skipped,
         }
         return after_state, metrics
@@ -229,7 +230,7 @@ class SAC:
             mean, log_std = unravel_actor(flat).parameters(observation)
             entropy = -tanh_gaussian_log_prob(mean, log_std, noise)
             action = jnp.tanh(mean + jnp.exp(log_std) * noise)
-            value = critics(observation, action).min(0)
+            value = -largest(-critics(observation, action), 0)
             return -jnp.mean(value + alpha * entropy), entropy.mean()
 
         def critic_loss(flat: Array, batch: Transitions, target: Array) -> tuple[Array, Array]:

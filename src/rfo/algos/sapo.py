@@ -12,7 +12,7 @@ from rfo.algos.base import require
 from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import segment_return, td_lambda
-from rfo.algos.rollout import Rollout, TrainedPolicy, action_spread, decisions, rollout, rollout_metrics
+from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -222,7 +222,7 @@ class SAPO:
             "loss_alpha": alpha_loss,
             "alpha": alpha,
             "entropy": entropy,
-            "action_spread": action_spread(state.actor, normalize(state.env.observation), spread_key),
+            **policy_metrics(state.actor, actor, normalize(state.env.observation), spread_key),
             "grad_norm": step.norm,
             "grad_norm_clipped": step.clipped_norm,
             "skipped_updates": actor_optimizer.skipped,

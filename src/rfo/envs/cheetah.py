@@ -17,7 +17,7 @@ from rfo.physics.model import Model
 from rfo.types import Array, Float, PRNGKey
 
 SUBSTEPS = 16
-CONTACT = ContactParameters(ke=2e4, kd=1e3, kf=1e3, mu=0.9)
+CONTACT = ContactParameters(ke=2e4, kd=0.0, kf=1e3, mu=0.9, kh=1e3)
 """The hopper's."""
 LIMIT_KE, LIMIT_KD = 1e3, 1e1
 ACTION_COST = 0.1
@@ -44,8 +44,8 @@ class Cheetah:
 
     **Reset**: every coordinate +-0.1, every velocity +-0.25, uniform.
 
-    **Contact** with the ground: the hopper's, stiffness 2e4 N/m, damping 1e3 N s/m, friction slope 1e3 N s/m,
-    friction coefficient 0.9; joint limits 1e3 N m/rad and 10 N m s/rad.
+    **Contact** with the ground: the hopper's, stiffness 2e4 N/m, damping 1e3 N s/m^2 times the
+    depth, friction slope 1e3 N s/m, friction coefficient 0.9; joint limits 1e3 N m/rad and 10 N m s/rad.
 
     DFlex publishes no recording of this task, and its reference has sizes and reward only: contact, gears and
     the noise of the start are our choice, and returns are not comparable with published ones.

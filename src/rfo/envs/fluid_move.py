@@ -168,7 +168,9 @@ class FluidMove:
         square = jnp.sum((state.joints - state.target) ** 2, axis=1)
         near = jnp.where(square <= CLOSE**2, 0.2, 0.1) / (1 + square) ** 2
         beyond = jnp.abs(cloud(state.particles.x, self.size.points) - state.joints[:, None]) - self._outer
-        return near - jax.nn.sigmoid(beyond / self.version.width).max(-1).mean(-1)
+        furthest = jnp.argmax(beyond, axis=-1, keepdims=True)  # jnp.max's gradient needs an equal element
+        beyond = jnp.take_along_axis(beyond, furthest, axis=-1)
+        return near - jax.nn.sigmoid(beyond / self.version.width).mean((1, 2))
 
     def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""

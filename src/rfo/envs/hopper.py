@@ -17,7 +17,7 @@ from rfo.physics.model import Model
 from rfo.types import Array, Bool, Float, PRNGKey
 
 SUBSTEPS = 16
-CONTACT = ContactParameters(ke=2e4, kd=1e3, kf=1e3, mu=0.9)
+CONTACT = ContactParameters(ke=2e4, kd=0.0, kf=1e3, mu=0.9, kh=1e3)
 LIMIT_KE, LIMIT_KD = 1e3, 1e1
 
 TERMINATION_HEIGHT = -0.45
@@ -55,9 +55,10 @@ class Hopper:
 
     **Reset**: upright, every coordinate and velocity +-0.05, uniform.
 
-    **Contact** with the ground: stiffness 2e4 N/m, damping 1e3 N s/m, friction slope 1e3 N s/m, friction
-    coefficient 0.9; joint limits 1e3 N m/rad and 10 N m s/rad. Contact, substeps
-    and action scale are DFlex's; the body, with its joints' armature and damping, is that of OpenAI Gym.
+    **Contact** with the ground: stiffness 2e4 N/m, damping 1e3 N s/m^2 times the depth, friction
+    slope 1e3 N s/m, friction coefficient 0.9; joint limits 1e3 N m/rad and 10 N m s/rad. Contact, substeps
+    and action scale are DFlex's, whose damping sets in with depth and not at once; the body, with its
+    joints' armature and damping, is that of OpenAI Gym.
 
     Args:
         threads: CPU threads of the physics, by default as many as speed up the batch.

@@ -4,10 +4,12 @@ The equations are in ``native/articulated*.h``. Contact is a penalty with regula
 reference tasks' law: for penetration depth d > 0 [m] of a contact sphere's lowest point, normal and
 tangential velocity v_n, v_t of that point [m/s],
 
-    N = k_e d + k_d max(-v_n, 0),        F = N n - min(k_f, mu N / |v_t|) v_t.
+    N = k_e d + (k_d + k_h d) max(-v_n, 0),        F = N n - min(k_f, mu N / |v_t|) v_t.
 
-Damping acts on approach only, so that the ground never pulls. Two bodies push each other by the same law,
-along the normal between them, where `rfo.physics.pairs` has them touch. Joint limits are penalties too.
+Damping acts on approach only, so that the ground never pulls. Rewarped's tasks have k_h = 0, so that a force
+sets in at once with touch-down; DFlex's have k_d = 0, damping that grows with depth (Hunt and Crossley
+1975). Two bodies push each other by the same law, along the normal between them, where `rfo.physics.pairs`
+has them touch. Joint limits are penalties too.
 """
 
 from __future__ import annotations
@@ -161,7 +163,8 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
             # numbers that the native text takes from its scratch: articulated.h, then articulated_adjoint.h
             "scratch": (nq + 8 * nv + nm + 38 * model.links) + (nu + nq + 2 * nv + 27 * model.links),
             "contact_law": np.stack(
-                [model.contact_ke, model.contact_kd, model.contact_kf, model.contact_mu], axis=-1
+                [model.contact_ke, model.contact_kd, model.contact_kf, model.contact_mu, model.contact_kh],
+                axis=-1,
             ),
             "dt": dt,
             "ground_height": model.ground_height,

@@ -62,7 +62,7 @@ LAYOUT = Layout(
         "contact_link": ("int", "contacts"),
         "contact_pos": ("real", "3 * contacts"),
         "contact_radius": ("real", "contacts"),
-        "contact_law": ("real", "4 * contacts"),
+        "contact_law": ("real", "5 * contacts"),
         # per directed pair, see rfo.physics.pairs.Pairs
         "pair_link": ("int", "pairs"),
         "pair_target": ("int", "pairs"),
@@ -75,7 +75,7 @@ LAYOUT = Layout(
         "pair_target_pos": ("real", "3 * pairs"),
         "pair_target_quat": ("real", "4 * pairs"),  # (x, y, z, w)
         "pair_target_half": ("real", "3 * pairs"),
-        "pair_law": ("real", "4 * pairs"),
+        "pair_law": ("real", "5 * pairs"),
         # per segment
         "segment_mid": ("real", "3 * segments"),
         "segment_half": ("real", "3 * segments"),

@@ -10,7 +10,7 @@ carries it. What `Model` cannot express is refused by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ class ContactParameters:
     kd: float
     kf: float
     mu: float
+    kh: float = 0.0
 
 
 def load(
@@ -45,9 +46,9 @@ def load(
     those of the model that the mujoco package compiles; link i is its joint i, so coordinates have
     its order too. What belongs to MuJoCo's own constraint solver and integrator (solref, solimp, friction,
     margins, time step) has no meaning here: contact follows `contact`, or for a geom that carries
-    ``user="ke kd kf mu"`` those, and for two geoms the mean of theirs; limits follow `limit_ke`, `limit_kd`.
-    Which geoms touch is MuJoCo's filter: contype and conaffinity, not a body and its parent, not what
-    ``<exclude>`` names.
+    ``user="ke kd kf mu kh"`` those (kh may be left out), and for two geoms the mean of theirs; limits
+    follow `limit_ke`, `limit_kd`. Which geoms touch is MuJoCo's filter:
+    contype and conaffinity, not a body and its parent, not what ``<exclude>`` names.
 
     Args:
         source: path of an MJCF file, or the MJCF text itself (recognised by its first ``<``).
@@ -221,12 +222,11 @@ def _pairs(m: mujoco.MjModel, frames: list[_Frame], default: ContactParameters) 
     return pairs((shape(a), shape(b)) for a, b in touching)
 
 
-def _law(m: mujoco.MjModel, geom: int, default: ContactParameters) -> tuple[float, float, float, float]:
+def _law(m: mujoco.MjModel, geom: int, default: ContactParameters) -> tuple[float, ...]:
     """Contact constants of a geom: its own or the default."""
     if m.nuser_geom and m.geom_user[geom].any():
-        ke, kd, kf, mu = m.geom_user[geom]
-        return ke, kd, kf, mu
-    return default.ke, default.kd, default.kf, default.mu
+        return (*m.geom_user[geom], 0.0)[:5]
+    return astuple(default)
 
 
 def _ground_plane(m: mujoco.MjModel, frames: list[_Frame], ground: int | None) -> dict[str, Any]:
@@ -253,12 +253,12 @@ def _contact_spheres(
             pos.append(pose.then(centre, _IDENTITY).pos)
             radius.append(r)
             law.append(_law(m, geom, default))
-    constants = _rows(law, 4).T
+    constants = _rows(law, 5).T
     return {
         "contact_link": np.array(link, np.int32),
         "contact_pos": _rows(pos, 3),
         "contact_radius": np.array(radius, float),
-        **{f"contact_{name}": constants[i] for i, name in enumerate(("ke", "kd", "kf", "mu"))},
+        **{f"contact_{field.name}": row for field, row in zip(fields(default), constants, strict=True)},
     }
 
 

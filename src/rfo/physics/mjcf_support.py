@@ -77,8 +77,10 @@ def refuse_unsupported(m: mujoco.MjModel) -> None:
         if mujoco.mjtGeom(m.geom_type[geom]) not in SHAPES:
             kind = mujoco.mjtGeom(m.geom_type[geom]).name.removeprefix("mjGEOM_").lower()
             raise ValueError(f"geom '{name_of(m, 'geom', geom)}': a {kind} is not supported")
-    if m.nuser_geom not in (0, 4):
-        raise ValueError(f"geom user data must be 'ke kd kf mu', not {m.nuser_geom} numbers")
+    if m.nuser_geom not in (0, 4, 5):
+        raise ValueError(
+            f"geom user data must be 'ke kd kf mu' or 'ke kd kf mu kh', not {m.nuser_geom} numbers"
+        )
     _refuse_actuators(m)
 
 

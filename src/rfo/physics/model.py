@@ -69,6 +69,7 @@ class Model:
     contact_kd: np.ndarray  # (C,) normal damping [N s/m]
     contact_kf: np.ndarray  # (C,) slope of the friction force at rest [N s/m]
     contact_mu: np.ndarray  # (C,) Coulomb coefficient
+    contact_kh: np.ndarray  # (C,) normal damping per depth [N s/m^2]
     # world
     gravity: np.ndarray  # (3,) [m/s^2]
     ground_normal: np.ndarray  # (3,) unit

@@ -42,8 +42,8 @@ class Shape(NamedTuple):
     """(3, 3), from its frame to the link's."""
     quat: np.ndarray
     """The same rotation (w, x, y, z)."""
-    law: tuple[float, float, float, float]
-    """k_e, k_d, k_f, mu of `rfo.physics.articulated`."""
+    law: tuple[float, ...]
+    """k_e, k_d, k_f, mu, k_h of `rfo.physics.articulated`."""
 
     @property
     def radius(self) -> float:
@@ -88,7 +88,7 @@ class Pairs:
     target_pos: np.ndarray  # (P, 3) of the target's centre, in its link's frame [m]
     target_quat: np.ndarray  # (P, 4) of the target in its link's frame
     target_half: np.ndarray  # (P, 3) see `Shape.half` [m]
-    law: np.ndarray  # (P, 4) mean of the two shapes' constants
+    law: np.ndarray  # (P, 5) mean of the two shapes' constants
     segment_mid: np.ndarray  # (S, 3) in the link's frame [m]
     segment_half: np.ndarray  # (S, 3) in the link's frame [m]
 
@@ -123,7 +123,7 @@ def pairs(shapes: Iterable[tuple[Shape, Shape]]) -> Pairs:
         target_pos=_rows([b.pos for _, b, _ in directed], 3),
         target_quat=_rows([b.quat for _, b, _ in directed], 4),
         target_half=_rows([b.half for _, b, _ in directed], 3),
-        law=(_rows([a.law for a, _, _ in directed], 4) + _rows([b.law for _, b, _ in directed], 4)) / 2,
+        law=(_rows([a.law for a, _, _ in directed], 5) + _rows([b.law for _, b, _ in directed], 5)) / 2,
         segment_mid=_rows(mids, 3),
         segment_half=_rows(halves, 3),
     )

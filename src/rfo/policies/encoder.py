@@ -13,10 +13,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from rfo.policies.nets import MLP
+from rfo.policies.nets import MLP, largest
 from rfo.types import Array, Float, Observation, ObservationShape, PRNGKey
 
-POOLINGS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": jnp.max}
+POOLINGS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": largest}
 """Reductions over the points by the name that configurations use."""
 
 

@@ -23,6 +23,15 @@ NORM_EPSILON = 1e-5
 """Added to the variance in layer normalisation."""
 
 
+def largest(x: Array, axis: int) -> Array:
+    """Maximum along an axis, whose gradient goes to the place of the maximum.
+
+    That of ``jnp.max`` looks for the elements equal to the maximum, and a compiler that computes x twice
+    with different rounding leaves none: the gradient is then 0 / 0.
+    """
+    return jnp.take_along_axis(x, jnp.argmax(x, axis, keepdims=True), axis).squeeze(axis)
+
+
 class MLP(eqx.Module):
     """Linear layers; all but the last are followed by layer normalisation and an activation, or all are.
 

@@ -117,13 +117,14 @@ auto contact_point = [&](int c, V3& centre, V3& x) {
   return F(m.ground_height) - up.dot(x + origin[i]);
 };
 
-// The penalty law of ../articulated.py with constants (k_e, k_d, k_f, mu): pressure N, grip min(k_f, mu N / |v_t|).
+// The penalty law of ../articulated.py with constants (k_e, k_d, k_f, mu, k_h): pressure N, grip min(k_f, mu N / |v_t|).
 const real speed_floor = real(1e-6);
 auto contact_law = [&](const real* law, const V3& n, F depth, const V3& velocity, F& vn, V3& vt, F& pressure, F& speed,
                        F& grip) {
   vn = n.dot(velocity);
   vt = velocity - n * vn;
-  pressure = MAX(depth, F(0)) * F(law[0]) + MAX(-vn, F(0)) * F(law[1]);
+  const F d = MAX(depth, F(0));
+  pressure = d * F(law[0]) + MAX(-vn, F(0)) * (F(law[1]) + d * F(law[4]));
   speed = SQRT(vt.dot(vt) + F(speed_floor * speed_floor));
   grip = MIN(F(law[2]), pressure * F(law[3]) / speed);
 };
@@ -140,8 +141,8 @@ auto contact_law_adjoint = [&](const real* law, const V3& n, F depth, const V3& 
   auto slides = grip < F(law[2]);
   const F g_pressure = n.dot(g) - (slides ? along * F(law[3]) / speed : none);
   const V3 g_vt = g * -grip + vt * (slides ? along * grip / (speed * speed) : none);
-  const F g_vn = ((vn < none) ? -g_pressure * F(law[1]) : none) - n.dot(g_vt);
-  g_depth = g_pressure * F(law[0]);
+  const F g_vn = ((vn < none) ? -g_pressure * (F(law[1]) + MAX(depth, none) * F(law[4])) : none) - n.dot(g_vt);
+  g_depth = g_pressure * (F(law[0]) + MAX(-vn, none) * F(law[4]));
   g_velocity = g_vt + n * g_vn;
   g_n = g * pressure + velocity * g_vn - g_vt * vn;
 };

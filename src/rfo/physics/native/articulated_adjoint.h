@@ -88,7 +88,7 @@ auto contact_power = [&](int c) {
   if (!ANY(touches)) return;
   const int i = m.contact_link[c];
   const V3 w = Wv[i].l + Wv[i].a.cross(x);
-  contact_law_adjoint(m.contact_law + 4 * c, up, depth, V[i].l + V[i].a.cross(x), touches ? F(1) : F(0), w * F(-1),
+  contact_law_adjoint(m.contact_law + 5 * c, up, depth, V[i].l + V[i].a.cross(x), touches ? F(1) : F(0), w * F(-1),
                       push, g_depth, g_velocity, g_up);
   P_W[i] = P_W[i] - Spatial{x.cross(push), push};
   P_V[i] = P_V[i] + Spatial{x.cross(g_velocity), g_velocity};

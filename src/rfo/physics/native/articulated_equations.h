@@ -14,7 +14,7 @@ auto equations = [&](const F* u) {
     auto touches = depth > F(0);
     if (!ANY(touches)) continue;
     const int i = m.contact_link[c];
-    contact_law(m.contact_law + 4 * c, up, depth, V[i].l + V[i].a.cross(x), vn, vt, pressure, speed, grip);
+    contact_law(m.contact_law + 5 * c, up, depth, V[i].l + V[i].a.cross(x), vn, vt, pressure, speed, grip);
     const V3 push = (up * pressure - vt * grip) * (touches ? F(1) : F(0));
     f[i] = f[i] - Spatial{x.cross(push), push};
   }

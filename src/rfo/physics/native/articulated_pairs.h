@@ -146,7 +146,7 @@ auto pair_forces = [&]() {
       const V3 x_b = t.x - at.shift;
       V3 vt;
       F vn, pressure, speed, grip;
-      contact_law(m.pair_law + 4 * k, t.n, t.depth, velocity_at(V, at.a, t.x) - velocity_at(V, at.b, x_b), vn, vt,
+      contact_law(m.pair_law + 5 * k, t.n, t.depth, velocity_at(V, at.a, t.x) - velocity_at(V, at.b, x_b), vn, vt,
                   pressure, speed, grip);
       const V3 push = (t.n * pressure - vt * grip) * t.on;
       if (at.a >= 0) f[at.a] = f[at.a] - Spatial{t.x.cross(push), push};

@@ -75,7 +75,7 @@ auto pair_powers = [&](const Spatial* W, Spatial* P_V, Spatial* P_W, Spatial* G,
       Touch t;
       if (!touch(k, j, at, t)) continue;
       const int a = at.a, b = at.b;
-      const real* law = m.pair_law + 4 * k;
+      const real* law = m.pair_law + 5 * k;
       const V3 x_b = t.x - at.shift;
       const V3 v = velocity_at(V, a, t.x) - velocity_at(V, b, x_b), w = velocity_at(W, a, t.x) - velocity_at(W, b, x_b);
       const V3 omega_a = a < 0 ? zero3 : V[a].a, omega = omega_a - (b < 0 ? zero3 : V[b].a);
