@@ -108,7 +108,9 @@ def main(names: list[str]) -> None:
     rows = {name: rows[name] for name in TASKS if name in rows}
     file.write_text(json.dumps({"cores": cores, "tasks": rows}, indent=1) + "\n")
     print(f"env-steps/s, {cores} cores")
-    print("| task | forward | forward+backward | per processor second | Rewarped | kept [B] | 8 GiB holds | load |")
+    print(
+        "| task | forward | forward+backward | per core second | Rewarped | kept [B] | 8 GiB holds | load |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name, row in rows.items():
         rates = [

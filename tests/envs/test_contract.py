@@ -14,7 +14,11 @@ from rfo.experiments import TASKS, build_task
 from rfo.physics.gradcheck import check
 
 B = 5
-LARGE = {f"{task}{version}" for task in ("rolling_flat", "fluid_move", "hand_flip") for version in ("", "_corrected")}
+LARGE = {
+    f"{task}{version}"
+    for task in ("rolling_flat", "fluid_move", "hand_flip")
+    for version in ("", "_corrected")
+}
 """Tasks that cost much and are the classes of their small versions."""
 NAMES = [name for name in TASKS if name not in LARGE]
 SIMULATED = [name for name in NAMES if TASKS[name].simulated]

@@ -5,25 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from golden import BOX, CAPSULE, per_env, recorded
+from golden import BOX, CAPSULE, per_env, recorded, rotate
 from rfo.envs.base import open_loop
 from rfo.envs.hand_flip import CLAY, START, FlipState, hand_flip, hand_flip_corrected, hand_flip_small
-from rfo.physics.kinematics import multiply, rotate
 from rfo.physics.mpm import MPMState
 
 AXES = [2, 0, 1]
 """Our (x, y, z) is Rewarped's (z, x, y)."""
-TURN = jnp.array([0.5, 0.5, 0.5, 0.5])
-"""Of its axes into ours."""
+WXYZ = [6, 3, 4, 5]
+"""Of its poses."""
 
 
-def quaternions(values):
-    """Rewarped's (x, y, z, w) as (w, x, y, z)."""
-    return jnp.asarray(values)[..., [3, 0, 1, 2]]
-
-
-def same_turn(a, b):
-    return np.abs(np.sum(np.asarray(a) * np.asarray(b), axis=-1))
+def axes(quat):
+    """The three axes (..., 3, 3) of frames turned by quaternions (w, x, y, z)."""
+    return rotate(np.asarray(quat, float)[..., None, :], np.eye(3))
 
 
 def recorded_start(data):
@@ -80,8 +75,8 @@ def test_the_hand_is_the_references():
         poses = place(jnp.asarray(per_env(data, data[f"{name}_joint_q"])))
         theirs = per_env(data, data[f"{name}_body_q"])
         np.testing.assert_allclose(poses[..., :3], theirs[..., AXES], atol=1e-6)
-        turned = multiply(jnp.broadcast_to(TURN, (2, 24, 4)), quaternions(theirs[..., 3:]))
-        np.testing.assert_allclose(same_turn(poses[..., 3:], turned), 1, atol=1e-5)
+        turned = axes(theirs[..., WXYZ])[..., AXES]
+        np.testing.assert_allclose(axes(poses[..., 3:]), turned, atol=1e-5)
     kind, body = data["model_shape_geo_type"][:43], data["model_shape_body"][:43]
     acting = np.isin(kind, (BOX, CAPSULE))  # its meshes do nothing
     assert [tool.shape for tool in env.simulator.tools] == [
@@ -92,12 +87,11 @@ def test_the_hand_is_the_references():
     for tool, place, size in zip(env.simulator.tools, places, sizes, strict=True):
         np.testing.assert_allclose(tool.pos, place[:3], atol=1e-6)
         np.testing.assert_allclose(tool.size, size[: len(tool.size)], atol=1e-6)
-        turn = quaternions(place[3:])
+        theirs, ours = axes(place[WXYZ]), axes(tool.quat)
         if tool.shape == "box":
-            np.testing.assert_allclose(same_turn(turn, tool.quat), 1, atol=1e-6)
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
         else:  # its capsules lie along y, ours along z
-            along = np.abs(rotate(turn, jnp.eye(3)[1]) @ rotate(jnp.array(tool.quat), jnp.eye(3)[2]))
-            assert along == pytest.approx(1, abs=1e-6)
+            assert abs(theirs[1] @ ours[2]) == pytest.approx(1, abs=1e-6)
     assert [CLAY.mu, CLAY.lambda_, CLAY.yield_stress] == pytest.approx(
         [float(data[f"mpm_material_{k}"][0]) for k in ("mu", "lam", "yield_stress")]
     )
@@ -113,7 +107,9 @@ def test_the_disc_is_the_references_and_mirrored():
     np.testing.assert_allclose(disc.min(0), rest.min(0), atol=1.5e-3)
     np.testing.assert_allclose(disc.max(0), rest.max(0), atol=1.5e-3)
     for lump in (disc, rest):
-        np.testing.assert_allclose(lump[1250:] - [0.6, 0, 0], (lump[:1250] - [0.6, 0, 0]) * [-1, 1, 1], atol=1e-6)
+        np.testing.assert_allclose(
+            lump[1250:] - [0.6, 0, 0], (lump[:1250] - [0.6, 0, 0]) * [-1, 1, 1], atol=1e-6
+        )
         distance = env.distance(env.simulator.init(lump[None]))[0]
         assert float(distance) == pytest.approx(8 * 0.1 / (3 * np.pi), rel=0.1)
 
@@ -160,7 +156,7 @@ def double_precision():
 
 
 def test_the_gradient_through_fall_contact_and_folding(double_precision):
-    """Of the return over 45 control steps, against differences in double precision, along it and at random."""
+    """Of the return over 45 steps, against differences in double precision: along it and at random."""
     env = hand_flip_small(threads=2, dtype=np.float64)
     state = env.reset(jax.random.key(0), 2)
     noise = jax.random.uniform(jax.random.key(1), (45, 2, 24), minval=-0.4, maxval=0.4)

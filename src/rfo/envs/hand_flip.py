@@ -212,7 +212,9 @@ def _disc(count: int) -> Float[np.ndarray, "N 3"]:
 
 
 def _tools(hand: Model) -> list[Tool]:
-    return [Tool(g["type"], tuple(g["size"]), g["body"], tuple(g["pos"]), tuple(g["quat"])) for g in hand.geoms]
+    return [
+        Tool(g["type"], tuple(g["size"]), g["body"], tuple(g["pos"]), tuple(g["quat"])) for g in hand.geoms
+    ]
 
 
 @cache

@@ -56,7 +56,10 @@ def disturbance(
 
 
 def placed(
-    lump: Float[np.ndarray, "N 3"], shift: Float[Array, "B 1 3"], scale: Float[Array, "B 1 1"], about_middle: bool
+    lump: Float[np.ndarray, "N 3"],
+    shift: Float[Array, "B 1 3"],
+    scale: Float[Array, "B 1 1"],
+    about_middle: bool,
 ) -> Float[Array, "B N 3"]:
     """A lump shifted and scaled: about its middle, or, with the shift, about the world's origin."""
     if about_middle:
