@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rfo.algos.matching import barrier, matching_error, uniform_latents
+from rfo.algos.matching import matching_error, uniform_latents
 from rfo.algos.rfo import RFO, Past
 from rfo.algos.rollout import rollout
 from rfo.envs.batch import Batch
@@ -108,35 +108,3 @@ def test_exploration_weight_falls_linearly_to_its_final_value():
     assert RFO(c_uni=0.3)._c_uni(jnp.asarray(7)) == 0.3
     with pytest.raises(ValueError, match="final_c_uni must be not negative"):
         RFO(final_c_uni=-0.1)
-
-
-def test_barrier_is_minus_the_log_of_what_tanh_leaves():
-    """Against its definition where that can be computed; by hand for uniform actions, E[-log(1 - a^2)] =
-    2 - 2 log 2; and far outside, where 1 - a^2 is 0 in float32, value and slope are 2 |z| - 2 log 2 and 2."""
-    latent = np.random.default_rng(0).normal(0, 1.5, (1000, 3))
-    np.testing.assert_allclose(
-        barrier(jnp.asarray(latent)), -np.log1p(-(np.tanh(latent) ** 2)).mean(-1), rtol=1e-5
-    )
-    uniform = uniform_latents(jax.random.key(0), (400_000, 1), 1 - 1e-6)
-    assert float(barrier(uniform).mean()) == pytest.approx(2 - 2 * np.log(2), rel=0.01)
-    for z, slope in ((-100.0, -2.0), (0.0, 0.0), (100.0, 2.0)):
-        value, gradient = jax.value_and_grad(barrier)(jnp.asarray([z]))
-        assert float(value) == pytest.approx(2 * abs(z) - (2 * np.log(2) if z else 0), rel=1e-6)
-        assert float(gradient[0]) == pytest.approx(slope)
-
-
-def test_barrier_keeps_actions_inside():
-    """Two equal trainings but for its weight: with it the actions of the last update are smaller."""
-
-    env = Batch(Quadratic(), 4)
-
-    def reached(weight):
-        small = {"horizon": 4, "actor_hidden": (8,), "critic_hidden": (8,), "critic_iterations": 1}
-        algorithm = RFO(c_bound=weight, actor_learning_rate=0.02, **small)
-        update = jax.jit(lambda s: algorithm.update(s, env))
-        state = algorithm.init(jax.random.key(0), env)
-        for _ in range(30):
-            state, metrics = update(state)
-        return float(metrics["loss_bound"])
-
-    assert reached(10.0) < 0.5 * reached(0.0)

@@ -1,4 +1,4 @@
-"""Regularisers of a flow policy: conditional flow matching towards given latents, a barrier at the bounds.
+"""Conditional flow matching: regularisers that hold a flow policy to given latents.
 
 `z` is a latent before tanh, `u` the flow's time. Errors are means over action dimensions, so that a
 weight means the same for 3 actions and for 222.
@@ -55,12 +55,3 @@ def uniform_latents(key: PRNGKey, shape: tuple[int, ...], clip: float) -> Float[
         clip: largest magnitude of an action, below 1, where atanh is infinite.
     """
     return jnp.arctanh(clip * jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))
-
-
-def barrier(latent: Float[Array, "*batch A"]) -> Float[Array, "*batch"]:
-    """Logarithmic barrier at the bounds of the action ``a = tanh(z)``: the mean of ``-log(1 - a^2)``.
-
-    It is the part of a squashed policy's entropy that has no need of a likelihood: minus the logarithm of
-    the volume that tanh leaves. It grows like 2 |z|, so that its pull has a limit, and none at z = 0.
-    """
-    return 2 * (jnp.logaddexp(latent, -latent) - jnp.log(2.0)).mean(-1)

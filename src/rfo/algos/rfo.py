@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rfo.algos.base import require
 from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
-from rfo.algos.matching import barrier, matching_error, uniform_latents
+from rfo.algos.matching import matching_error, uniform_latents
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import segment_return, td_lambda
 from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
@@ -86,8 +86,6 @@ class RFO:
     """Weight of matching uniform actions (exploration)."""
     final_c_uni: float | None = None
     """Its value at the end of training, reached linearly; None keeps it."""
-    c_bound: float = 0.0
-    """Weight of a barrier at the bounds of the actions, against saturation; not the paper's."""
     uniform_clip: float = 0.999
     """Largest magnitude of those uniform actions."""
 
@@ -125,16 +123,7 @@ class RFO:
         require(self, "positive", "horizon", "updates", "flow_steps", "source_noise", "critic_count")
         require(self, "positive", "critic_iterations", "critic_batches", "max_grad_norm", "return_scale")
         require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "last_scale")
-        require(
-            self,
-            "not negative",
-            "c_past",
-            "c_uni",
-            "c_bound",
-            "frequencies",
-            "weight_decay",
-            "final_learning_rate",
-        )
+        require(self, "not negative", "c_past", "c_uni", "frequencies", "weight_decay", "final_learning_rate")
         require(self, "in [0, 1]", "gamma", "td_lambda")
         if self.final_c_uni is not None:
             require(self, "not negative", "final_c_uni")
@@ -205,14 +194,8 @@ class RFO:
             actor_loss = -self.return_scale * returns.mean() / self.horizon
             past, uniform = self._matching(actor, normalize, data, state.past, matching_key)
             total = actor_loss + self.c_past * past + self._c_uni(state.updates) * uniform
-            bound = barrier(data.extras).mean()
-            losses = {
-                "loss_actor": actor_loss,
-                "loss_past": past,
-                "loss_uniform": uniform,
-                "loss_bound": bound,
-            }
-            return total + self.c_bound * bound, (after, data, values, losses)
+            losses = {"loss_actor": actor_loss, "loss_past": past, "loss_uniform": uniform}
+            return total, (after, data, values, losses)
 
         gradient, (after, data, values, losses) = jax.grad(loss, has_aux=True)(state.actor)
         actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(
