@@ -1,15 +1,16 @@
-"""Speed and memory of the particle tasks' physics: writes particles.json, prints Markdown.
+"""Speed and memory of the particle tasks' physics: writes particles_N.json, N cores, and prints Markdown.
 
-    python bench/speed/particles.py
+    python bench/speed/particles.py [TASK ...]
 
 A rollout of 4 control steps of 8 environments under random actions, from where the tool touches, alone and
 with the gradient of its return, on as many threads as the process may use. Beside the wall clock stands the
 processor time of the kernels on one thread, which says the same where other programs run. The best of the
-repetitions counts.
+repetitions counts. Tasks that are not named keep the rows that they have.
 """
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +25,9 @@ from rfo.experiments import TASKS as REGISTERED
 from rfo.experiments import build_task
 from rfo.train.record import provenance
 
-TASKS = {"rolling_flat": 0.97, "fluid_move": 1.55, "rolling_flat_small": None, "fluid_move_small": None}
-"""And Rewarped's env-steps/s, forward and backward, on a CPU (a recording, not measured here)."""
+REWARPED = {"rolling_flat": 0.97, "fluid_move": 1.55, "hand_flip": 0.83}
+"""Rewarped's env-steps/s, forward and backward, on a CPU (a recording, not measured here)."""
+TASKS = (*REWARPED, *(f"{task}_small" for task in REWARPED))
 ENVIRONMENTS, STEPS, REPETITIONS = 8, 4, 7
 LIMIT = 8 * 2**30
 
@@ -68,7 +70,7 @@ def processor(name: str) -> dict[str, float]:
     task = build_task(name, threads=1)
     simulator, state = task.simulator, start(name, task)
     still = task.poses(state.joints) if hasattr(task, "poses") else _upright(state.joints)
-    poses = jnp.repeat(still[:, None, None], simulator.substeps + 1, axis=1)
+    poses = jnp.repeat(still.reshape(ENVIRONMENTS, 1, -1), simulator.substeps + 1, axis=1)
     inputs = [np.asarray(x).reshape(ENVIRONMENTS, -1) for x in (*state.particles, poses)]
     plan = simulator._bridge.plan(ENVIRONMENTS, 1)
     *outputs, tape = plan.forward(*inputs, keep_tape=True)
@@ -93,18 +95,24 @@ def memory(name: str) -> dict[str, int]:
     return {"kept": kept, "scratch": size * kernels.values["scratch"], "env_steps_in_8_GiB": LIMIT // kept}
 
 
-def main() -> None:
+def measure(name: str) -> dict[str, Any]:
+    facts = {"load": os.getloadavg()[0], "machine": provenance()}
+    return {"wall": wall(name), "processor": processor(name), "memory": memory(name), **facts}
+
+
+def main(names: list[str]) -> None:
     cores = len(os.sched_getaffinity(0))
-    results = {
-        name: {"wall": wall(name), "processor": processor(name), "memory": memory(name)} for name in TASKS
-    }
     file = Path(__file__).with_name(f"particles_{cores}.json")
-    facts = {"cores": cores, "load": os.getloadavg()[0], "machine": provenance()}
-    file.write_text(json.dumps({**facts, "tasks": results}, indent=1) + "\n")
-    print(f"env-steps/s, {cores} cores, load {facts['load']:.1f}")
-    print("| task | forward | forward+backward | per processor second | Rewarped | kept [B] | 8 GiB holds |")
-    print("|---|---|---|---|---|---|---|")
-    for name, row in results.items():
+    rows = json.loads(file.read_text())["tasks"] if file.exists() else {}
+    rows |= {name: measure(name) for name in names or TASKS}
+    rows = {name: rows[name] for name in TASKS if name in rows}
+    file.write_text(json.dumps({"cores": cores, "tasks": rows}, indent=1) + "\n")
+    print(f"env-steps/s, {cores} cores")
+    print(
+        "| task | forward | forward+backward | per core second | Rewarped | kept [B] | 8 GiB holds | load |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name, row in rows.items():
         rates = [
             row["wall"]["forward"],
             row["wall"]["forward_backward"],
@@ -112,11 +120,11 @@ def main() -> None:
         ]
         kept = row["memory"]
         print(
-            f"| `{name}` | {' | '.join(f'{rate:.1f}' for rate in rates)} | {TASKS[name] or ''} "
-            f"| {kept['kept']:,} | {kept['env_steps_in_8_GiB']:,} |",
+            f"| `{name}` | {' | '.join(f'{rate:.1f}' for rate in rates)} | {REWARPED.get(name, '')} "
+            f"| {kept['kept']:,} | {kept['env_steps_in_8_GiB']:,} | {row['load']:.1f} |",
             flush=True,
         )
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

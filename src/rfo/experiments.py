@@ -100,6 +100,7 @@ def _soft(module: str, name: str, summary: str, steps: int, settings: Mapping[st
 _soft_walker = partial(_soft, "soft_jumper")
 _rolling = partial(_soft, "rolling_flat", approach=((0.0, -0.9, 0.0), 14), fine=True)
 _carrying = partial(_soft, "fluid_move", fine=True)
+_folding = partial(_soft, "hand_flip", approach=((0.0,) * 24, 35), fine=True)
 
 TASKS: dict[str, Task] = {
     "ant": Task(
@@ -163,6 +164,11 @@ TASKS: dict[str, Task] = {
     "fluid_move_small": _carrying(
         "fluid_move_small", "a box carries 400 particles of water", 128_000, SOFT_SMALL
     ),
+    "hand_flip": _folding("hand_flip", "a hand folds a disc of plasticine (HandFlip)", 6_144_000, PARTICLES),
+    "hand_flip_corrected": _folding(
+        "hand_flip_corrected", "the same, scaled about its own middle", 6_144_000, PARTICLES
+    ),
+    "hand_flip_small": _folding("hand_flip_small", "a hand folds 400 particles", 128_000, SOFT_SMALL),
     "pendulum": Task("rfo.envs.pendulum", "Pendulum", "Gymnasium's swing-up", steps=204_800, environments=16),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
     "reach_cloud": Task("rfo.envs.probe", "ReachCloud", "closed form: a point cloud to reach", steps=204_800),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rfo.physics.materials import Plasticine, respond
 from rfo.physics.mpm import MPM, Grid
-from rfo.types import Array, Float
+from rfo.types import Array, Float, PRNGKey
 
 DRAWN = 1000
 """Particles in a replay, about."""
@@ -41,6 +43,31 @@ def lump(extent: tuple[float, float, float], count: int) -> Float[np.ndarray, "N
     return (np.random.default_rng(0).random((count, 3)) - 0.5) * np.array(extent)
 
 
+def disturbance(
+    key: PRNGKey, batch: int, shift: float, rise: float, stretch: float
+) -> tuple[Float[Array, "B 1 3"], Float[Array, "B 1 1"]]:
+    """How far a lump lies from its place [m], within `shift` along x and y and up to `rise` above it, and its
+    scale, within `stretch` of 1; all uniform."""
+    shift_key, rise_key, scale_key = jax.random.split(key, 3)
+    across = jax.random.uniform(shift_key, (batch, 1, 2), minval=-shift, maxval=shift)
+    up = jax.random.uniform(rise_key, (batch, 1, 1), maxval=rise)
+    scale = jax.random.uniform(scale_key, (batch, 1, 1), minval=1 - stretch, maxval=1 + stretch)
+    return jnp.concatenate([across, up], axis=-1), scale
+
+
+def placed(
+    lump: Float[np.ndarray, "N 3"],
+    shift: Float[Array, "B 1 3"],
+    scale: Float[Array, "B 1 1"],
+    about_middle: bool,
+) -> Float[Array, "B N 3"]:
+    """A lump shifted and scaled: about its middle, or, with the shift, about the world's origin."""
+    if about_middle:
+        middle = lump.mean(0)
+        return middle + shift + scale * (lump - middle)
+    return scale * (lump + shift)
+
+
 def cloud(x: Float[Array, "B N 3"], points: int) -> Float[Array, "B P 3"]:
     """Every k-th particle: no more than that is observed, and rewarded."""
     return x[:, :: max(1, x.shape[1] // points)][:, :points]
@@ -55,6 +82,14 @@ def path(start: Float[Array, "B J"], end: Float[Array, "B J"], substeps: int) ->
 def drawn(x: Float[Array, "B N ..."]) -> Float[Array, "B n ..."]:
     """Particles to draw."""
     return x[:, :: -(-x.shape[1] // DRAWN)]
+
+
+def yielding(clay: Plasticine, F: Float[Array, "B n 3 3"]) -> Float[Array, "B n"]:
+    """Deviatoric stress as a share of the yield stress, at most 1."""
+    stress = respond(clay, F).stress
+    deviator = stress - jnp.trace(stress, axis1=-2, axis2=-1)[..., None, None] / 3 * jnp.eye(3)
+    share = jnp.sqrt(jnp.sum(deviator**2, axis=(-2, -1))) / clay.yield_stress
+    return jnp.clip(share, 0.0, 1.0)
 
 
 def radius(simulator: MPM) -> float:

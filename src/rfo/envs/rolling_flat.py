@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import EnvSpec, Step
-from rfo.envs.particles import Size, cloud, drawn, lump, path, radius
-from rfo.physics.materials import Plasticine, respond
+from rfo.envs.particles import Size, cloud, disturbance, drawn, lump, path, placed, radius, yielding
+from rfo.physics.materials import Plasticine
 from rfo.physics.mpm import MPM, Contact, Grid, MPMState, Tool
 from rfo.types import Array, Float, PRNGKey
 
@@ -140,16 +139,8 @@ class RollingFlat:
 
     def reset(self, key: PRNGKey, batch: int) -> RollingState:
         """Shifted by up to 0.1 m, raised by up to 0.05 m, in whole millimetres, and scaled by up to 10 %."""
-        shift_key, rise_key, scale_key = jax.random.split(key, 3)
-        shift = jax.random.uniform(shift_key, (batch, 1, 2), minval=-SHIFT, maxval=SHIFT)
-        rise = jax.random.uniform(rise_key, (batch, 1, 1), maxval=RISE)
-        scale = jax.random.uniform(scale_key, (batch, 1, 1), minval=1 - STRETCH, maxval=1 + STRETCH)
-        shift = jnp.round(jnp.concatenate([shift, rise], axis=-1), 3)
-        if self.version.about_middle:
-            middle = self._block.mean(0)
-            x = middle + shift + scale * (self._block - middle)
-        else:
-            x = scale * (self._block + shift)
+        shift, scale = disturbance(key, batch, SHIFT, RISE, STRETCH)
+        x = placed(self._block, jnp.round(shift, 3), scale, self.version.about_middle)
         joints = jnp.tile(jnp.asarray(self._start, self.simulator.dtype), (batch, 1))
         return RollingState(self.simulator.init(x), joints)
 
@@ -210,14 +201,10 @@ class RollingFlat:
 
     def frame(self, state: RollingState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`; tinted by the deviatoric stress, from none to yield."""
-        F = drawn(state.particles.F)
-        stress = respond(CLAY, F).stress
-        deviator = stress - jnp.trace(stress, axis1=-2, axis2=-1)[..., None, None] / 3 * jnp.eye(3)
-        share = jnp.sqrt(jnp.sum(deviator**2, axis=(-2, -1))) / CLAY.yield_stress
         return {
             "poses": self.poses(state.joints)[:, None],
             "points": drawn(state.particles.x),
-            "tint": jnp.clip(share, 0.0, 1.0),
+            "tint": yielding(CLAY, drawn(state.particles.F)),
         }
 
 
