@@ -164,3 +164,19 @@ def test_single_precision_gradient_is_the_double_one(name):
 
     double, single = gradient(np.float64), gradient(np.float32)
     assert np.linalg.norm(single - double) < 0.01 * np.linalg.norm(double)
+
+
+def test_vmap_equals_the_whole_batch():
+    """Also where nothing is taped: environments mapped over give the gradient of the batch they are of."""
+    sim = simulator("plasticine")
+    state, path = start(sim, False), paths(MOTION)[0]
+    weights = np.random.default_rng(5).normal(size=state.v.shape)
+
+    def gradient(state, path, weights):
+        return jax.grad(lambda s: jnp.sum(sim.step(s, path).v * weights))(state)
+
+    batch = gradient(state, path, weights)
+    split = jax.tree.map(lambda x: x[:, None], (state, path, weights))
+    mapped = jax.tree.map(lambda x: x[:, 0], jax.vmap(gradient)(*split))
+    for ours, theirs in zip(mapped, batch, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)

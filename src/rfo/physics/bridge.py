@@ -164,9 +164,10 @@ def _fold(primitive: Primitive):
             jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
             for x, d in zip(args, dims, strict=True)
         ]
-        folded = (x.reshape(-1, *x.shape[2:]) for x in moved)
+        # no -1 in the shapes: a simulator that tapes nothing hands over a tape of width 0
+        folded = (x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in moved)
         results = primitive.bind(*folded, groups=groups * size, **params)
-        return [x.reshape(size, -1, *x.shape[1:]) for x in results], [0] * len(results)
+        return [x.reshape(size, x.shape[0] // size, *x.shape[1:]) for x in results], [0] * len(results)
 
     return rule
 
