@@ -10,7 +10,7 @@ from scipy import stats
 
 from rfo.algos.fpo import FPO, Probe, errors
 from rfo.algos.ppo import PPO, Behaviour, adapted_rate, likelihood_ratio
-from rfo.algos.rollout import Rollout
+from rfo.algos.rollout import Rollout, rollout, rollout_metrics
 from rfo.algos.surrogate import asymmetric_surrogate, clipped_surrogate, estimate, minibatches, staggered
 from rfo.envs.batch import Batch
 from rfo.envs.probe import Truncating
@@ -190,3 +190,24 @@ def test_clocks_start_at_random_ages_and_cut_the_first_episodes_short():
     for method in (PPO(actor_hidden=(4,)), FPO(actor_hidden=(4,))):
         begun = jax.jit(lambda key, m=method: m.init(key, env).env)(jax.random.key(0))
         assert set(np.asarray(begun.elapsed).tolist()) == {0, 1, 2, 3, 4}
+
+
+def test_episodes_cut_short_at_the_start_are_not_recorded():
+    """Of five steps from random ages only environments of age 0 end an episode that was seen whole; after
+    five more, every episode is counted once, with the return of its five rewards."""
+    env = Batch(Truncating(episode_length=5), 40)
+    start = staggered(env, jax.random.key(0))
+    noise = jnp.zeros((5, 1))
+
+    def act(observation, noise):
+        return jnp.full((40, 1), 0.5), None
+
+    after, first = rollout(env, start, act, noise)
+    whole = int((start.elapsed == 0).sum())
+    assert 0 < whole < 40
+    assert rollout_metrics(first)["episodes"] == whole
+    _, second = rollout(env, after, act, noise)
+    assert rollout_metrics(second)["episodes"] == 40
+    rewards = np.concatenate([first.reward, second.reward])
+    sums = [rewards[10 - age - 5 : 10 - age, i].sum() for i, age in enumerate(start.elapsed)]
+    assert rollout_metrics(second)["episode_return"] == pytest.approx(np.mean(sums), rel=1e-5)

@@ -100,8 +100,8 @@ def rollout(
 
 
 def rollout_metrics(data: Rollout) -> Metrics:
-    """The metrics that every method reports about its rollout."""
-    done = data.terminated | data.truncated
+    """The metrics that every method reports; of episodes, those seen from their beginning."""
+    done = (data.terminated | data.truncated) & ~jnp.isnan(data.episode_return)
     episodes = done.sum()
     return {
         "episodes": episodes,

@@ -69,11 +69,13 @@ def staggered(env: Batch, key: PRNGKey) -> BatchState:
 
     Where no episode ends early all clocks would run in phase: whole rollouts in which little is left to
     decide would have their advantages, mere noise, stretched to unit variance. The first episodes are cut
-    short, which a bootstrap allows for; so the first returns recorded are those of shorter episodes.
+    short, which a bootstrap allows for; their returns are unknown and are not recorded.
     """
     start_key, age_key = jax.random.split(key)
     age = jax.random.randint(age_key, (env.size,), 0, env.spec.episode_length)
-    return env.init(start_key)._replace(elapsed=age)
+    start = env.init(start_key)
+    seen = jnp.where(age > 0, jnp.nan, start.episode_return)
+    return start._replace(elapsed=age, episode_return=seen)
 
 
 def clipped_surrogate(

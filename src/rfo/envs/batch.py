@@ -28,7 +28,7 @@ class BatchState(NamedTuple):
     elapsed: Int[Array, " B"]
     """Control steps taken in the current episode."""
     episode_return: Float[Array, " B"]
-    """Undiscounted rewards summed so far in the current episode."""
+    """Undiscounted rewards summed so far in the current episode; NaN if its beginning was not seen."""
     key: PRNGKey
 
 
