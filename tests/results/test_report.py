@@ -107,7 +107,7 @@ def test_over_all_tasks_only_methods_that_ran_on_all(folder):
 
 
 def test_figures_and_raw_results_lie_beside_it(folder):
-    for name in ("curves_ant", "curves_hopper", "profiles"):
+    for name in ("finals", "curves_ant", "curves_hopper", "profiles"):
         assert (folder / f"{name}.svg").exists() and (folder / f"{name}.png").exists()
     again = read_any(folder)
     assert [(r.label, r.seed, r.status) for r in again][:6] == [(r.label, r.seed, r.status) for r in RUNS]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from rfo.results import statistics
 from rfo.results.curves import Line, draw, save, styles
+from rfo.results.finals import draw_finals
 from rfo.results.published import BUDGET, PUBLISHED, SAPO_PAPER
 from rfo.results.runs import ResultsError, Run, collect
 from rfo.results.statistics import Estimate
@@ -71,6 +72,10 @@ class Report:
         mine = np.array([run.score for run in self.of(task, label)])
         return np.where(np.isfinite(mine), mine, worst)
 
+    def scores_by_label(self, task: str) -> dict[str, np.ndarray]:
+        """Best mean first."""
+        return {label: self.scores(task, label) for label in self.ranked(task)}
+
     def normalised(self, task: str, label: str) -> np.ndarray:
         """Scores on the scale on which the task's worst run is 0 and its best 1."""
         every = np.concatenate([self.scores(task, other) for other in self.ranked(task)])
@@ -108,7 +113,9 @@ def write(
     finals = [(task, final(report, task)) for task in report.tasks]
     compared = [task for task in report.tasks if report.of(task, report.reference)]
     comparisons = [(task, comparison(report, task)) for task in compared]
-    text = ["# Report", ""]
+    values = {task: report.scores_by_label(task) for task in report.tasks}
+    written += save(draw_finals(values, report.labels, title), folder / "finals")
+    text = ["# Report", "", "![Final returns](finals.png)", ""]
     for task, table in finals:
         text += [f"## {task}", ""]
         shown = [run for run in report.of(task) if run.has_curve]

@@ -1,0 +1,32 @@
+"""The figure of final scores, against made-up ones."""
+
+import numpy as np
+import pytest
+
+from rfo.results.finals import draw_finals, ranked
+
+SCORES = {
+    "ant": {"rfo": np.array([1.0, 2, 3, 40]), "sapo": np.array([9.0]), "apg": np.array([0.0, 1])},
+    "hopper": {"rfo": np.array([5.0, 6]), "apg": np.array([1.0, 2])},
+}
+
+
+def test_rows_are_in_the_order_of_mean_ranks():
+    """sapo (9) is before rfo (2.5, the outlier counts for nothing) on the ant, where it is missing elsewhere:
+    ranks 0 for sapo, 1 and 0 for rfo, 2 and 1 for apg."""
+    assert ranked(SCORES) == ["sapo", "rfo", "apg"]
+
+
+def test_every_seed_is_a_dot_and_the_bar_is_the_middle_half():
+    panels = draw_finals(SCORES, ["rfo", "sapo", "apg"]).axes
+    assert [panel.get_title() for panel in panels] == ["ant", "hopper"]
+    lines = {(line.get_marker(), int(line.get_ydata()[0])): line.get_xdata() for line in panels[0].lines}
+    np.testing.assert_array_equal(lines[".", 1], [1, 2, 3, 40])
+    assert lines["|", 1] == [2.5] and lines["|", 0] == [9]
+    low, high = lines["None", 1]
+    assert 1 <= low < 2.5 < high <= 40
+
+
+def test_no_task_is_refused():
+    with pytest.raises(ValueError, match="at least one task"):
+        draw_finals({}, [])
