@@ -1,0 +1,243 @@
+"""Write the tables of docs/environments.md: `python bench/environments/page.py`.
+
+Sizes and constants come from the tasks as they are built, gradients from bench/gradients/tasks.json, speeds
+from bench/speed/*.json. Each table stands between `<!-- table NAME -->` and `<!-- end -->`.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from rfo.experiments import TASKS, build_task
+from rfo.physics.articulated import Articulated
+from rfo.physics.mpm import MPM
+from rfo.physics.tetrahedra import Tetrahedra
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "environments.md"
+PICTURES = ROOT / "docs" / "images" / "tasks"
+
+NEVER = "never"
+NOTES = {
+    "ant": ("torso below 0.27 m", "AntRun of Rewarped 1.3.3"),
+    "hopper": ("torso below -0.45 m", "DFlex, reward of the SHAC paper"),
+    "cheetah": (NEVER, "DFlex's sizes and reward, Gymnasium's body"),
+    "humanoid": ("torso below 0.74 m", "Humanoid of Rewarped 1.3.3"),
+    "humanoid_corrected": ("torso below 0.74 m", "the same with upright hips"),
+    "hand_reorient": ("cube 0.24 m from the goal", "HandReorient of Rewarped 1.3.3"),
+    "hand_reorient_corrected": ("cube 0.24 m from the goal", "the same with the whole bonus"),
+    "go2": ("trunk below 0.15 m or 60 degrees", "our own: a Unitree Go2, velocity command"),
+    "cartpole": (NEVER, "Cartpole of Rewarped 1.3.3"),
+    "soft_jumper": (NEVER, "SoftJumper of Rewarped 1.3.3"),
+    "soft_jumper_corrected": (NEVER, "the same body, see below"),
+    "soft_jumper_camera": (NEVER, "seen by a depth camera"),
+    "soft_jumper_small": (NEVER, "a small bench"),
+    "soft_jumper_small_camera": (NEVER, "seen by a depth camera"),
+    "soft_worm": (NEVER, "a flat beam"),
+    "rolling_flat": (NEVER, "RollingFlat of Rewarped 1.3.3"),
+    "rolling_flat_corrected": (NEVER, "the same, see below"),
+    "rolling_flat_small": (NEVER, "a smaller one, see below"),
+    "fluid_move": (NEVER, "FluidMove of Rewarped 1.3.3"),
+    "fluid_move_corrected": (NEVER, "the same, see below"),
+    "fluid_move_small": (NEVER, "a smaller one, see below"),
+}
+"""When an episode of a simulated task ends before its time, and what the task follows."""
+
+
+def main() -> None:
+    """Write the tables into the page."""
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def filled(page: str) -> str:
+    """The page with its tables made anew.
+
+    Raises:
+        KeyError: for a table's name that is unknown here.
+    """
+    contents = tables()
+    return re.sub(
+        r"(<!-- table (\w+) -->\n).*?(<!-- end -->)",
+        lambda match: match[1] + contents[match[2]] + match[3],
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def tables() -> dict[str, str]:
+    """Markdown by name."""
+    built = {name: build_task(name, threads=1) for name in TASKS}
+    by_kind = {
+        kind: {name: task for name, task in built.items() if isinstance(simulator(task), kind)}
+        for kind in (Articulated, Tetrahedra, MPM)
+    }
+    return {
+        "tasks": markdown([overview(name, task) for name, task in built.items() if TASKS[name].simulated]),
+        "rigid": markdown([rigid(name, task) | measured(name) for name, task in by_kind[Articulated].items()]),
+        "soft": markdown([soft(name, task) | measured(name) for name, task in by_kind[Tetrahedra].items()]),
+        "particles": markdown([loose(name, task) | measured(name) for name, task in by_kind[MPM].items()]),
+        "closed": markdown([closed(name, task) for name, task in built.items() if not TASKS[name].simulated]),
+    }
+
+
+def simulator(task):
+    """What moves it, None for a closed form."""
+    return getattr(task, "simulator", None)
+
+
+def overview(name: str, task) -> dict[str, str]:
+    """What is seen, done and when it ends."""
+    spec = task.spec
+    ends, after = NOTES[name]
+    return {
+        "": picture(name),
+        "task": f"`{name}`",
+        "class": f"`{TASKS[name].module.removeprefix('rfo.')}.{type(task).__name__}`",
+        "observation": seen(spec.observation),
+        "action": str(spec.action_size),
+        "episode": f"{spec.episode_length} x {spec.dt:.3g} s",
+        "ends early": ends,
+        "after": after,
+    }
+
+
+def picture(name: str) -> str:
+    """Link to the still of the task, or of the body that it shares with another."""
+    words = name.split("_")
+    for count in range(len(words), 0, -1):
+        shared = "_".join(words[:count])
+        if (PICTURES / f"{shared}.png").exists():
+            return f"![{shared}](images/tasks/{shared}.png)"
+    return ""
+
+
+def seen(observation) -> str:
+    """Size of a vector, or of the clouds and the vectors beside them."""
+    if isinstance(observation, int):
+        return str(observation)
+    points = sum(shape[0] for shape in observation.values() if len(shape) == 2)
+    return f"{points} points, {sum(shape[0] for shape in observation.values() if len(shape) == 1)}"
+
+
+def rigid(name: str, task) -> dict[str, str]:
+    """Sizes and constants of an articulated task."""
+    model = task.simulator.model
+    ground = np.stack([getattr(model, f"contact_{key}") for key in ("ke", "kd", "kf", "mu", "kh")], axis=-1)
+    law = np.concatenate([ground, np.reshape(model.pairs.law, (-1, 5))])
+    return {
+        "task": f"`{name}`",
+        "degrees of freedom": str(model.nv),
+        "mass [kg]": f"{model.mass.sum():.3g}",
+        "gear [N, N m]": extent(model.control_gear),
+        "contacts with the ground, pairs": f"{len(ground)}, {len(model.pairs.link)}",
+        "k_e, k_d, k_f, mu": constants(law),
+        "substeps": str(task.simulator.substeps),
+    }
+
+
+def soft(name: str, task) -> dict[str, str]:
+    """Sizes and constants of a body of tetrahedra."""
+    body = task.simulator
+    values = body.kernels.values
+    return {
+        "task": f"`{name}`",
+        "vertices": str(len(body.mesh.vertices)),
+        "tetrahedra": str(len(body.mesh.tets)),
+        "muscles": str(body.controls),
+        "mass [kg]": f"{body.mass.sum():.3g}",
+        "k_e, k_d, k_f, mu": ", ".join(f"{values[f'contact_{k}']:g}" for k in ("ke", "kd", "kf", "mu")),
+        "substeps": str(body.substeps),
+    }
+
+
+def loose(name: str, task) -> dict[str, str]:
+    """Sizes and constants of a task on particles."""
+    lump = task.simulator
+    values = lump.kernels.values
+    return {
+        "task": f"`{name}`",
+        "particles": str(lump.particles),
+        "cells": " x ".join(str(n) for n in lump.grid.cells),
+        "tools' shapes": str(len(lump.tools)),
+        "friction of tools, ground": f"{values['friction']:g}, {values['ground_friction']:g}",
+        "substeps": str(lump.substeps),
+    }
+
+
+def closed(name: str, task) -> dict[str, str]:
+    """A task without a simulator."""
+    row, spec = gradient(name), task.spec
+    return {
+        "task": f"`{name}`",
+        "": TASKS[name].summary.removeprefix("closed form: "),
+        "observation": seen(spec.observation),
+        "action": str(spec.action_size),
+        "episode": str(spec.episode_length),
+        "gradient error": row["gradient error"],
+    }
+
+
+def extent(values) -> str:
+    """One number, or the least and the largest."""
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def constants(law: np.ndarray) -> str:
+    """Of the contact law, the rows of `law` (n, 5) being k_e, k_d, k_f, mu, k_h; k_h stands for k_d if there
+    is only that."""
+    if not len(law):
+        return "no contact"
+    ke, kd, kf, mu, kh = (extent(column) for column in law.T)
+    return f"{ke}, {kh} d, {kf}, {mu}" if kd == "0" else f"{ke}, {kd}, {kf}, {mu}"
+
+
+def measured(name: str) -> dict[str, str]:
+    """Gradient and speed, as far as they have been measured."""
+    physics, training = speeds().get(name, (None, None))
+    return gradient(name) | {
+        "physics": f"{physics:,.0f}" if physics else "",
+        "training": f"{training:,.0f}" if training else "",
+    }
+
+
+def gradient(name: str) -> dict[str, str]:
+    """Error and norm, as far as they have been measured."""
+    row = json.loads((ROOT / "bench/gradients/tasks.json").read_text()).get(name)
+    if row is None:
+        return {"gradient error": "not measured", "norm": ""}
+    percent = f"{100 * row['worst_relative_error']:.1g} %"
+    return {
+        "gradient error": percent if row["ok"] else f"WRONG: {percent}",
+        "norm": f"{short(row['norm']['median'])}, {short(row['norm']['max'])}",
+    }
+
+
+def short(x: float) -> str:
+    """Two or three digits, without exponent from 1 up."""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.2g}"
+
+
+def speeds() -> dict[str, tuple[float | None, float | None]]:
+    """Env-steps/s by task on one core: physics forward and backward, and training."""
+    rates: dict[str, tuple[float | None, float | None]] = {}
+    for file in sorted((ROOT / "bench/speed").glob("*.json")):
+        for name, cores in json.loads(file.read_text()).get("tasks", {}).items():
+            if "processor" in cores:
+                rates[name] = cores["processor"]["forward_backward"], None
+            elif "1" in cores:
+                one = cores["1"]
+                rates[name] = one["physics"][0]["env_steps_per_s"], one["train"]["env_steps_per_s"]
+    return rates
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """A table of rows with equal keys."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

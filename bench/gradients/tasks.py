@@ -1,0 +1,47 @@
+"""Check the gradient of every task and write tasks.json: `python bench/gradients/tasks.py [TASK ...]`.
+
+Named tasks are checked anew, the others keep what they have.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from rfo.experiments import TASKS, task_entry
+from rfo.gradients import check_gradient, gradient_verdict
+from rfo.train.record import plain
+
+OUTPUT = Path(__file__).with_name("tasks.json")
+
+USUAL = {"environments": 32, "horizons": (1, 8, 32)}
+FINE = {"environments": 6, "horizons": (1, 8)}
+"""For the tasks that are checked in double precision: what a few minutes allow."""
+
+
+def main(names: list[str]) -> None:
+    """Check and save, task by task."""
+    results = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {}
+    for name in names or TASKS:
+        results[name] = plain(checked(name))
+        ordered = {task: results[task] for task in TASKS if task in results}
+        OUTPUT.write_text(json.dumps(ordered, indent=1) + "\n")
+        print(name, results[name], flush=True)
+
+
+def checked(name: str) -> dict:
+    """Verdict, worst error, and norms of the gradient over the longest horizon from the first start."""
+    settings = FINE if task_entry(name).fine else USUAL
+    checks = list(check_gradient(name, **settings))
+    ok, worst = gradient_verdict(checks)
+    norm = checks[len(settings["horizons"]) - 1].report.norm
+    return {
+        "ok": ok,
+        "worst_relative_error": worst,
+        "start": checks[0].start,
+        "norm": {"median": float(sorted(norm)[len(norm) // 2]), "max": float(norm.max())},
+        **settings,
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
