@@ -1,7 +1,8 @@
 """Write the tables of docs/environments.md: `python bench/environments/page.py`.
 
-Sizes and constants come from the tasks as they are built, gradients from bench/gradients/tasks.json, speeds
-from bench/speed/*.json. Each table stands between `<!-- table NAME -->` and `<!-- end -->`.
+Sizes and constants come from the tasks as they are built, gradients from bench/gradients/tasks.json (see
+tasks.py there), speeds from bench/speed/*.json, pictures from pictures.py beside this file. Each table stands
+between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 import json
@@ -42,8 +43,15 @@ NOTES = {
     "fluid_move": (NEVER, "FluidMove of Rewarped 1.3.3"),
     "fluid_move_corrected": (NEVER, "the same, see below"),
     "fluid_move_small": (NEVER, "a smaller one, see below"),
+    "hand_flip": (NEVER, "HandFlip of Rewarped 1.3.3"),
+    "hand_flip_corrected": (NEVER, "the same, see below"),
+    "hand_flip_small": (NEVER, "a smaller one, see below"),
 }
 """When an episode of a simulated task ends before its time, and what the task follows."""
+SPEEDS = ("ant", "soft_jumper", "particles_1")
+"""Files of bench/speed."""
+UNKNOWN = "–"
+"""Not measured."""
 
 
 def main() -> None:
@@ -69,17 +77,20 @@ def filled(page: str) -> str:
 def tables() -> dict[str, str]:
     """Markdown by name."""
     built = {name: build_task(name, threads=1) for name in TASKS}
-    by_kind = {
-        kind: {name: task for name, task in built.items() if isinstance(simulator(task), kind)}
-        for kind in (Articulated, Tetrahedra, MPM)
+    rows = {
+        "tasks": [overview(name, task) for name, task in built.items() if TASKS[name].simulated],
+        "closed": [closed(name, task) for name, task in built.items() if not TASKS[name].simulated],
+        "measured": [measured(name) for name in TASKS if TASKS[name].simulated],
     }
-    return {
-        "tasks": markdown([overview(name, task) for name, task in built.items() if TASKS[name].simulated]),
-        "rigid": markdown([rigid(name, task) | measured(name) for name, task in by_kind[Articulated].items()]),
-        "soft": markdown([soft(name, task) | measured(name) for name, task in by_kind[Tetrahedra].items()]),
-        "particles": markdown([loose(name, task) | measured(name) for name, task in by_kind[MPM].items()]),
-        "closed": markdown([closed(name, task) for name, task in built.items() if not TASKS[name].simulated]),
-    }
+    for table, kind, columns in (
+        ("rigid", Articulated, rigid),
+        ("soft", Tetrahedra, soft),
+        ("particles", MPM, loose),
+    ):
+        rows[table] = [
+            columns(name, task) for name, task in built.items() if isinstance(simulator(task), kind)
+        ]
+    return {name: markdown(entries) for name, entries in rows.items()}
 
 
 def simulator(task):
@@ -93,8 +104,7 @@ def overview(name: str, task) -> dict[str, str]:
     ends, after = NOTES[name]
     return {
         "": picture(name),
-        "task": f"`{name}`",
-        "class": f"`{TASKS[name].module.removeprefix('rfo.')}.{type(task).__name__}`",
+        "task": f"[`{name}`](../src/{TASKS[name].module.replace('.', '/')}.py)",
         "observation": seen(spec.observation),
         "action": str(spec.action_size),
         "episode": f"{spec.episode_length} x {spec.dt:.3g} s",
@@ -168,14 +178,14 @@ def loose(name: str, task) -> dict[str, str]:
 
 def closed(name: str, task) -> dict[str, str]:
     """A task without a simulator."""
-    row, spec = gradient(name), task.spec
+    spec = task.spec
     return {
         "task": f"`{name}`",
         "": TASKS[name].summary.removeprefix("closed form: "),
         "observation": seen(spec.observation),
         "action": str(spec.action_size),
         "episode": str(spec.episode_length),
-        "gradient error": row["gradient error"],
+        "gradient error": gradient(name)["gradient error"],
     }
 
 
@@ -195,41 +205,46 @@ def constants(law: np.ndarray) -> str:
 
 
 def measured(name: str) -> dict[str, str]:
-    """Gradient and speed, as far as they have been measured."""
-    physics, training = speeds().get(name, (None, None))
-    return gradient(name) | {
-        "physics": f"{physics:,.0f}" if physics else "",
-        "training": f"{training:,.0f}" if training else "",
+    """Gradient and speed of a task."""
+    rates = speeds().get(name, {})
+    speed = {
+        f"{kind}, 1 core": number(rates[kind]) if kind in rates else UNKNOWN
+        for kind in ("physics", "training")
     }
+    return {"task": f"`{name}`"} | gradient(name) | speed
 
 
 def gradient(name: str) -> dict[str, str]:
-    """Error and norm, as far as they have been measured."""
+    """Error and norms that bench/gradients/tasks.py found."""
+    columns = ("gradient error", "environments x steps", "norm: median", "maximum")
     row = json.loads((ROOT / "bench/gradients/tasks.json").read_text()).get(name)
     if row is None:
-        return {"gradient error": "not measured", "norm": ""}
-    percent = f"{100 * row['worst_relative_error']:.1g} %"
-    return {
-        "gradient error": percent if row["ok"] else f"WRONG: {percent}",
-        "norm": f"{short(row['norm']['median'])}, {short(row['norm']['max'])}",
-    }
+        return dict.fromkeys(columns, UNKNOWN)
+    percent = f"{100 * row['worst_relative_error']:.2g} %"
+    cells = (
+        percent if row["ok"] else f"WRONG: {percent}",
+        f"{row['environments']} x {row['horizons'][-1]}",
+        number(row["norm"]["median"]),
+        number(row["norm"]["max"]),
+    )
+    return dict(zip(columns, cells, strict=True))
 
 
-def short(x: float) -> str:
-    """Two or three digits, without exponent from 1 up."""
+def number(x: float) -> str:
+    """Three digits or all before the point, without exponent from 100 up."""
     return f"{x:,.0f}" if x >= 100 else f"{x:.2g}"
 
 
-def speeds() -> dict[str, tuple[float | None, float | None]]:
-    """Env-steps/s by task on one core: physics forward and backward, and training."""
-    rates: dict[str, tuple[float | None, float | None]] = {}
-    for file in sorted((ROOT / "bench/speed").glob("*.json")):
-        for name, cores in json.loads(file.read_text()).get("tasks", {}).items():
-            if "processor" in cores:
-                rates[name] = cores["processor"]["forward_backward"], None
-            elif "1" in cores:
-                one = cores["1"]
-                rates[name] = one["physics"][0]["env_steps_per_s"], one["train"]["env_steps_per_s"]
+def speeds() -> dict[str, dict[str, float]]:
+    """Env-steps/s by task on one core: physics forward and backward, and training where it was measured."""
+    rates: dict[str, dict[str, float]] = {}
+    for file in SPEEDS:
+        for name, row in json.loads((ROOT / f"bench/speed/{file}.json").read_text())["tasks"].items():
+            if "processor" in row:  # bench/speed/particles.py
+                rates[name] = {"physics": row["processor"]["forward_backward"]}
+            else:  # rfo bench speed
+                physics, training = row["1"]["physics"][0], row["1"]["train"]
+                rates[name] = {"physics": physics["env_steps_per_s"], "training": training["env_steps_per_s"]}
     return rates
 
 

@@ -33,6 +33,8 @@ STEPS = {
     "rolling_flat_small": 0,
     "fluid_move": 3,
     "fluid_move_small": 3,
+    "hand_flip": 10,
+    "hand_flip_small": 10,
 }
 """Control steps of small random actions before the picture is taken."""
 
