@@ -7,15 +7,16 @@ import json
 import sys
 from pathlib import Path
 
-from rfo.experiments import TASKS, task_entry
+from rfo.experiments import TASKS, build_task
 from rfo.gradients import check_gradient, gradient_verdict
+from rfo.physics.mpm import MPM
 from rfo.train.record import plain
 
 OUTPUT = Path(__file__).with_name("tasks.json")
 
 USUAL = {"environments": 32, "horizons": (1, 8, 32)}
-FINE = {"environments": 6, "horizons": (1, 8)}
-"""For the tasks that are checked in double precision: what a few minutes allow."""
+PARTICLES = {"environments": 6, "horizons": (1, 8)}
+"""What a few minutes allow."""
 
 
 def main(names: list[str]) -> None:
@@ -30,7 +31,8 @@ def main(names: list[str]) -> None:
 
 def checked(name: str) -> dict:
     """Verdict, worst error, and norms of the gradient over the longest horizon from the first start."""
-    settings = FINE if task_entry(name).fine else USUAL
+    particles = isinstance(getattr(build_task(name), "simulator", None), MPM)
+    settings = PARTICLES if particles else USUAL
     checks = list(check_gradient(name, **settings))
     ok, worst = gradient_verdict(checks)
     norm = checks[len(settings["horizons"]) - 1].report.norm
