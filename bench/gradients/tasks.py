@@ -18,7 +18,7 @@ OUTPUT = Path(__file__).with_name("tasks.json")
 
 USUAL = {"environments": 32, "horizons": (1, 8, 32)}
 SMALLER = {"environments": 6, "horizons": (1, 8)}
-SMALLEST = {"environments": 4, "horizons": (1, 4)}
+SMALLEST = {"environments": 3, "horizons": (1, 4)}
 """For hundreds and for thousands of particles: what a few minutes allow."""
 
 
