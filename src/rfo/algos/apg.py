@@ -8,15 +8,14 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfo.algos.base import require
-from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.optimize import DescentState
 from rfo.algos.returns import segment_return
 from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
-from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import GaussianPolicy
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Int, Metrics, ObservationShape, PRNGKey
+from rfo.types import Array, Int, Metrics, PRNGKey
 
 
 class APGState(NamedTuple):
@@ -74,22 +73,8 @@ class APG:
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        require(
-            self,
-            "positive",
-            "horizon",
-            "updates",
-            "return_scale",
-            "actor_learning_rate",
-            "gain",
-            "max_grad_norm",
-        )
-        require(self, "not negative", "weight_decay", "final_learning_rate")
-        require(self, "in [0, 1]", "gamma")
-        require(self, "positive", "point_features", "vector_features")
-        require(self, "positive widths", "point_hidden")
-        require_pooling(self.pooling)
-        require(self, "in [0, 1)", "beta1", "beta2")
+        require_common(self)
+        require(self, "positive", "return_scale")
 
     def init(self, key: PRNGKey, env: Batch) -> APGState:
         """Initial training state."""
@@ -97,7 +82,7 @@ class APG:
         spec = env.spec
         actor = GaussianPolicy(
             actor_key,
-            self._encoder(encoder_key, spec.observation),
+            encoder(self, encoder_key, spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -106,7 +91,7 @@ class APG:
         )
         return APGState(
             actor=actor,
-            actor_optimizer=self._descent().init(actor),
+            actor_optimizer=descent(self, self.actor_learning_rate).init(actor),
             normalizer=Normalizer.init(spec.observation),
             env=env.init(env_key),
             key=key,
@@ -128,7 +113,7 @@ class APG:
             return -self.return_scale * returns.mean() / self.horizon, (after, data)
 
         (actor_loss, (after, data)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
-        actor, actor_optimizer, step = self._descent().step(
+        actor, actor_optimizer, step = descent(self, self.actor_learning_rate).step(
             state.actor, state.actor_optimizer, gradient, state.updates
         )
         metrics = {
@@ -152,26 +137,3 @@ class APG:
     def policy(self, state: APGState) -> TrainedPolicy:
         """The policy to evaluate."""
         return TrainedPolicy(state.actor, state.normalizer)
-
-    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
-        return encoder_for(
-            key,
-            observation,
-            self.point_hidden,
-            self.point_features,
-            self.vector_features,
-            self.pooling,
-            self.activation,
-            self.gain,
-        )
-
-    def _descent(self) -> Descent:
-        return Descent(
-            self.actor_learning_rate,
-            self.final_learning_rate,
-            self.updates,
-            self.beta1,
-            self.beta2,
-            self.weight_decay,
-            self.max_grad_norm,
-        )

@@ -5,8 +5,7 @@ The trainer, the evaluator and the command line know algorithms only through `Al
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from rfo.envs.batch import Batch
 from rfo.types import Array, Float, Metrics, Observation, PRNGKey, PyTree
@@ -54,30 +53,3 @@ class Algorithm(Protocol):
     def policy(self, state: PyTree) -> Policy:
         """The policy to evaluate."""
         ...
-
-
-def require(settings: Any, condition: str, *fields: str) -> None:
-    """Check fields of a hyperparameter record.
-
-    Args:
-        settings: the record.
-        condition: a key of `CONDITIONS`.
-        fields: names of values that must satisfy it.
-
-    Raises:
-        ValueError: naming the first field that does not, and its value.
-    """
-    for field in fields:
-        value = getattr(settings, field)
-        if not CONDITIONS[condition](value):
-            raise ValueError(f"{field} must be {condition}, not {value}")
-
-
-CONDITIONS: dict[str, Callable[[Any], bool]] = {
-    "positive": lambda x: x > 0,
-    "not negative": lambda x: x >= 0,
-    "in [0, 1]": lambda x: 0 <= x <= 1,
-    "in [0, 1)": lambda x: 0 <= x < 1,
-    "positive widths": lambda widths: min(widths, default=0) > 0,
-}
-"""What `require` can check; NaN satisfies none."""

@@ -9,18 +9,17 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from rfo.algos.base import require
 from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.matching import matching_error_at
-from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.optimize import DescentState
 from rfo.algos.rollout import TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.algos.surrogate import Estimate, asymmetric_surrogate, epoch, estimate, minibatches, staggered
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
-from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.flow import FlowPolicy, require_solver
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape, PRNGKey
+from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 
 class Probe(NamedTuple):
@@ -122,17 +121,14 @@ class FPO:
     max_grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        require(self, "positive", "horizon", "updates", "epochs", "batches", "clip", "samples", "flow_steps")
-        require(self, "positive", "critic_count", "critic_iterations", "critic_batches", "max_grad_norm")
-        require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "last_scale")
+        require_common(self)
+        require(self, "positive", "epochs", "batches", "clip", "samples", "flow_steps")
+        require(self, "positive", "critic_count", "critic_iterations", "critic_batches")
+        require(self, "positive", "critic_learning_rate", "last_scale")
         require(self, "positive", "source_noise")
-        require(self, "not negative", "frequencies", "weight_decay", "final_learning_rate")
-        require(self, "in [0, 1]", "gamma", "gae_lambda")
-        require(self, "positive", "point_features", "vector_features")
-        require(self, "positive widths", "point_hidden")
-        require_pooling(self.pooling)
+        require(self, "not negative", "frequencies")
+        require(self, "in [0, 1]", "gae_lambda")
         require_solver(self.solver)
-        require(self, "in [0, 1)", "beta1", "beta2")
         require_divisible(self.horizon, self.critic_batches)
         require_divisible(self.horizon, self.batches, "batches")
 
@@ -144,7 +140,7 @@ class FPO:
         spec = env.spec
         actor = FlowPolicy(
             actor_key,
-            self._encoder(encoder_keys[0], spec.observation),
+            encoder(self, encoder_keys[0], spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -157,7 +153,7 @@ class FPO:
         )
         critics = Critics(
             critic_key,
-            self._encoder(encoder_keys[1], spec.observation),
+            encoder(self, encoder_keys[1], spec.observation),
             self.critic_hidden,
             self.activation,
             self.critic_count,
@@ -165,9 +161,9 @@ class FPO:
         )
         return FPOState(
             actor=actor,
-            actor_optimizer=self._descent(self.actor_learning_rate).init(actor),
+            actor_optimizer=descent(self, self.actor_learning_rate).init(actor),
             critics=critics,
-            critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
+            critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
             value_scale=Normalizer.init(1),
             env=staggered(env, env_key),
@@ -194,7 +190,7 @@ class FPO:
         actor, actor_optimizer, actor_metrics = self._improve(state, observation, probe, judged)
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
-            (self._descent(self.critic_learning_rate), state.critic_optimizer),
+            (descent(self, self.critic_learning_rate), state.critic_optimizer),
             observation,
             judged.target,
             self.critic_iterations,
@@ -241,7 +237,7 @@ class FPO:
 
         def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:
             flat, optimizer = carry
-            optimizer = self._descent(self.actor_learning_rate), optimizer
+            optimizer = descent(self, self.actor_learning_rate), optimizer
             flat, optimizer, metrics, reports = epoch(loss, flat, optimizer, batches, state.updates)
             return (flat, optimizer), (metrics, reports)
 
@@ -252,29 +248,6 @@ class FPO:
         metrics |= {"matching_error": before.mean()}
         metrics |= {"grad_norm": reports.norm.mean(), "grad_norm_clipped": reports.clipped_norm.mean()}
         return unravel(flat), optimizer, metrics
-
-    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
-        return encoder_for(
-            key,
-            observation,
-            self.point_hidden,
-            self.point_features,
-            self.vector_features,
-            self.pooling,
-            self.activation,
-            self.gain,
-        )
-
-    def _descent(self, learning_rate: float) -> Descent:
-        return Descent(
-            learning_rate,
-            self.final_learning_rate,
-            self.updates,
-            self.beta1,
-            self.beta2,
-            self.weight_decay,
-            self.max_grad_norm,
-        )
 
 
 def errors(policy: FlowPolicy, observation: Observation, probe: Probe) -> Float[Array, "*batch n"]:

@@ -10,17 +10,16 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from rfo.algos.base import require
 from rfo.algos.fitting import fit_critics, require_divisible
-from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.optimize import DescentState
 from rfo.algos.rollout import TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.algos.surrogate import Estimate, clipped_surrogate, epoch, estimate, minibatches, staggered
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
-from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import TanhGaussianPolicy, gaussian_kl, gaussian_log_prob
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape, PRNGKey
+from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 
 class Behaviour(NamedTuple):
@@ -120,16 +119,13 @@ class PPO:
     max_grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        require(self, "positive", "horizon", "updates", "epochs", "batches", "clip", "target_kl")
-        require(self, "positive", "critic_count", "critic_iterations", "critic_batches", "max_grad_norm")
-        require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "last_scale")
+        require_common(self)
+        require(self, "positive", "epochs", "batches", "clip", "target_kl")
+        require(self, "positive", "critic_count", "critic_iterations", "critic_batches")
+        require(self, "positive", "critic_learning_rate", "last_scale")
         require(self, "positive", "min_std", "min_learning_rate")
-        require(self, "not negative", "entropy_weight", "weight_decay", "final_learning_rate")
-        require(self, "in [0, 1]", "gamma", "gae_lambda")
-        require(self, "positive", "point_features", "vector_features")
-        require(self, "positive widths", "point_hidden")
-        require_pooling(self.pooling)
-        require(self, "in [0, 1)", "beta1", "beta2")
+        require(self, "not negative", "entropy_weight")
+        require(self, "in [0, 1]", "gae_lambda")
         require_divisible(self.horizon, self.critic_batches)
         require_divisible(self.horizon, self.batches, "batches")
         for low, high in (("min_std", "max_std"), ("min_learning_rate", "max_learning_rate")):
@@ -144,7 +140,7 @@ class PPO:
         spec = env.spec
         actor = TanhGaussianPolicy(
             actor_key,
-            self._encoder(encoder_keys[0], spec.observation),
+            encoder(self, encoder_keys[0], spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -155,7 +151,7 @@ class PPO:
         )
         critics = Critics(
             critic_key,
-            self._encoder(encoder_keys[1], spec.observation),
+            encoder(self, encoder_keys[1], spec.observation),
             self.critic_hidden,
             self.activation,
             self.critic_count,
@@ -164,10 +160,10 @@ class PPO:
         rate = jnp.asarray(self.actor_learning_rate, float)
         return PPOState(
             actor=actor,
-            actor_optimizer=self._descent(rate, rate).init(actor),
+            actor_optimizer=descent(self, rate, rate).init(actor),
             learning_rate=rate,
             critics=critics,
-            critic_optimizer=self._critic_descent().init(critics),
+            critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
             value_scale=Normalizer.init(1),
             env=staggered(env, env_key),
@@ -192,7 +188,7 @@ class PPO:
         actor, actor_optimizer, rate, actor_metrics = self._improve(state, observation, data.extras, judged)
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
-            (self._critic_descent(), state.critic_optimizer),
+            (descent(self, self.critic_learning_rate), state.critic_optimizer),
             observation,
             judged.target,
             self.critic_iterations,
@@ -244,7 +240,7 @@ class PPO:
         def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:
             flat, optimizer, rate = carry
             flat, optimizer, metrics, reports = epoch(
-                loss, flat, (self._descent(rate, rate), optimizer), batches, state.updates
+                loss, flat, (descent(self, rate, rate), optimizer), batches, state.updates
             )
             mean, log_std = unravel(flat).parameters(observation)
             kl = jnp.mean(gaussian_kl(behaviour.mean, behaviour.log_std, mean, log_std))
@@ -258,32 +254,6 @@ class PPO:
         metrics |= {"kl": kl[-1], "learning_rate": rate}
         metrics |= {"grad_norm": reports.norm.mean(), "grad_norm_clipped": reports.clipped_norm.mean()}
         return unravel(flat), optimizer, rate, metrics
-
-    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
-        return encoder_for(
-            key,
-            observation,
-            self.point_hidden,
-            self.point_features,
-            self.vector_features,
-            self.pooling,
-            self.activation,
-            self.gain,
-        )
-
-    def _descent(self, rate: Array | float, final_rate: Array | float) -> Descent:
-        return Descent(
-            rate,
-            final_rate,
-            self.updates,
-            self.beta1,
-            self.beta2,
-            self.weight_decay,
-            self.max_grad_norm,
-        )
-
-    def _critic_descent(self) -> Descent:
-        return self._descent(self.critic_learning_rate, self.final_learning_rate)
 
 
 def likelihood_ratio(

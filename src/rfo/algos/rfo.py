@@ -8,18 +8,17 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfo.algos.base import require
 from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
 from rfo.algos.matching import matching_error, uniform_latents
-from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.optimize import DescentState
 from rfo.algos.returns import segment_return, td_lambda
 from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
-from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.flow import FlowPolicy
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape, PRNGKey
+from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 
 class Past(NamedTuple):
@@ -120,17 +119,15 @@ class RFO:
     max_grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        require(self, "positive", "horizon", "updates", "flow_steps", "source_noise", "critic_count")
-        require(self, "positive", "critic_iterations", "critic_batches", "max_grad_norm", "return_scale")
-        require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "last_scale")
-        require(self, "not negative", "c_past", "c_uni", "frequencies", "weight_decay", "final_learning_rate")
-        require(self, "in [0, 1]", "gamma", "td_lambda")
+        require_common(self)
+        require(self, "positive", "flow_steps", "source_noise", "critic_count")
+        require(self, "positive", "critic_iterations", "critic_batches", "return_scale")
+        require(self, "positive", "critic_learning_rate", "last_scale")
+        require(self, "not negative", "c_past", "c_uni", "frequencies")
+        require(self, "in [0, 1]", "td_lambda")
         if self.final_c_uni is not None:
             require(self, "not negative", "final_c_uni")
-        require(self, "positive", "point_features", "vector_features")
-        require(self, "positive widths", "point_hidden")
-        require_pooling(self.pooling)
-        require(self, "in [0, 1)", "uniform_clip", "beta1", "beta2")
+        require(self, "in [0, 1)", "uniform_clip")
         require_divisible(self.horizon, self.critic_batches)
         combine_critics(self.critic_target)
 
@@ -141,7 +138,7 @@ class RFO:
         spec = env.spec
         actor = FlowPolicy(
             actor_key,
-            self._encoder(encoder_keys[0], spec.observation),
+            encoder(self, encoder_keys[0], spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -154,7 +151,7 @@ class RFO:
         )
         critics = Critics(
             critic_key,
-            self._encoder(encoder_keys[1], spec.observation),
+            encoder(self, encoder_keys[1], spec.observation),
             self.critic_hidden,
             self.activation,
             self.critic_count,
@@ -165,9 +162,9 @@ class RFO:
         past = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape)), start.observation)
         return RFOState(
             actor=actor,
-            actor_optimizer=self._descent(self.actor_learning_rate).init(actor),
+            actor_optimizer=descent(self, self.actor_learning_rate).init(actor),
             critics=critics,
-            critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
+            critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
             past=Past(
                 observation=past,
@@ -198,7 +195,7 @@ class RFO:
             return total, (after, data, values, losses)
 
         gradient, (after, data, values, losses) = jax.grad(loss, has_aux=True)(state.actor)
-        actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(
+        actor, actor_optimizer, step = descent(self, self.actor_learning_rate).step(
             state.actor, state.actor_optimizer, gradient, state.updates
         )
 
@@ -208,7 +205,7 @@ class RFO:
         )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
-            (self._descent(self.critic_learning_rate), state.critic_optimizer),
+            (descent(self, self.critic_learning_rate), state.critic_optimizer),
             normalize(data.observation),
             target,
             self.critic_iterations,
@@ -257,26 +254,3 @@ class RFO:
         if self.final_c_uni is None:
             return self.c_uni
         return self.c_uni + (self.final_c_uni - self.c_uni) * jnp.minimum(updates / self.updates, 1.0)
-
-    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
-        return encoder_for(
-            key,
-            observation,
-            self.point_hidden,
-            self.point_features,
-            self.vector_features,
-            self.pooling,
-            self.activation,
-            self.gain,
-        )
-
-    def _descent(self, learning_rate: float) -> Descent:
-        return Descent(
-            learning_rate,
-            self.final_learning_rate,
-            self.updates,
-            self.beta1,
-            self.beta2,
-            self.weight_decay,
-            self.max_grad_norm,
-        )

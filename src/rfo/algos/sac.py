@@ -9,17 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from rfo.algos.base import require
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import n_step
 from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
-from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import TanhGaussianPolicy, tanh_gaussian_log_prob
 from rfo.policies.nets import largest
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape, PRNGKey, PyTree
+from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey, PyTree
 
 
 class Transitions(NamedTuple):
@@ -135,15 +134,12 @@ class SAC:
     max_grad_norm: float = 10.0
 
     def __post_init__(self) -> None:
-        require(self, "positive", "horizon", "updates", "n_step", "gradient_steps", "batch_size", "capacity")
-        require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "max_grad_norm")
+        require_common(self)
+        require(self, "positive", "n_step", "gradient_steps", "batch_size", "capacity")
+        require(self, "positive", "critic_learning_rate")
         require(self, "positive", "initial_alpha", "critic_count")
-        require(self, "not negative", "alpha_learning_rate", "weight_decay", "final_learning_rate")
-        require(self, "in [0, 1]", "gamma", "target_rate")
-        require(self, "positive", "point_features", "vector_features")
-        require(self, "positive widths", "point_hidden")
-        require_pooling(self.pooling)
-        require(self, "in [0, 1)", "beta1", "beta2")
+        require(self, "not negative", "alpha_learning_rate")
+        require(self, "in [0, 1]", "target_rate")
         if self.min_log_std >= self.max_log_std:
             raise ValueError(f"min_log_std must be below max_log_std, not {self.min_log_std}")
 
@@ -153,7 +149,7 @@ class SAC:
         spec = env.spec
         actor = TanhGaussianPolicy(
             actor_key,
-            self._encoder(encoder_keys[0], spec.observation),
+            encoder(self, encoder_keys[0], spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -163,7 +159,7 @@ class SAC:
         )
         critics = Critics(
             critic_key,
-            self._encoder(encoder_keys[1], spec.observation),
+            encoder(self, encoder_keys[1], spec.observation),
             self.critic_hidden,
             self.activation,
             self.critic_count,
@@ -174,12 +170,12 @@ class SAC:
         log_alpha = jnp.log(jnp.asarray(self.initial_alpha, float))
         return SACState(
             actor=actor,
-            actor_optimizer=self._descent(self.actor_learning_rate).init(actor),
+            actor_optimizer=descent(self, self.actor_learning_rate).init(actor),
             log_alpha=log_alpha,
             alpha_optimizer=self._alpha_descent().init(log_alpha),
             critics=critics,
             target_critics=critics,
-            critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
+            critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             buffer=self._empty(start.observation, env),
             normalizer=Normalizer.init(spec.observation),
             env=start,
@@ -252,7 +248,7 @@ class SAC:
             (fit, value), gradient = jax.value_and_grad(critic_loss, has_aux=True)(
                 learner.critics, batch, target
             )
-            critics, critic_optimizer, critic_report = self._descent(self.critic_learning_rate).step(
+            critics, critic_optimizer, critic_report = descent(self, self.critic_learning_rate).step(
                 learner.critics, learner.critic_optimizer, gradient, state.updates
             )
             (loss, entropy), gradient = jax.value_and_grad(actor_loss, has_aux=True)(
@@ -262,7 +258,7 @@ class SAC:
                 unravel_critics(critics),
                 alpha,
             )
-            actor, actor_optimizer, report = self._descent(self.actor_learning_rate).step(
+            actor, actor_optimizer, report = descent(self, self.actor_learning_rate).step(
                 learner.actor, learner.actor_optimizer, gradient, state.updates
             )
             # d/d log alpha of alpha (H - target): alpha grows while the entropy is below its target
@@ -309,29 +305,6 @@ class SAC:
         numbers = jnp.zeros((slots, size))
         action = jnp.zeros((slots, size, env.spec.action_size))
         return Transitions(observations, action, numbers, observations, numbers)
-
-    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
-        return encoder_for(
-            key,
-            observation,
-            self.point_hidden,
-            self.point_features,
-            self.vector_features,
-            self.pooling,
-            self.activation,
-            self.gain,
-        )
-
-    def _descent(self, learning_rate: float) -> Descent:
-        return Descent(
-            learning_rate,
-            self.final_learning_rate,
-            self.updates,
-            self.beta1,
-            self.beta2,
-            self.weight_decay,
-            self.max_grad_norm,
-        )
 
     def _alpha_descent(self) -> Descent:
         return Descent(self.alpha_learning_rate, self.alpha_learning_rate, 1, self.beta1, self.beta2)

@@ -8,17 +8,16 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfo.algos.base import require
 from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import segment_return, td_lambda
 from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
-from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import TanhGaussianPolicy, tanh_gaussian_log_prob
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape, PRNGKey
+from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 
 class SAPOState(NamedTuple):
@@ -102,24 +101,12 @@ class SAPO:
     max_grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        require(
-            self,
-            "positive",
-            "horizon",
-            "updates",
-            "return_scale",
-            "critic_count",
-            "critic_iterations",
-            "critic_batches",
-        )
-        require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "max_grad_norm")
+        require_common(self)
+        require(self, "positive", "return_scale", "critic_count", "critic_iterations", "critic_batches")
+        require(self, "positive", "critic_learning_rate")
         require(self, "positive", "initial_alpha")
-        require(self, "not negative", "alpha_learning_rate", "weight_decay", "final_learning_rate")
-        require(self, "in [0, 1]", "gamma", "td_lambda")
-        require(self, "positive", "point_features", "vector_features")
-        require(self, "positive widths", "point_hidden")
-        require_pooling(self.pooling)
-        require(self, "in [0, 1)", "beta1", "beta2")
+        require(self, "not negative", "alpha_learning_rate")
+        require(self, "in [0, 1]", "td_lambda")
         require_divisible(self.horizon, self.critic_batches)
         combine_critics(self.critic_target)
         if self.target_entropy >= 0:
@@ -134,7 +121,7 @@ class SAPO:
         spec = env.spec
         actor = TanhGaussianPolicy(
             actor_key,
-            self._encoder(encoder_keys[0], spec.observation),
+            encoder(self, encoder_keys[0], spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -144,7 +131,7 @@ class SAPO:
         )
         critics = Critics(
             critic_key,
-            self._encoder(encoder_keys[1], spec.observation),
+            encoder(self, encoder_keys[1], spec.observation),
             self.critic_hidden,
             self.activation,
             self.critic_count,
@@ -153,11 +140,11 @@ class SAPO:
         log_alpha = jnp.log(jnp.asarray(self.initial_alpha, float))
         return SAPOState(
             actor=actor,
-            actor_optimizer=self._descent(self.actor_learning_rate).init(actor),
+            actor_optimizer=descent(self, self.actor_learning_rate).init(actor),
             log_alpha=log_alpha,
             alpha_optimizer=self._alpha_descent().init(log_alpha),
             critics=critics,
-            critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
+            critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
             env=env.init(env_key),
             key=key,
@@ -191,7 +178,7 @@ class SAPO:
 
         (actor_loss, aux), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
         after, data, reward, values = aux
-        actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(
+        actor, actor_optimizer, step = descent(self, self.actor_learning_rate).step(
             state.actor, state.actor_optimizer, gradient, state.updates
         )
         entropy = data.extras.mean()
@@ -208,7 +195,7 @@ class SAPO:
         )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
-            (self._descent(self.critic_learning_rate), state.critic_optimizer),
+            (descent(self, self.critic_learning_rate), state.critic_optimizer),
             normalize(data.observation),
             target,
             self.critic_iterations,
@@ -244,29 +231,6 @@ class SAPO:
     def policy(self, state: SAPOState) -> TrainedPolicy:
         """The policy to evaluate."""
         return TrainedPolicy(state.actor, state.normalizer)
-
-    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
-        return encoder_for(
-            key,
-            observation,
-            self.point_hidden,
-            self.point_features,
-            self.vector_features,
-            self.pooling,
-            self.activation,
-            self.gain,
-        )
-
-    def _descent(self, learning_rate: float) -> Descent:
-        return Descent(
-            learning_rate,
-            self.final_learning_rate,
-            self.updates,
-            self.beta1,
-            self.beta2,
-            self.weight_decay,
-            self.max_grad_norm,
-        )
 
     def _alpha_descent(self) -> Descent:
         rate = self.alpha_learning_rate

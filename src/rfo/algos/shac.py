@@ -8,17 +8,16 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfo.algos.base import require
 from rfo.algos.fitting import fit_critics, require_divisible
-from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.optimize import DescentState
 from rfo.algos.returns import segment_return, td_lambda
 from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
-from rfo.policies.encoder import Encoder, encoder_for, require_pooling
 from rfo.policies.gaussian import GaussianPolicy
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Int, Metrics, ObservationShape, PRNGKey
+from rfo.types import Array, Int, Metrics, PRNGKey
 
 
 class SHACState(NamedTuple):
@@ -92,23 +91,10 @@ class SHAC:
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        require(
-            self,
-            "positive",
-            "horizon",
-            "updates",
-            "return_scale",
-            "critic_count",
-            "critic_iterations",
-            "critic_batches",
-        )
-        require(self, "positive", "actor_learning_rate", "critic_learning_rate", "gain", "max_grad_norm")
-        require(self, "not negative", "weight_decay", "final_learning_rate")
-        require(self, "in [0, 1]", "gamma", "td_lambda", "target_keep")
-        require(self, "positive", "point_features", "vector_features")
-        require(self, "positive widths", "point_hidden")
-        require_pooling(self.pooling)
-        require(self, "in [0, 1)", "beta1", "beta2")
+        require_common(self)
+        require(self, "positive", "return_scale", "critic_count", "critic_iterations", "critic_batches")
+        require(self, "positive", "critic_learning_rate")
+        require(self, "in [0, 1]", "td_lambda", "target_keep")
         require_divisible(self.horizon, self.critic_batches)
 
     def init(self, key: PRNGKey, env: Batch) -> SHACState:
@@ -118,7 +104,7 @@ class SHAC:
         spec = env.spec
         actor = GaussianPolicy(
             actor_key,
-            self._encoder(encoder_keys[0], spec.observation),
+            encoder(self, encoder_keys[0], spec.observation),
             spec.action_size,
             self.actor_hidden,
             activation=self.activation,
@@ -127,7 +113,7 @@ class SHAC:
         )
         critics = Critics(
             critic_key,
-            self._encoder(encoder_keys[1], spec.observation),
+            encoder(self, encoder_keys[1], spec.observation),
             self.critic_hidden,
             self.activation,
             self.critic_count,
@@ -135,10 +121,10 @@ class SHAC:
         )
         return SHACState(
             actor=actor,
-            actor_optimizer=self._descent(self.actor_learning_rate).init(actor),
+            actor_optimizer=descent(self, self.actor_learning_rate).init(actor),
             critics=critics,
             target_critics=critics,
-            critic_optimizer=self._descent(self.critic_learning_rate).init(critics),
+            critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
             env=env.init(env_key),
             key=key,
@@ -160,7 +146,7 @@ class SHAC:
             return -self.return_scale * returns.mean() / self.horizon, (after, data)
 
         (actor_loss, (after, data)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
-        actor, actor_optimizer, step = self._descent(self.actor_learning_rate).step(
+        actor, actor_optimizer, step = descent(self, self.actor_learning_rate).step(
             state.actor, state.actor_optimizer, gradient, state.updates
         )
 
@@ -170,7 +156,7 @@ class SHAC:
         )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
-            (self._descent(self.critic_learning_rate), state.critic_optimizer),
+            (descent(self, self.critic_learning_rate), state.critic_optimizer),
             normalize(data.observation),
             target,
             self.critic_iterations,
@@ -205,26 +191,3 @@ class SHAC:
     def policy(self, state: SHACState) -> TrainedPolicy:
         """The policy to evaluate."""
         return TrainedPolicy(state.actor, state.normalizer)
-
-    def _encoder(self, key: PRNGKey, observation: ObservationShape) -> Encoder:
-        return encoder_for(
-            key,
-            observation,
-            self.point_hidden,
-            self.point_features,
-            self.vector_features,
-            self.pooling,
-            self.activation,
-            self.gain,
-        )
-
-    def _descent(self, learning_rate: float) -> Descent:
-        return Descent(
-            learning_rate,
-            self.final_learning_rate,
-            self.updates,
-            self.beta1,
-            self.beta2,
-            self.weight_decay,
-            self.max_grad_norm,
-        )

@@ -73,9 +73,7 @@ def staggered(env: Batch, key: PRNGKey) -> BatchState:
     """
     start_key, age_key = jax.random.split(key)
     age = jax.random.randint(age_key, (env.size,), 0, env.spec.episode_length)
-    start = env.init(start_key)
-    seen = jnp.where(age > 0, jnp.nan, start.episode_return)
-    return start._replace(elapsed=age, episode_return=seen)
+    return env.init(start_key)._replace(elapsed=age, whole=age == 0)
 
 
 def clipped_surrogate(

@@ -28,7 +28,9 @@ class BatchState(NamedTuple):
     elapsed: Int[Array, " B"]
     """Control steps taken in the current episode."""
     episode_return: Float[Array, " B"]
-    """Undiscounted rewards summed so far in the current episode; NaN if its beginning was not seen."""
+    """Undiscounted rewards summed so far in the current episode."""
+    whole: Bool[Array, " B"]
+    """Whether the current episode was seen from its beginning."""
     key: PRNGKey
 
 
@@ -46,7 +48,8 @@ class BatchStep(NamedTuple):
     """Environments whose state, observation or reward was not finite; they count as terminated,
     with reward 0, and restart."""
     episode_return: Float[Array, " B"]
-    """Return of the episode up to and including this step; final where `done`."""
+    """Return of the episode up to and including this step, final where `done`; NaN if its beginning was
+    not seen."""
     episode_length: Int[Array, " B"]
     """Its control steps."""
     duration: Int[Array, " B"]
@@ -98,6 +101,7 @@ class Batch:
             observation=self.task.observe(task),
             elapsed=jnp.zeros(self.size, jnp.int32),
             episode_return=jnp.zeros(self.size),
+            whole=jnp.ones(self.size, bool),
             key=key,
         )
 
@@ -125,6 +129,7 @@ class Batch:
             observation=where_env(done, fresh_observation, next_observation),
             elapsed=jnp.where(done, 0, elapsed),
             episode_return=jnp.where(done, 0.0, episode_return),
+            whole=done | state.whole,
             key=key,
         )
         return BatchStep(
@@ -134,7 +139,7 @@ class Batch:
             terminated=terminated,
             truncated=truncated,
             nonfinite=~healthy,
-            episode_return=episode_return,
+            episode_return=jnp.where(state.whole, episode_return, jnp.nan),
             episode_length=elapsed,
             duration=jnp.ones_like(elapsed),
         )
