@@ -48,7 +48,7 @@ NOTES = {
     "hand_flip_small": (NEVER, "a smaller one, see below"),
 }
 """When an episode of a simulated task ends before its time, and what the task follows."""
-SPEEDS = ("ant", "soft_jumper", "particles_1", "rigid")
+SPEEDS = ("ant", "soft_jumper", "particles_1")
 """Files of bench/speed."""
 UNKNOWN = "–"
 """Not measured."""
@@ -206,12 +206,10 @@ def constants(law: np.ndarray) -> str:
 
 def measured(name: str) -> dict[str, str]:
     """Gradient and speed of a task."""
-    rates = speeds().get(name, {})
-    speed = {
-        f"{kind}, 1 core": number(rates[kind]) if kind in rates else UNKNOWN
-        for kind in ("physics", "training")
-    }
-    return {"task": f"`{name}`"} | gradient(name) | speed
+    found = {"physics, 1 core": UNKNOWN, "training, 1 core": UNKNOWN, "load": UNKNOWN} | speeds().get(
+        name, {}
+    )
+    return {"task": f"`{name}`"} | gradient(name) | found
 
 
 def gradient(name: str) -> dict[str, str]:
@@ -235,17 +233,22 @@ def number(x: float) -> str:
     return f"{x:,.0f}" if x >= 100 else f"{x:.2g}"
 
 
-def speeds() -> dict[str, dict[str, float]]:
-    """Env-steps/s by task on one core: physics forward and backward, and training where it was measured."""
-    rates: dict[str, dict[str, float]] = {}
+def speeds() -> dict[str, dict[str, str]]:
+    """Env-steps/s by task on one core: physics forward and backward, and training where it was measured; and
+    the machine's load when that began."""
+    found: dict[str, dict[str, str]] = {}
     for file in SPEEDS:
-        for name, row in json.loads((ROOT / f"bench/speed/{file}.json").read_text())["tasks"].items():
+        result = json.loads((ROOT / f"bench/speed/{file}.json").read_text())
+        for name, row in result["tasks"].items():
             if "processor" in row:  # bench/speed/particles.py
-                rates[name] = {"physics": row["processor"]["forward_backward"]}
+                rates, load = {"physics": row["processor"]["forward_backward"]}, row["load"]
             else:  # rfo bench speed
-                physics, training = row["1"]["physics"][0], row["1"]["train"]
-                rates[name] = {"physics": physics["env_steps_per_s"], "training": training["env_steps_per_s"]}
-    return rates
+                rates = {"physics": row["1"]["physics"][0]["env_steps_per_s"]}
+                rates |= {"training": row["1"]["train"]["env_steps_per_s"]}
+                load = result["machine"]["load_at_start"]
+            found[name] = {f"{kind}, 1 core": number(rate) for kind, rate in rates.items()}
+            found[name] |= {"load": f"{load:.1f}"}
+    return found
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
