@@ -48,7 +48,7 @@ NOTES = {
     "hand_flip_small": (NEVER, "a smaller one, see below"),
 }
 """When an episode of a simulated task ends before its time, and what the task follows."""
-SPEEDS = ("ant", "soft_jumper", "particles_1")
+SPEEDS = ("ant", "soft_jumper", "particles_1", "rigid")
 """Files of bench/speed."""
 UNKNOWN = "–"
 """Not measured."""
