@@ -39,3 +39,8 @@ def test_wrong_gradient_of_a_task_is_found(monkeypatch):
     checks = list(gradients.check_gradient("wrong", environments=6, horizons=(1, 4)))
     ok, worst = gradients.gradient_verdict(checks)
     assert not ok and worst == pytest.approx(0.03, rel=0.2)
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.fine])
+def test_a_task_that_is_checked_in_double_precision_can_have_it(name):
+    assert experiments.build_task(name, 1, dtype="float64").simulator.dtype == np.float64

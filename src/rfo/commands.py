@@ -10,7 +10,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -26,6 +26,7 @@ Cores = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(
 Executed = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
 PeerPython = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: this one)")]
 WandbProject = Annotated[str | None, tyro.conf.arg(metavar="PROJECT", help_behavior_hint="(default: none)")]
+MjcfFile = Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")]
 ResumedPath = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint="(required)")]
 
 
@@ -75,7 +76,11 @@ class Train:
 
     hyperparameters: Any
     task: TaskName = ""
-    """What to train on; `rfo list` shows the names. Or the MJCF file of a robot, which shall run forward."""
+    """What to train on; `rfo list` shows the names. Or the MJCF file of a robot, as with --mjcf."""
+    mjcf: MjcfFile = None
+    """Robot to train in place of a task: its MJCF file, which ends in .xml."""
+    reward: Literal["forward"] = "forward"
+    """What the robot of an MJCF file is paid for: to run forward."""
     algo: str = "rfo"
     """Algorithm: rfo, sapo, shac, apg, ppo, sac or fpo; or a variant: naive_flow or shac2."""
     steps: int = 1_000_000
@@ -103,8 +108,12 @@ class Train:
 
     def run(self) -> int:
         """Train and evaluate."""
-        if not self.task:
+        if not (self.task or self.mjcf):
             raise UsageError(f"name a task, as in `rfo train ant`: {', '.join(experiments.TASKS)}")
+        if self.task and self.mjcf:
+            raise UsageError(f"train on {self.task} or on --mjcf {self.mjcf}, not on both")
+        if self.mjcf and not experiments.is_robot(self.mjcf):
+            raise UsageError(f"--mjcf takes an MJCF file, which ends in .xml, not {self.mjcf}")
         if self.seeds < 1:
             raise UsageError(f"--seeds must be at least 1, not {self.seeds}")
         first = self.experiment()
@@ -129,7 +138,7 @@ class Train:
         if self.evaluation_episodes is not None:
             settings["evaluation_episodes"] = self.evaluation_episodes
         return experiments.preset(
-            self.task,
+            self.mjcf or self.task,
             self.algo,
             steps=self.steps,
             environments=self.envs,

@@ -97,7 +97,7 @@ def _soft(module: str, name: str, summary: str, steps: int, settings: Mapping[st
     return Task(f"rfo.envs.{module}", name, summary, steps, 32, simulated=True, settings=settings, **more)
 
 
-_soft_walker = partial(_soft, "soft_jumper")
+_soft_walker = partial(_soft, "soft_jumper", fine=True)
 _rolling = partial(_soft, "rolling_flat", approach=((0.0, -0.9, 0.0), 14), fine=True)
 _carrying = partial(_soft, "fluid_move", fine=True)
 _folding = partial(_soft, "hand_flip", approach=((0.0,) * 24, 35), fine=True)

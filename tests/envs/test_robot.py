@@ -10,6 +10,7 @@ import pytest
 
 from rfo.envs.robot import Robot, forward
 from rfo.experiments import ExperimentError, build_task, preset
+from rfo.options import parse_train
 from rfo.physics.articulated import ArticulatedState
 from rfo.train.record import default_path
 
@@ -66,6 +67,8 @@ def test_a_file_is_a_task(tmp_path):
     env = build_task(str(DOG), threads=1)
     assert (env.spec.name, env.spec.action_size) == ("dog", 4)
     assert preset(str(DOG), "rfo").task == str(DOG)
+    asked = parse_train(["--mjcf", str(DOG), "--reward", "forward", "--seed", "3"])
+    assert asked.experiment() == preset(str(DOG), "rfo", seed=3)
     with pytest.raises(ExperimentError, match=r"no MJCF file at .*absent\.xml"):
         build_task(str(tmp_path / "absent.xml"))
     (tmp_path / "odd.xml").write_text(DOG.read_text().replace('type="box"', 'type="ellipsoid"'))

@@ -232,33 +232,33 @@ def _placed(mesh: TetMesh) -> TetMesh:
     return TetMesh(mesh.vertices + np.array([-middle[0], -middle[1], START_HEIGHT - low[2]]), mesh.tets)
 
 
-def soft_jumper(threads: int | None = None) -> SoftJumper:
+def soft_jumper(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
     """The reference's task."""
-    return SoftJumper("soft_jumper", table(), FAITHFUL, threads)
+    return SoftJumper("soft_jumper", table(), FAITHFUL, threads, dtype=dtype)
 
 
-def soft_jumper_corrected(threads: int | None = None) -> SoftJumper:
+def soft_jumper_corrected(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
     """The same body, with what `Version` says mended."""
-    return SoftJumper("soft_jumper_corrected", table(), CORRECTED, threads)
+    return SoftJumper("soft_jumper_corrected", table(), CORRECTED, threads, dtype=dtype)
 
 
-def soft_jumper_small(threads: int | None = None) -> SoftJumper:
+def soft_jumper_small(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
     """A small body that learns in minutes."""
-    return SoftJumper("soft_jumper_small", bench(), CORRECTED, threads)
+    return SoftJumper("soft_jumper_small", bench(), CORRECTED, threads, dtype=dtype)
 
 
-def soft_worm(threads: int | None = None) -> SoftJumper:
+def soft_worm(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
     """Another shape."""
-    return SoftJumper("soft_worm", worm(), CORRECTED, threads)
+    return SoftJumper("soft_worm", worm(), CORRECTED, threads, dtype=dtype)
 
 
-def soft_jumper_camera(threads: int | None = None) -> SoftJumper:
+def soft_jumper_camera(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
     """The corrected table, seen by a depth camera."""
     camera = DepthCamera(AHEAD_AND_BESIDE, window=4.0, pixels=16, points=96)
-    return SoftJumper("soft_jumper_camera", table(), CORRECTED, threads, camera)
+    return SoftJumper("soft_jumper_camera", table(), CORRECTED, threads, camera, dtype=dtype)
 
 
-def soft_jumper_small_camera(threads: int | None = None) -> SoftJumper:
+def soft_jumper_small_camera(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
     """The small body, seen by a depth camera."""
     camera = DepthCamera(AHEAD_AND_BESIDE, window=1.5, pixels=12, points=64)
-    return SoftJumper("soft_jumper_small_camera", bench(), CORRECTED, threads, camera)
+    return SoftJumper("soft_jumper_small_camera", bench(), CORRECTED, threads, camera, dtype=dtype)

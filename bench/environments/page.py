@@ -1,0 +1,261 @@
+"""Write the tables of docs/environments.md: `python bench/environments/page.py`.
+
+Sizes and constants come from the tasks as they are built, gradients from bench/gradients/tasks.json (see
+tasks.py there), speeds from bench/speed/*.json, pictures from pictures.py beside this file. Each table stands
+between `<!-- table NAME -->` and `<!-- end -->`.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from rfo.experiments import TASKS, build_task
+from rfo.physics.articulated import Articulated
+from rfo.physics.mpm import MPM
+from rfo.physics.tetrahedra import Tetrahedra
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "environments.md"
+PICTURES = ROOT / "docs" / "images" / "tasks"
+
+NEVER = "never"
+NOTES = {
+    "ant": ("torso below 0.27 m", "AntRun of Rewarped 1.3.3"),
+    "hopper": ("torso below -0.45 m", "DFlex, reward of the SHAC paper"),
+    "cheetah": (NEVER, "DFlex's sizes and reward, Gymnasium's body"),
+    "humanoid": ("torso below 0.74 m", "Humanoid of Rewarped 1.3.3"),
+    "humanoid_corrected": ("torso below 0.74 m", "the same with upright hips"),
+    "hand_reorient": ("cube 0.24 m from the goal", "HandReorient of Rewarped 1.3.3"),
+    "hand_reorient_corrected": ("cube 0.24 m from the goal", "the same with the whole bonus"),
+    "go2": ("trunk below 0.15 m or 60 degrees", "our own: a Unitree Go2, velocity command"),
+    "cartpole": (NEVER, "Cartpole of Rewarped 1.3.3"),
+    "soft_jumper": (NEVER, "SoftJumper of Rewarped 1.3.3"),
+    "soft_jumper_corrected": (NEVER, "the same body, see below"),
+    "soft_jumper_camera": (NEVER, "seen by a depth camera"),
+    "soft_jumper_small": (NEVER, "a small bench"),
+    "soft_jumper_small_camera": (NEVER, "seen by a depth camera"),
+    "soft_worm": (NEVER, "a flat beam"),
+    "rolling_flat": (NEVER, "RollingFlat of Rewarped 1.3.3"),
+    "rolling_flat_corrected": (NEVER, "the same, see below"),
+    "rolling_flat_small": (NEVER, "a smaller one, see below"),
+    "fluid_move": (NEVER, "FluidMove of Rewarped 1.3.3"),
+    "fluid_move_corrected": (NEVER, "the same, see below"),
+    "fluid_move_small": (NEVER, "a smaller one, see below"),
+    "hand_flip": (NEVER, "HandFlip of Rewarped 1.3.3"),
+    "hand_flip_corrected": (NEVER, "the same, see below"),
+    "hand_flip_small": (NEVER, "a smaller one, see below"),
+}
+"""When an episode of a simulated task ends before its time, and what the task follows."""
+SPEEDS = ("ant", "soft_jumper", "particles_1", "rigid")
+"""Files of bench/speed."""
+UNKNOWN = "–"
+"""Not measured."""
+
+
+def main() -> None:
+    """Write the tables into the page."""
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def filled(page: str) -> str:
+    """The page with its tables made anew.
+
+    Raises:
+        KeyError: for a table's name that is unknown here.
+    """
+    contents = tables()
+    return re.sub(
+        r"(<!-- table (\w+) -->\n).*?(<!-- end -->)",
+        lambda match: match[1] + contents[match[2]] + match[3],
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def tables() -> dict[str, str]:
+    """Markdown by name."""
+    built = {name: build_task(name, threads=1) for name in TASKS}
+    rows = {
+        "tasks": [overview(name, task) for name, task in built.items() if TASKS[name].simulated],
+        "closed": [closed(name, task) for name, task in built.items() if not TASKS[name].simulated],
+        "measured": [measured(name) for name in TASKS if TASKS[name].simulated],
+    }
+    for table, kind, columns in (
+        ("rigid", Articulated, rigid),
+        ("soft", Tetrahedra, soft),
+        ("particles", MPM, loose),
+    ):
+        rows[table] = [
+            columns(name, task) for name, task in built.items() if isinstance(simulator(task), kind)
+        ]
+    return {name: markdown(entries) for name, entries in rows.items()}
+
+
+def simulator(task):
+    """What moves it, None for a closed form."""
+    return getattr(task, "simulator", None)
+
+
+def overview(name: str, task) -> dict[str, str]:
+    """What is seen, done and when it ends."""
+    spec = task.spec
+    ends, after = NOTES[name]
+    return {
+        "": picture(name),
+        "task": f"[`{name}`](../src/{TASKS[name].module.replace('.', '/')}.py)",
+        "observation": seen(spec.observation),
+        "action": str(spec.action_size),
+        "episode": f"{spec.episode_length} x {spec.dt:.3g} s",
+        "ends early": ends,
+        "after": after,
+    }
+
+
+def picture(name: str) -> str:
+    """Link to the still of the task, or of the body that it shares with another."""
+    words = name.split("_")
+    for count in range(len(words), 0, -1):
+        shared = "_".join(words[:count])
+        if (PICTURES / f"{shared}.png").exists():
+            return f"![{shared}](images/tasks/{shared}.png)"
+    return ""
+
+
+def seen(observation) -> str:
+    """Size of a vector, or of the clouds and the vectors beside them."""
+    if isinstance(observation, int):
+        return str(observation)
+    points = sum(shape[0] for shape in observation.values() if len(shape) == 2)
+    return f"{points} points, {sum(shape[0] for shape in observation.values() if len(shape) == 1)}"
+
+
+def rigid(name: str, task) -> dict[str, str]:
+    """Sizes and constants of an articulated task."""
+    model = task.simulator.model
+    ground = np.stack([getattr(model, f"contact_{key}") for key in ("ke", "kd", "kf", "mu", "kh")], axis=-1)
+    law = np.concatenate([ground, np.reshape(model.pairs.law, (-1, 5))])
+    return {
+        "task": f"`{name}`",
+        "degrees of freedom": str(model.nv),
+        "mass [kg]": f"{model.mass.sum():.3g}",
+        "gear [N, N m]": extent(model.control_gear),
+        "contacts with the ground, pairs": f"{len(ground)}, {len(model.pairs.link)}",
+        "k_e, k_d, k_f, mu": constants(law),
+        "substeps": str(task.simulator.substeps),
+    }
+
+
+def soft(name: str, task) -> dict[str, str]:
+    """Sizes and constants of a body of tetrahedra."""
+    body = task.simulator
+    values = body.kernels.values
+    return {
+        "task": f"`{name}`",
+        "vertices": str(len(body.mesh.vertices)),
+        "tetrahedra": str(len(body.mesh.tets)),
+        "muscles": str(body.controls),
+        "mass [kg]": f"{body.mass.sum():.3g}",
+        "k_e, k_d, k_f, mu": ", ".join(f"{values[f'contact_{k}']:g}" for k in ("ke", "kd", "kf", "mu")),
+        "substeps": str(body.substeps),
+    }
+
+
+def loose(name: str, task) -> dict[str, str]:
+    """Sizes and constants of a task on particles."""
+    lump = task.simulator
+    values = lump.kernels.values
+    return {
+        "task": f"`{name}`",
+        "particles": str(lump.particles),
+        "cells": " x ".join(str(n) for n in lump.grid.cells),
+        "tools' shapes": str(len(lump.tools)),
+        "friction of tools, ground": f"{values['friction']:g}, {values['ground_friction']:g}",
+        "substeps": str(lump.substeps),
+    }
+
+
+def closed(name: str, task) -> dict[str, str]:
+    """A task without a simulator."""
+    spec = task.spec
+    return {
+        "task": f"`{name}`",
+        "": TASKS[name].summary.removeprefix("closed form: "),
+        "observation": seen(spec.observation),
+        "action": str(spec.action_size),
+        "episode": str(spec.episode_length),
+        "gradient error": gradient(name)["gradient error"],
+    }
+
+
+def extent(values) -> str:
+    """One number, or the least and the largest."""
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def constants(law: np.ndarray) -> str:
+    """Of the contact law, the rows of `law` (n, 5) being k_e, k_d, k_f, mu, k_h; k_h stands for k_d if there
+    is only that."""
+    if not len(law):
+        return "no contact"
+    ke, kd, kf, mu, kh = (extent(column) for column in law.T)
+    return f"{ke}, {kh} d, {kf}, {mu}" if kd == "0" else f"{ke}, {kd}, {kf}, {mu}"
+
+
+def measured(name: str) -> dict[str, str]:
+    """Gradient and speed of a task."""
+    found = {"physics, 1 core": UNKNOWN, "training, 1 core": UNKNOWN, "load": UNKNOWN} | speeds().get(
+        name, {}
+    )
+    return {"task": f"`{name}`"} | gradient(name) | found
+
+
+def gradient(name: str) -> dict[str, str]:
+    """Error and norms that bench/gradients/tasks.py found."""
+    columns = ("gradient error", "environments x steps", "norm: median", "maximum")
+    row = json.loads((ROOT / "bench/gradients/tasks.json").read_text()).get(name)
+    if row is None:
+        return dict.fromkeys(columns, UNKNOWN)
+    percent = f"{100 * row['worst_relative_error']:.2g} %"
+    cells = (
+        percent if row["ok"] else f"WRONG: {percent}",
+        f"{row['environments']} x {row['horizons'][-1]}",
+        number(row["norm"]["median"]),
+        number(row["norm"]["max"]),
+    )
+    return dict(zip(columns, cells, strict=True))
+
+
+def number(x: float) -> str:
+    """Three digits or all before the point, without exponent from 100 up."""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.2g}"
+
+
+def speeds() -> dict[str, dict[str, str]]:
+    """Env-steps/s by task on one core: physics forward and backward, and training where it was measured; and
+    the machine's load when that began."""
+    found: dict[str, dict[str, str]] = {}
+    for file in SPEEDS:
+        result = json.loads((ROOT / f"bench/speed/{file}.json").read_text())
+        for name, row in result["tasks"].items():
+            if "processor" in row:  # bench/speed/particles.py
+                rates, load = {"physics": row["processor"]["forward_backward"]}, row["load"]
+            else:  # rfo bench speed
+                rates = {"physics": row["1"]["physics"][0]["env_steps_per_s"]}
+                rates |= {"training": row["1"]["train"]["env_steps_per_s"]}
+                load = result["machine"]["load_at_start"]
+            found[name] = {f"{kind}, 1 core": number(rate) for kind, rate in rates.items()}
+            found[name] |= {"load": f"{load:.1f}"}
+    return found
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """A table of rows with equal keys."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Check the gradient of every task and write tasks.json: `python bench/gradients/tasks.py [TASK ...]`.
+
+Named tasks are checked anew, the others keep what they have.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from rfo.experiments import TASKS, build_task
+from rfo.gradients import check_gradient, gradient_verdict
+from rfo.physics.mpm import MPM
+from rfo.train.record import plain
+
+OUTPUT = Path(__file__).with_name("tasks.json")
+
+USUAL = {"environments": 32, "horizons": (1, 8, 32)}
+SMALLER = {"environments": 6, "horizons": (1, 8)}
+SMALLEST = {"environments": 3, "horizons": (1, 4)}
+"""For hundreds and for thousands of particles: what a few minutes allow."""
+
+
+def main(names: list[str]) -> None:
+    """Check and save, task by task."""
+    results = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {}
+    for name in names or TASKS:
+        results[name] = plain(checked(name))
+        ordered = {task: results[task] for task in TASKS if task in results}
+        OUTPUT.write_text(json.dumps(ordered, indent=1) + "\n")
+        print(name, results[name], flush=True)
+
+
+def checked(name: str) -> dict:
+    """Verdict, worst error, and norms of the gradient over the longest horizon from the first start."""
+    settings = affordable(getattr(build_task(name), "simulator", None))
+    checks = list(check_gradient(name, **settings))
+    ok, worst = gradient_verdict(checks)
+    norm = checks[len(settings["horizons"]) - 1].report.norm
+    return {
+        "ok": ok,
+        "worst_relative_error": worst,
+        "start": checks[0].start,
+        "norm": {"median": float(np.median(norm)), "max": float(norm.max())},
+        **settings,
+    }
+
+
+def affordable(simulator) -> dict:
+    """Settings of the check by what is simulated."""
+    if not isinstance(simulator, MPM):
+        return USUAL
+    return SMALLEST if simulator.particles > 1000 else SMALLER
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

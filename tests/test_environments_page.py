@@ -1,0 +1,36 @@
+"""docs/environments.md says of the tasks what they are: its tables are those that its command writes."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from rfo.experiments import TASKS
+
+ROOT = Path(__file__).parents[1]
+COMMAND = "bench/environments/page.py"
+
+
+@pytest.fixture(scope="module")
+def command():
+    return runpy.run_path(str(ROOT / COMMAND))
+
+
+def test_the_page_is_what_its_command_writes(command):
+    """Even of a page with a number that has gone stale."""
+    page = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
+    row = "| `hopper` | 6 | 15.8 |"
+    written = command["filled"](page.replace(row, "| `hopper` | 7 | 15.8 |"))
+    assert row in written
+    for line, due in zip(page.splitlines(), written.splitlines(), strict=True):
+        assert line == due, f"run python {COMMAND}"
+
+
+def test_every_task_has_a_right_gradient_and_every_body_a_picture(command):
+    errors = {name: command["gradient"](name)["gradient error"] for name in TASKS}
+    assert [name for name, error in errors.items() if not error[0].isdigit()] == []
+    assert [name for name, task in TASKS.items() if task.simulated and not command["picture"](name)] == []
+
+
+def test_what_was_not_measured_is_a_dash(command):
+    assert set(command["measured"]("nobody").values()) == {"`nobody`", command["UNKNOWN"]}
