@@ -93,8 +93,17 @@ def _hand(name: str, summary: str) -> Task:
     return Task("rfo.envs.hand_reorient", name, summary, 4_096_000, simulated=True, settings=settings)
 
 
-def _soft(module: str, name: str, summary: str, steps: int, settings: Mapping[str, Any], **more: Any) -> Task:
-    return Task(f"rfo.envs.{module}", name, summary, steps, 32, simulated=True, settings=settings, **more)
+def _soft(
+    module: str,
+    name: str,
+    summary: str,
+    steps: int,
+    settings: Mapping[str, Any],
+    environments: int = 32,
+    **more: Any,
+) -> Task:
+    module = f"rfo.envs.{module}"
+    return Task(module, name, summary, steps, environments, simulated=True, settings=settings, **more)
 
 
 _soft_walker = partial(_soft, "soft_jumper", fine=True)
@@ -155,20 +164,22 @@ TASKS: dict[str, Task] = {
         "rolling_flat_corrected", "the same, with heights from the ground", 4_096_000, PARTICLES
     ),
     "rolling_flat_small": _rolling(
-        "rolling_flat_small", "a pin rolls 400 particles flat", 128_000, SOFT_SMALL
+        "rolling_flat_small", "a pin rolls 400 particles flat", 128_000, SOFT_SMALL, environments=8
     ),
     "fluid_move": _carrying("fluid_move", "a box carries water (FluidMove)", 4_096_000, PARTICLES),
     "fluid_move_corrected": _carrying(
         "fluid_move_corrected", "the same, where spilling has a gradient", 4_096_000, PARTICLES
     ),
     "fluid_move_small": _carrying(
-        "fluid_move_small", "a box carries 400 particles of water", 128_000, SOFT_SMALL
+        "fluid_move_small", "a box carries 400 particles of water", 128_000, SOFT_SMALL, environments=8
     ),
     "hand_flip": _folding("hand_flip", "a hand folds a disc of plasticine (HandFlip)", 6_144_000, PARTICLES),
     "hand_flip_corrected": _folding(
         "hand_flip_corrected", "the same, scaled about its own middle", 6_144_000, PARTICLES
     ),
-    "hand_flip_small": _folding("hand_flip_small", "a hand folds 400 particles", 128_000, SOFT_SMALL),
+    "hand_flip_small": _folding(
+        "hand_flip_small", "a hand folds 400 particles", 128_000, SOFT_SMALL, environments=8
+    ),
     "pendulum": Task("rfo.envs.pendulum", "Pendulum", "Gymnasium's swing-up", steps=204_800, environments=16),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
     "reach_cloud": Task("rfo.envs.probe", "ReachCloud", "closed form: a point cloud to reach", steps=204_800),
