@@ -29,6 +29,7 @@ NOTES = {
     "humanoid_corrected": ("torso below 0.74 m", "the same with upright hips"),
     "hand_reorient": ("cube 0.24 m from the goal", "HandReorient of Rewarped 1.3.3"),
     "hand_reorient_corrected": ("cube 0.24 m from the goal", "the same with the whole bonus"),
+    "hand_reorient_smooth": ("cube 0.24 m from the goal", "the same, softly damped, see below"),
     "go2": ("trunk below 0.15 m or 60 degrees", "our own: a Unitree Go2, velocity command"),
     "cartpole": (NEVER, "Cartpole of Rewarped 1.3.3"),
     "soft_jumper": (NEVER, "SoftJumper of Rewarped 1.3.3"),

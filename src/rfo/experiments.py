@@ -130,6 +130,7 @@ TASKS: dict[str, Task] = {
     "humanoid_corrected": _humanoid("humanoid_corrected", "the same, with the hips of its model file"),
     "hand_reorient": _hand("hand_reorient", "a hand turns a cube to a given orientation (HandReorient)"),
     "hand_reorient_corrected": _hand("hand_reorient_corrected", "the same with the whole bonus"),
+    "hand_reorient_smooth": _hand("hand_reorient_smooth", "the same, with damping that sets in softly"),
     "go2": Task(
         "rfo.envs.go2",
         "Go2",

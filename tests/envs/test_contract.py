@@ -27,10 +27,10 @@ FIXED_START = {"bimodal"}
 
 VERSIONS = {"soft_jumper", "soft_jumper_corrected", "soft_jumper_camera", "soft_worm"}
 """Tasks whose code is another one's, with another body: soft_jumper_small's or its camera's."""
-VERSIONS |= {"humanoid", "humanoid_corrected", "cheetah", "hand_reorient_corrected"}
+VERSIONS |= {"humanoid", "humanoid_corrected", "cheetah", "hand_reorient_corrected", "hand_reorient_smooth"}
 """The ant's, the hopper's, the hand's."""
 
-ROUGH = {"humanoid_corrected", "hand_reorient_corrected", "soft_worm"}
+ROUGH = {"humanoid_corrected", "hand_reorient_corrected", "hand_reorient_smooth", "soft_worm"}
 """Tasks whose differences converge in few of B environments and which share the other version's gradient;
 `rfo check-grad` looks at more."""
 

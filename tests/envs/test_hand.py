@@ -19,6 +19,7 @@ from rfo.envs.hand_reorient import (
     angle,
     hand_reorient,
     hand_reorient_corrected,
+    hand_reorient_smooth,
     promised_bonus,
     recorded_bonus,
     reward,
@@ -34,6 +35,9 @@ finger's, which comes to do so."""
 @cache
 def data():
     return recorded("allegro_hand")
+
+
+VERSIONS = hand_reorient(), hand_reorient_smooth()
 
 
 def start(step=-1):
@@ -240,14 +244,36 @@ def test_the_hand_carries_the_cube():
     assert np.mean((held > 0.5) & (held < 0.6)) > 0.5 and np.all(dropped < 0.4)
 
 
-def test_gradient_in_contact():
-    """In float64, the cube pressed into the palm and the fingers against it and one another."""
-    env = hand_reorient()
+def test_smooth_damping_sets_in_without_a_jump():
+    """The force on a cube that comes down at 1 m/s, from one height to another 0.1 mm below, and on the
+    thumb's last joint that passes its limit at 10 rad/s, from one angle to another 1e-4 beyond."""
+    q, qd = np.zeros((2, 1000, 23)), np.zeros((2, 1000, 22))
+    q[:, :, 16:20] = [0, -0.1, 0, 1]
+    q[0, :, 18], qd[0, :, 18] = np.linspace(0.61, 0.51, 1000), -1
+    q[1, :, 18] = 10  # out of reach
+    q[1, :, 3], qd[1, :, 3] = 1.719 + np.linspace(-0.05, 0.05, 1000), 10
+
+    def steepest(env, case, joint):
+        return np.abs(np.diff(env.simulator.bias(single(q[case], qd[case]))[:, joint])).max()
+
+    recorded, smooth = VERSIONS
+    assert steepest(recorded, 0, 18) > 100, "one contact's damping at 1 m/s, at once"
+    assert steepest(smooth, 0, 18) < 20
+    assert 99 < steepest(recorded, 1, 3) < 101, "the limit's damping at 10 rad/s"
+    assert 4.9 < steepest(smooth, 1, 3) < 5.1
+
+
+@pytest.mark.parametrize(
+    ("env", "eps"), [(VERSIONS[0], 1e-8), (VERSIONS[1], 1e-7)], ids=["recorded", "smooth"]
+)
+def test_gradient_in_contact(env, eps):
+    """In float64, the cube pressed into the palm and the fingers against it and one another; smooth forces
+    bear a larger step, which rounds less."""
     fist = jnp.ones((12, 16))
     grip = jax.jit(lambda s: jax.lax.fori_loop(0, 40, lambda _, s: env.step(s, fist).state, s))
     state = grip(env.reset(jax.random.key(0), 12))
     q, qd = (np.asarray(x, np.float64) for x in state.physics)
     rollout = Rollout(env.simulator.model, 12, 1 / 120, 64)
     controls = np.random.default_rng(0).uniform(-1, 1, (2, 12, 16))
-    assert_matches_differences(rollout, Inputs(q, qd, controls), ("q", "qd"), eps=1e-8)
+    assert_matches_differences(rollout, Inputs(q, qd, controls), ("q", "qd"), eps=eps)
     assert_matches_differences(rollout, Inputs(q, qd, controls), ("controls",), eps=1e-6)

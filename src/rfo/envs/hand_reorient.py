@@ -18,9 +18,24 @@ from rfo.physics.model import Model
 from rfo.types import Array, Bool, Float, PRNGKey, UInt
 
 SUBSTEPS = 64
-CONTACT = ContactParameters(ke=5e2, kd=1e2, kf=1e2, mu=0.5)
-LIMIT_KE, LIMIT_KD = 1e2, 1e1
 JOINTS = 16
+
+
+class Penalties(NamedTuple):
+    """Constants of the forces that keep bodies apart and joints in their range."""
+
+    contact: ContactParameters
+    limit_ke: float
+    """[N m/rad]"""
+    limit_kd: float
+    """[N m s/rad]"""
+
+
+RECORDED = Penalties(ContactParameters(ke=5e2, kd=1e2, kf=1e2, mu=0.5), 1e2, 1e1)
+"""Rewarped's."""
+SMOOTH = Penalties(ContactParameters(ke=5e2, kd=0.0, kf=1e2, mu=0.5, kh=1e4), 1e2, 0.5)
+"""Contact is damped as much as there a centimetre deep, and not from touch on; a joint beyond its limit is
+damped nearly critically, and not sixteen times more."""
 
 CUBE_POSITION = (0.0, -0.1, 0.6)
 """Where the cube starts [m]."""
@@ -97,6 +112,10 @@ class HandReorient:
     **Contact**: stiffness 500 N/m, damping 100 N s/m, friction slope 100 N s/m, friction coefficient 0.5,
     of all links and the cube with one another; joint limits 100 N m/rad and 10 N m s/rad.
 
+    `hand_reorient_smooth` has the same reward and other forces, whose gradient can be learnt from: contact
+    damping of 1e4 N s/m^2 times the depth, so that it does not set in with a jump, and damping of the joint
+    limits of 0.5 N m s/rad.
+
     Observations and rewards are Rewarped's (its quaternions in our order). Its motion is another: it computes
     the mass matrix of this model with the links' inertias at the wrong joints, and its boxes touch by
     another rule (docs/environments.md).
@@ -104,18 +123,25 @@ class HandReorient:
     Args:
         name: of the task.
         bonus: `recorded_bonus` or `promised_bonus`.
+        penalties: `RECORDED` or `SMOOTH`.
         threads: CPU threads of the physics, by default as many as speed up the batch.
     """
 
-    def __init__(self, name: str, bonus: Callable[[Array], Array], threads: int | None = None):
+    def __init__(
+        self,
+        name: str,
+        bonus: Callable[[Array], Array],
+        penalties: Penalties = RECORDED,
+        threads: int | None = None,
+    ):
         self.spec = EnvSpec(name, observation=72, action_size=JOINTS, episode_length=600, dt=1 / 120)
         self.bonus = bonus
-        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
+        self.simulator = Articulated(_model(penalties), self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> HandState:
         """The cube above the palm, see the class."""
         shift_key, joint_key, turn_key, goal_key, later = jax.random.split(key, 5)
-        low, high = _limits()
+        low, high = self._limits()
         shift = jax.random.uniform(shift_key, (batch, 3), minval=-1.0, maxval=1.0)
         joints = JOINT_NOISE * jax.random.uniform(joint_key, (batch, JOINTS), minval=low, maxval=high)
         place = jnp.array(CUBE_POSITION) + POSITION_NOISE * shift
@@ -129,7 +155,7 @@ class HandReorient:
     def observe(self, state: HandState) -> Float[Array, "B 72"]:
         """See the class."""
         q, qd = state.physics
-        low, high = _limits()
+        low, high = self._limits()
         angles = 2 * (q[:, :JOINTS] - low) / (high - low) - 1
         goal_position = jnp.broadcast_to(jnp.array(GOAL_POSITION), (len(q), 3))
         return jnp.concatenate(
@@ -162,6 +188,11 @@ class HandReorient:
     def frame(self, state: HandState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`."""
         return {"poses": link_poses(self.simulator.model, state.physics.q)}
+
+    def _limits(self) -> tuple[Float[Array, " 16"], Float[Array, " 16"]]:
+        model = self.simulator.model
+        low, high = model.limit_lower[:JOINTS], model.limit_upper[:JOINTS]
+        return jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
 
 
 def reward(state: HandState, bonus: Callable[[Array], Array]) -> Float[Array, " B"]:
@@ -222,24 +253,22 @@ def _orientation(angles: Float[Array, "*n 2"]) -> Float[Array, "*n 4"]:
     return multiply(axis_angle(x, angles[..., 0]), axis_angle(y, angles[..., 1]))
 
 
-def _limits() -> tuple[Array, Array]:
-    model = _model()
-    return jnp.asarray(model.limit_lower[:JOINTS], jnp.float32), jnp.asarray(
-        model.limit_upper[:JOINTS], jnp.float32
-    )
-
-
 @cache
-def _model() -> Model:
+def _model(penalties: Penalties) -> Model:
     text = files("rfo.envs").joinpath("assets/hand.xml").read_text()
-    return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)
+    return load(text, *penalties)
 
 
 def hand_reorient(threads: int | None = None) -> HandReorient:
     """The task with Rewarped's bonus."""
-    return HandReorient("hand_reorient", recorded_bonus, threads)
+    return HandReorient("hand_reorient", recorded_bonus, threads=threads)
 
 
 def hand_reorient_corrected(threads: int | None = None) -> HandReorient:
     """The task whose bonus pays what it names."""
-    return HandReorient("hand_reorient_corrected", promised_bonus, threads)
+    return HandReorient("hand_reorient_corrected", promised_bonus, threads=threads)
+
+
+def hand_reorient_smooth(threads: int | None = None) -> HandReorient:
+    """The task with damping that sets in softly."""
+    return HandReorient("hand_reorient_smooth", recorded_bonus, SMOOTH, threads)
