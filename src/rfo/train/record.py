@@ -312,7 +312,7 @@ def provenance() -> dict[str, Any]:
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "git": git_revision(Path(__file__).parent),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 
 
