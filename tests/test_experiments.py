@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rfo import experiments
+from rfo import experiments, registry
 from rfo.algos import settings
 from rfo.commands import Resume, Train
 from rfo.envs.base import EnvSpec
@@ -64,7 +64,7 @@ def test_every_hyperparameter_is_read(algorithm):
     assert {f.name for f in dataclasses.fields(kind)} <= read
 
 
-@pytest.mark.parametrize("kind", [Experiment, experiments.Task, experiments.Method])
+@pytest.mark.parametrize("kind", [Experiment, registry.Task, registry.Method])
 def test_every_setting_is_read(kind):
     read = set()
     for name in ("experiments.py", "gradients.py", "runs.py"):

@@ -24,7 +24,16 @@ ALLOWED = {
     "rfo.results": ("rfo.results",),
     "rfo.learning": ("rfo.learning", "rfo.train.guard"),
     "rfo.view": ("rfo.view",),
-    "rfo.experiments": ("rfo.types", "rfo.physics", "rfo.envs", "rfo.algos", "rfo.policies", "rfo.train"),
+    "rfo.registry": (),
+    "rfo.experiments": (
+        "rfo.registry",
+        "rfo.types",
+        "rfo.physics",
+        "rfo.envs",
+        "rfo.algos",
+        "rfo.policies",
+        "rfo.train",
+    ),
 }
 """Modules of rfo that a room may import; the longest name that fits a module decides. What is not listed
 (the command line and what serves it) may import everything but the command line."""
