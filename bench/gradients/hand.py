@@ -13,6 +13,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.stats import spearmanr
 
 from rfo.envs.base import open_loop
 from rfo.envs.batch import Batch
@@ -34,7 +35,8 @@ def main() -> None:
         print(f"{name}: norm median, 90 %, maximum {percentiles}")
         for size, changed in zip(SIZES, actual, strict=True):
             right = np.mean(np.sign(foretold) == np.sign(changed))
-            print(f"  h = {size}: sign right {right:.2f}, rank correlation {rank(foretold, changed):.2f}")
+            rank = spearmanr(foretold, changed).statistic
+            print(f"  h = {size}: sign right {right:.2f}, rank correlation {rank:.2f}")
     start = HandReorient("hand", recorded_bonus).reset(jax.random.key(0), 4096)
     print(f"orientation pays at reset: {jnp.mean(1 / (angle(start) + ANGLE_EPS)):.2f} a step")
     for torque in (0.0, 0.05, 0.1, 0.2):
@@ -82,11 +84,6 @@ def constant(torque: float) -> tuple[np.ndarray, np.ndarray]:
 def draw(key: jax.Array, steps: int) -> jax.Array:
     """Random actions (steps, B, 16)."""
     return jax.random.uniform(key, (steps, ENVIRONMENTS, 16), minval=-0.5, maxval=0.5)
-
-
-def rank(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's correlation."""
-    return float(np.corrcoef(a.argsort().argsort(), b.argsort().argsort())[0, 1])
 
 
 if __name__ == "__main__":

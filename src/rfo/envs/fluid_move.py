@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import EnvSpec, Step
-from rfo.envs.particles import Size, cloud, drawn, lump, path, radius
+from rfo.envs.particles import Size, cloud, drawn, floor, lump, path, radius
 from rfo.physics.materials import Fluid
 from rfo.physics.mpm import MPM, Contact, Grid, MPMState, Tool
 from rfo.types import Array, Float, PRNGKey
@@ -175,7 +175,6 @@ class FluidMove:
     def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""
         upright = {"quat": [1, 0, 0, 0]}
-        ground = {"type": "plane", "size": [], "body": -1, "pos": [0, 0, self.size.ground], **upright}
         sides = [
             {"type": "box", "size": list(t.size), "body": 0, "pos": list(t.pos), **upright}
             for t in self.simulator.tools
@@ -183,7 +182,7 @@ class FluidMove:
         target = {"type": "sphere", "size": [CLOSE], "body": 1, "pos": [0, 0, 0], **upright}
         return {
             "geoms": [
-                ground | {"rgba": [0.8, 0.8, 0.8, 1]},
+                floor(self.size),
                 *(side | {"rgba": [0.75, 0.8, 0.85, 0.35]} for side in sides),
                 target | {"rgba": [0.9, 0.45, 0.15, 1]},
             ],

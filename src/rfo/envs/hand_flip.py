@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import EnvSpec, Step
-from rfo.envs.particles import Size, cloud, disturbance, drawn, path, placed, radius, yielding
+from rfo.envs.particles import Size, cloud, disturbance, drawn, floor, path, placed, radius, yielding
 from rfo.physics.kinematics import link_poses
 from rfo.physics.materials import Plasticine
 from rfo.physics.mjcf import ContactParameters, load
@@ -183,15 +183,7 @@ class HandFlip:
 
     def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""
-        ground = {
-            "type": "plane",
-            "size": [],
-            "body": -1,
-            "pos": [0, 0, self.size.ground],
-            "quat": [1, 0, 0, 0],
-            "rgba": [0.8, 0.8, 0.8, 1],
-        }
-        return {"geoms": [ground, *self.hand.geoms], "points": {"radius": radius(self.simulator)}}
+        return {"geoms": [floor(self.size), *self.hand.geoms], "points": {"radius": radius(self.simulator)}}
 
     def frame(self, state: FlipState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`; tinted by the deviatoric stress, from none to yield."""

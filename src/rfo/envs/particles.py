@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,12 @@ def path(start: Float[Array, "B J"], end: Float[Array, "B J"], substeps: int) ->
     """Joints at the start and after each substep, at a constant rate."""
     share = (jnp.arange(substeps + 1, dtype=start.dtype) / substeps)[:, None]
     return start[:, None] + share * (end - start)[:, None]
+
+
+def floor(size: Size) -> dict[str, Any]:
+    """The ground as a geom of `rfo.envs.base.Renderable`."""
+    at = {"body": -1, "pos": [0, 0, size.ground], "quat": [1, 0, 0, 0]}
+    return {"type": "plane", "size": [], "rgba": [0.8, 0.8, 0.8, 1], **at}
 
 
 def drawn(x: Float[Array, "B N ..."]) -> Float[Array, "B n ..."]:

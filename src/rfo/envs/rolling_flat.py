@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import EnvSpec, Step
-from rfo.envs.particles import Size, cloud, disturbance, drawn, lump, path, placed, radius, yielding
+from rfo.envs.particles import Size, cloud, disturbance, drawn, floor, lump, path, placed, radius, yielding
 from rfo.physics.materials import Plasticine
 from rfo.physics.mpm import MPM, Contact, Grid, MPMState, Tool
 from rfo.types import Array, Float, PRNGKey
@@ -179,12 +179,6 @@ class RollingFlat:
 
     def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""
-        still = {
-            "body": -1,
-            "pos": [0, 0, self.size.ground],
-            "quat": [1, 0, 0, 0],
-            "rgba": [0.8, 0.8, 0.8, 1],
-        }
         tools = [
             {
                 "type": tool.shape,
@@ -196,8 +190,7 @@ class RollingFlat:
             }
             for tool in self.simulator.tools
         ]
-        ground = {"type": "plane", "size": [], **still}
-        return {"geoms": [ground, *tools], "points": {"radius": radius(self.simulator)}}
+        return {"geoms": [floor(self.size), *tools], "points": {"radius": radius(self.simulator)}}
 
     def frame(self, state: RollingState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`; tinted by the deviatoric stress, from none to yield."""

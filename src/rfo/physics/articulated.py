@@ -162,10 +162,6 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
             "width": nq + 2 * nv + nm,
             # numbers that the native text takes from its scratch: articulated.h, then articulated_adjoint.h
             "scratch": (nq + 8 * nv + nm + 38 * model.links) + (nu + nq + 2 * nv + 27 * model.links),
-            "contact_law": np.stack(
-                [model.contact_ke, model.contact_kd, model.contact_kf, model.contact_mu, model.contact_kh],
-                axis=-1,
-            ),
             "dt": dt,
             "ground_height": model.ground_height,
             "quat": model.quat[:, [1, 2, 3, 0]],

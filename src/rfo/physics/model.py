@@ -81,6 +81,12 @@ class Model:
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
 
     @property
+    def contact_law(self) -> np.ndarray:
+        """(C, 5): k_e, k_d, k_f, mu and k_h of each contact with the ground, as `Pairs.law` has them."""
+        law = (self.contact_ke, self.contact_kd, self.contact_kf, self.contact_mu, self.contact_kh)
+        return np.stack(law, axis=-1)
+
+    @property
     def links(self) -> int:
         """Number of links L."""
         return len(self.parent)
