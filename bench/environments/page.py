@@ -7,7 +7,9 @@ between `<!-- table NAME -->` and `<!-- end -->`.
 
 import json
 import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +51,9 @@ NOTES = {
     "hand_flip_small": (NEVER, "a smaller one, see below"),
 }
 """When an episode of a simulated task ends before its time, and what the task follows."""
-SPEEDS = ("ant", "soft_jumper", "particles_1", "rigid")
-"""Files of bench/speed."""
+SPEEDS = ("ant", "soft_jumper", "rigid")
+"""Files of bench/speed that `rfo bench speed` made; those of particles.py stand beside them."""
+SPEED_COLUMNS = ("physics, 1 core", "physics, 4 cores", "training, 1 core", "load")
 UNKNOWN = "–"
 """Not measured."""
 
@@ -135,14 +138,13 @@ def seen(observation) -> str:
 def rigid(name: str, task) -> dict[str, str]:
     """Sizes and constants of an articulated task."""
     model = task.simulator.model
-    ground = np.stack([getattr(model, f"contact_{key}") for key in ("ke", "kd", "kf", "mu", "kh")], axis=-1)
-    law = np.concatenate([ground, np.reshape(model.pairs.law, (-1, 5))])
+    law = np.concatenate([model.contact_law, np.reshape(model.pairs.law, (-1, 5))])
     return {
         "task": f"`{name}`",
         "degrees of freedom": str(model.nv),
         "mass [kg]": f"{model.mass.sum():.3g}",
         "gear [N, N m]": extent(model.control_gear),
-        "contacts with the ground, pairs": f"{len(ground)}, {len(model.pairs.link)}",
+        "contacts with the ground, pairs": f"{len(model.contact_law)}, {len(model.pairs.link)}",
         "k_e, k_d, k_f, mu": constants(law),
         "substeps": str(task.simulator.substeps),
     }
@@ -207,16 +209,14 @@ def constants(law: np.ndarray) -> str:
 
 def measured(name: str) -> dict[str, str]:
     """Gradient and speed of a task."""
-    found = {"physics, 1 core": UNKNOWN, "training, 1 core": UNKNOWN, "load": UNKNOWN} | speeds().get(
-        name, {}
-    )
+    found = dict.fromkeys(SPEED_COLUMNS, UNKNOWN) | speeds().get(name, {})
     return {"task": f"`{name}`"} | gradient(name) | found
 
 
 def gradient(name: str) -> dict[str, str]:
     """Error and norms that bench/gradients/tasks.py found."""
     columns = ("gradient error", "environments x steps", "norm: median", "maximum")
-    row = json.loads((ROOT / "bench/gradients/tasks.json").read_text()).get(name)
+    row = recorded("gradients/tasks").get(name)
     if row is None:
         return dict.fromkeys(columns, UNKNOWN)
     percent = f"{100 * row['worst_relative_error']:.2g} %"
@@ -229,26 +229,32 @@ def gradient(name: str) -> dict[str, str]:
     return dict(zip(columns, cells, strict=True))
 
 
+@cache
+def recorded(file: str) -> dict[str, Any]:
+    """A result of bench/, read once."""
+    return json.loads((ROOT / "bench" / f"{file}.json").read_text())
+
+
 def number(x: float) -> str:
     """Three digits or all before the point, without exponent from 100 up."""
     return f"{x:,.0f}" if x >= 100 else f"{x:.2g}"
 
 
 def speeds() -> dict[str, dict[str, str]]:
-    """Env-steps/s by task on one core: physics forward and backward, and training where it was measured; and
-    the machine's load when that began."""
+    """Env-steps/s by task: physics forward and backward, and training where it was measured; and the
+    load of the machine when that began."""
     found: dict[str, dict[str, str]] = {}
-    for file in SPEEDS:
-        result = json.loads((ROOT / f"bench/speed/{file}.json").read_text())
+    for result in (recorded(f"speed/{file}") for file in SPEEDS):
         for name, row in result["tasks"].items():
-            if "processor" in row:  # bench/speed/particles.py
-                rates, load = {"physics": row["processor"]["forward_backward"]}, row["load"]
-            else:  # rfo bench speed
-                rates = {"physics": row["1"]["physics"][0]["env_steps_per_s"]}
-                rates |= {"training": row["1"]["train"]["env_steps_per_s"]}
-                load = result["machine"]["load_at_start"]
-            found[name] = {f"{kind}, 1 core": number(rate) for kind, rate in rates.items()}
-            found[name] |= {"load": f"{load:.1f}"}
+            one, four = (row[cores]["physics"][0]["env_steps_per_s"] for cores in ("1", "4"))
+            cells = (one, four, row["1"]["train"]["env_steps_per_s"])
+            load = f"{result['machine']['load_at_start']:.1f}"
+            found[name] = dict(zip(SPEED_COLUMNS, (*map(number, cells), load), strict=True))
+    four_cores = recorded("speed/particles_4")["tasks"]
+    for name, row in recorded("speed/particles_1")["tasks"].items():
+        one, four = row["processor"]["forward_backward"], four_cores[name]["wall"]["forward_backward"]
+        load = f"{row['load']:.1f}, {four_cores[name]['load']:.1f}"
+        found[name] = dict(zip(SPEED_COLUMNS, (number(one), number(four), UNKNOWN, load), strict=True))
     return found
 
 
