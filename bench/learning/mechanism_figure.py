@@ -1,0 +1,70 @@
+"""Draw docs/images/mechanism.svg from results/comparison/mechanism_TASK.json, which mechanism.py made.
+
+python bench/learning/mechanism_figure.py
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from rfo.results.curves import styles
+
+RESULTS = Path(__file__).parent / "results" / "comparison"
+OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "mechanism.svg"
+TASKS = ("ant", "hopper", "cartpole", "soft_jumper_small")
+METHODS = ("rfo", "naive_flow", "sapo", "shac2")
+METRICS = {
+    "action_spread": "spread of\na state's actions",
+    "policy_change": "change of an\naction per update",
+    "action_saturation": "share of actions\nat the bounds",
+    "critic_explained_variance": "returns' variance that\nthe critics explain",
+    "grad_norm": "norm of the\nactor's gradient",
+}
+
+
+def main() -> None:
+    """Draw a row of panels for each metric and save them."""
+    found = {task: json.loads((RESULTS / f"mechanism_{task}.json").read_text()) for task in TASKS}
+    figure = Figure(figsize=(3 * len(TASKS), 2 * len(METRICS)), layout="constrained")
+    panels = figure.subplots(len(METRICS), len(TASKS), sharex="col")
+    for row, (metric, name) in zip(panels, METRICS.items(), strict=True):
+        row[0].set_ylabel(name)
+        for panel, runs in zip(row, found.values(), strict=True):
+            draw(panel, runs, metric)
+    for panel, task in zip(panels[0], TASKS, strict=True):
+        panel.set_title(task)
+    for panel in panels[-1]:
+        panel.set_xlabel("environment steps")
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(),
+        ncols=len(METHODS),
+        frameon=False,
+        loc="outside upper center",
+    )
+    with matplotlib.rc_context({"svg.hashsalt": "rfo", "svg.fonttype": "none"}):
+        figure.savefig(OUTPUT, metadata={"Date": None})
+
+
+def draw(panel: Axes, runs: dict[str, dict[str, dict[str, float]]], metric: str) -> None:
+    """Every seed of every method, thin, and their median; the steps are in thousands."""
+    for method, (style, colour) in styles(METHODS).items():
+        seeds = [run for name, run in runs.items() if name.split("/")[0] == method]
+        steps = sorted(map(int, set.intersection(*(set(seed) for seed in seeds))))
+        curves = np.array([[seed[str(step)].get(metric, np.nan) for step in steps] for seed in seeds])
+        at = 1000 * np.array(steps)
+        panel.plot(at, curves.T, color=colour, ls=style, lw=0.5, alpha=0.5)
+        panel.plot(at, np.median(curves, axis=0), color=colour, ls=style, lw=2, label=method)
+    if metric == "grad_norm":
+        panel.set_yscale("log")
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+    panel.grid(color="#ddd", lw=0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+if __name__ == "__main__":
+    main()
