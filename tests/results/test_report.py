@@ -144,3 +144,16 @@ def test_nothing_to_report_on_is_refused():
         Report([], "sapo")
     with pytest.raises(ResultsError, match="label shac; there are sapo, rfo, apg"):
         Report(RUNS, "shac")
+
+
+def test_a_report_on_what_a_report_kept_is_the_same_report(tmp_path):
+    """What a repository keeps gives every table and figure in it, to the byte, thinned as it is."""
+    rng = np.random.default_rng(0)
+    runs = [
+        run(label, seed, 10.0 + seed, returns=rng.random(97)) for label in ("rfo", "sapo") for seed in (0, 1)
+    ]
+    first, again = tmp_path / "first", tmp_path / "again"
+    names = {path.name for path in write(Report(runs, "sapo"), first, points=10)}
+    write(Report(read_any(first), "sapo"), again, points=10)
+    assert {"efficiency.csv", "report.md", "curves_ant.svg", "scores.csv"} <= names
+    assert {name for name in names if (first / name).read_bytes() != (again / name).read_bytes()} == set()

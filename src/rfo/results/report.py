@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from rfo.results import statistics
 from rfo.results.curves import Line, draw, save, styles
 from rfo.results.finals import draw_finals
 from rfo.results.published import BUDGET, PUBLISHED, SAPO_PAPER
-from rfo.results.runs import ResultsError, Run, collect
+from rfo.results.runs import ResultsError, Run, collect, read_collection
 from rfo.results.statistics import Estimate
 from rfo.results.tables import Column, Table, bounded, number, plus_minus, steps, write_csv
 
@@ -97,10 +97,12 @@ def write(
 ) -> list[Path]:
     """Write `report.md`, the CSV files, the figures, and the collected raw results.
 
+    Tables and figures are made from the results as they are kept, so that a report on those is the same.
+
     Args:
         report: what to tell.
         folder: where to; files of an earlier report are replaced.
-        points: kept of each learning curve in the raw results.
+        points: kept of each learning curve.
         along: axes of the learning curves.
         title: of the figures of learning curves; the task's name if empty.
         raw: runs whose raw results to keep; those of the report, if empty.
@@ -110,6 +112,8 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = [*collect(raw or report.runs, folder, points)]
+    kept = {(run.task, run.label, run.seed): run for run in read_collection(folder)}
+    report = replace(report, runs=[kept[run.task, run.label, run.seed] for run in report.runs])
     finals = [(task, final(report, task)) for task in report.tasks]
     compared = [task for task in report.tasks if report.of(task, report.reference)]
     comparisons = [(task, comparison(report, task)) for task in compared]
