@@ -30,12 +30,12 @@ class Rollout:
     def __init__(self, model: Model, envs: int, dt: float, substeps: int, dtype=np.float64):
         self.model = model
         self.dtype = np.dtype(dtype)
-        self._plan = Plan(ArticulatedKernels(model, dt / substeps, substeps, self.dtype), envs, 1, threads=1)
+        self._plan = Plan(ArticulatedKernels(model, dt / substeps, substeps, self.dtype), envs, threads=1)
         rng = np.random.default_rng(7)
         self._of_q, self._of_qd = rng.normal(size=model.nq), rng.normal(size=model.nv)
 
     def step(self, q: np.ndarray, qd: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        q, qd = self._plan.forward(*self._cast(q, qd, control), keep_tape=False)
+        q, qd = self._plan.forward(*self._cast(q, qd, control))
         return q, qd
 
     def states(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
@@ -57,8 +57,8 @@ class Rollout:
         q, qd, operands = inputs.q, inputs.qd, []
         for control in inputs.controls:
             before = self._cast(q, qd, control)
-            q, qd, tape = self._plan.forward(*before, keep_tape=True)
-            operands.append((*before, tape, q, qd))
+            q, qd = self._plan.forward(*before)
+            operands.append((*before, q, qd))
         g_q, g_qd, g_controls = np.zeros_like(q), np.zeros_like(qd), []
         for *known, q, qd in reversed(operands):
             cotangents = self._cast(g_q + self._of_q * np.cos(q), g_qd + self._of_qd * np.cos(qd))

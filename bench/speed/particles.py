@@ -72,10 +72,10 @@ def processor(name: str) -> dict[str, float]:
     still = task.poses(state.joints) if hasattr(task, "poses") else _upright(state.joints)
     poses = jnp.repeat(still.reshape(ENVIRONMENTS, 1, -1), simulator.substeps + 1, axis=1)
     inputs = [np.asarray(x).reshape(ENVIRONMENTS, -1) for x in (*state.particles, poses)]
-    plan = simulator._bridge.plan(ENVIRONMENTS, 1)
-    *outputs, tape = plan.forward(*inputs, keep_tape=True)
-    forward = best(lambda: plan.forward(*inputs, keep_tape=False), time.thread_time)
-    adjoint = best(lambda: plan.adjoint(*inputs, tape, *outputs), time.thread_time)
+    plan = simulator._bridge.plan(ENVIRONMENTS)
+    outputs = plan.forward(*inputs)
+    forward = best(lambda: plan.forward(*inputs), time.thread_time)
+    adjoint = best(lambda: plan.adjoint(*inputs, *outputs), time.thread_time)
     return {
         "forward": ENVIRONMENTS / forward,
         "forward_backward": ENVIRONMENTS / (forward + adjoint),
@@ -91,7 +91,7 @@ def memory(name: str) -> dict[str, int]:
     """What a rollout keeps per environment and control step, and a thread's scratch [bytes]."""
     kernels = build_task(name, threads=1).simulator.kernels
     size = kernels.dtype.itemsize
-    kept = size * (kernels.tape_width + sum(kernels.input_widths))
+    kept = size * sum(kernels.input_widths)
     return {"kept": kept, "scratch": size * kernels.values["scratch"], "env_steps_in_8_GiB": LIMIT // kept}
 
 

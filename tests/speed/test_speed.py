@@ -49,9 +49,9 @@ def test_a_worker_keeps_to_its_cores_and_counts_every_step(tmp_path, monkeypatch
     assert train["env_steps"] == train["environments"] * train["horizon"] and min(train["seconds"]) > 0
 
 
-def test_batches_whose_tape_would_fill_the_memory_are_left_out():
+def test_batches_whose_states_would_fill_the_memory_are_left_out():
     """1 kB a step and environment over 32 steps: 2 GiB hold 65,536. The first is always measured."""
-    kernels = SimpleNamespace(tape_width=200, input_widths=(40, 16), dtype=np.dtype(np.float32))
+    kernels = SimpleNamespace(input_widths=(240, 16), dtype=np.dtype(np.float32))
     settings = worker.Settings("ant", "apg", [CORE], 32, [70_000, 65_536, 65_537], 0.0)
     assert worker.affordable(SimpleNamespace(kernels=kernels), settings) == [70_000, 65_536]
     assert worker.affordable(None, settings) == settings.batches

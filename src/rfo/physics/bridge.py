@@ -46,8 +46,8 @@ class Bridge:
             raise ValueError(f"physics needs at least one thread, not {threads}")
         self.kernels = kernels
         self.threads = threads
-        self._plans: dict[tuple[int, int], Plan] = {}
-        self._streams: dict[tuple[int, int], Stream] = {}
+        self._plans: dict[int, Plan] = {}
+        self._streams: dict[int, Stream] = {}
         self._step = self._differentiable()
 
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
@@ -61,35 +61,33 @@ class Bridge:
         _check(self.kernels, inputs)
         return self._step(*inputs)
 
-    def plan(self, envs: int, groups: int) -> Plan:
+    def plan(self, envs: int) -> Plan:
         """How the CPU advances a batch, made at the first call."""
         with _making:
-            if (envs, groups) not in self._plans:
+            if envs not in self._plans:
                 threads = self.threads or useful_threads(self.kernels, envs)
-                self._plans[envs, groups] = Plan(self.kernels, envs, groups, threads)
-            return self._plans[envs, groups]
+                self._plans[envs] = Plan(self.kernels, envs, threads)
+            return self._plans[envs]
 
-    def stream(self, envs: int, groups: int) -> Stream:
+    def stream(self, envs: int) -> Stream:
         """How CUDA devices advance a batch, made at the first call."""
         with _making:
-            if (envs, groups) not in self._streams:
+            if envs not in self._streams:
                 devices = [device.alias for device in wp.get_cuda_devices()]
-                self._streams[envs, groups] = Stream(self.kernels, envs, groups, devices)
-            return self._streams[envs, groups]
+                self._streams[envs] = Stream(self.kernels, envs, devices)
+            return self._streams[envs]
 
     def _differentiable(self) -> Callable[..., tuple[Array, ...]]:
-        @jax.custom_vjp
-        def step(*inputs):
-            return tuple(_forward_p.bind(*inputs, bridge=self, groups=1, keep_tape=False))
+        def advance(*inputs):
+            return tuple(_forward_p.bind(*inputs, bridge=self))
 
         def forward(*inputs):
-            *outputs, tape = _forward_p.bind(*inputs, bridge=self, groups=1, keep_tape=True)
-            return tuple(outputs), (inputs, tape)
+            return advance(*inputs), inputs
 
-        def backward(residuals, cotangents):
-            inputs, tape = residuals
-            return tuple(_adjoint_p.bind(*inputs, tape, *cotangents, bridge=self, groups=1))
+        def backward(inputs, cotangents):
+            return tuple(_adjoint_p.bind(*inputs, *cotangents, bridge=self))
 
+        step = jax.custom_vjp(advance)
         step.defvjp(forward, backward)
         return step
 
@@ -105,17 +103,13 @@ def _check(kernels: Kernels, inputs: Sequence[Any]) -> None:
 
 
 # ------------------------------------------------------------------------------------- JAX primitives
-#
-# Both have the parameters `bridge` and `groups`: the batch (envs, width) is so many batches of the user's,
-# one after the other, each with its own part of the tape (`rfo.physics.kernels.shares`).
 
 
-def _forward_abstract(*inputs, bridge: Bridge, groups: int, keep_tape: bool):
-    kernels = bridge.kernels
-    return _avals(inputs[0], kernels, kernels.output_widths + ((kernels.tape_width,) if keep_tape else ()))
+def _forward_abstract(*inputs, bridge: Bridge):
+    return _avals(inputs[0], bridge.kernels, bridge.kernels.output_widths)
 
 
-def _adjoint_abstract(*operands, bridge: Bridge, groups: int):
+def _adjoint_abstract(*operands, bridge: Bridge):
     return _avals(operands[0], bridge.kernels, bridge.kernels.input_widths)
 
 
@@ -129,12 +123,12 @@ def _to_host(call: Callable[..., Any]):
     `jax.pure_callback` puts its operands on the device first, which costs 0.1 ms a call and needs a
     free XLA thread while one is waiting here."""
 
-    def lowering(ctx, *args, bridge: Bridge, groups: int, **params):
+    def lowering(ctx, *args, bridge: Bridge):
         # compiled and captured here, not inside a callback
-        plan = bridge.plan(ctx.avals_in[0].shape[0], groups)
+        plan = bridge.plan(ctx.avals_in[0].shape[0])
         results, _, _ = mlir.emit_python_callback(
             ctx,
-            lambda *operands: call(plan, *operands, **params),
+            lambda *operands: call(plan, *operands),
             None,
             list(args),
             ctx.avals_in,
@@ -149,8 +143,8 @@ def _to_host(call: Callable[..., Any]):
 def _to_stream(call: Callable[..., list[Array]]):
     """Lowering to launches on XLA's stream."""
 
-    def rule(*operands, bridge: Bridge, groups: int, **params):
-        return call(bridge.stream(operands[0].shape[0], groups), *operands, **params)
+    def rule(*operands, bridge: Bridge):
+        return call(bridge.stream(operands[0].shape[0]), *operands)
 
     return mlir.lower_fun(rule, multiple_results=True)
 
@@ -158,15 +152,15 @@ def _to_stream(call: Callable[..., list[Array]]):
 def _fold(primitive: Primitive):
     """A mapped axis V joins the batch: (V, B, width) -> (V * B, width)."""
 
-    def rule(args, dims, *, groups: int, **params):
+    def rule(args, dims, **params):
         size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
         moved = [
             jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
             for x, d in zip(args, dims, strict=True)
         ]
-        # no -1 in the shapes: a simulator that tapes nothing hands over a tape of width 0
+        # no -1 in the shapes: a width may be 0
         folded = (x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in moved)
-        results = primitive.bind(*folded, groups=groups * size, **params)
+        results = primitive.bind(*folded, **params)
         return [x.reshape(size, x.shape[0] // size, *x.shape[1:]) for x in results], [0] * len(results)
 
     return rule
@@ -179,11 +173,11 @@ def _refuse_derivative(primals, tangents, **params):
     )
 
 
-def _primitive(name: str, abstract, host, on_stream, parameters: tuple[str, ...]) -> Primitive:
+def _primitive(name: str, abstract, host, on_stream) -> Primitive:
     primitive = Primitive(name)
     primitive.multiple_results = True
     primitive.def_abstract_eval(abstract)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=parameters))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames="bridge"))
     mlir.register_lowering(primitive, _to_host(host), platform="cpu")
     mlir.register_lowering(primitive, _to_stream(on_stream), platform="cuda")
     batching.primitive_batchers[primitive] = _fold(primitive)
@@ -191,9 +185,5 @@ def _primitive(name: str, abstract, host, on_stream, parameters: tuple[str, ...]
     return primitive
 
 
-_forward_p = _primitive(
-    "physics_forward", _forward_abstract, Plan.forward, Stream.forward, ("bridge", "groups", "keep_tape")
-)
-_adjoint_p = _primitive(
-    "physics_adjoint", _adjoint_abstract, Plan.adjoint, Stream.adjoint, ("bridge", "groups")
-)
+_forward_p = _primitive("physics_forward", _forward_abstract, Plan.forward, Stream.forward)
+_adjoint_p = _primitive("physics_adjoint", _adjoint_abstract, Plan.adjoint, Stream.adjoint)

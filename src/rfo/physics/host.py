@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 import warp as wp
 
-from rfo.physics.kernels import Kernels, cut, shares
+from rfo.physics.kernels import Kernels, Range, cut, shares
 
 
 def available_threads() -> int:
@@ -47,63 +47,61 @@ def useful_threads(kernels: Kernels, envs: int) -> int:
 class Plan:
     """A control step of a fixed number of environments, from NumPy arrays to NumPy arrays.
 
+    Each thread takes its packs one after the other through one workspace, which stays in the core's cache.
+
     Args:
         kernels: the simulator.
         envs: environments of the whole batch.
-        groups: equal batches of which it is made, see `rfo.physics.kernels.shares`.
         threads: to share it out to.
     """
 
-    def __init__(self, kernels: Kernels, envs: int, groups: int, threads: int):
+    def __init__(self, kernels: Kernels, envs: int, threads: int):
         self._lock = threading.Lock()
         self._inputs = _Buffers(kernels.input_widths, envs, kernels.dtype)
         self._outputs = _Buffers(kernels.output_widths, envs, kernels.dtype)
-        self._tape = _Buffers((kernels.tape_width,), envs, kernels.dtype)
         self._adj_outputs = _Buffers(kernels.output_widths, envs, kernels.dtype)
         self._adj_inputs = _Buffers(kernels.input_widths, envs, kernels.dtype)
         self._forward: list[wp.Graph] = []
         self._adjoint: list[wp.Graph] = []
         self._memory = []  # what the graphs point into; a graph does not keep it alive
-        for share in shares(envs, groups, threads, kernels.pack_size("cpu")):
+        for share in shares(envs, threads, kernels.pack_size("cpu")):
             self._capture(kernels, envs, share)
 
-    def _capture(self, kernels: Kernels, envs: int, share: list[tuple[int, int]]) -> None:
+    def _capture(self, kernels: Kernels, envs: int, share: list[Range]) -> None:
         """Graphs of one thread's share."""
-        parts = []
-        for part in share:
-            inputs, outputs = cut(self._inputs.flat, envs, part), cut(self._outputs.flat, envs, part)
-            (tape,) = cut(self._tape.flat, envs, part)
-            adj_outputs = cut(self._adj_outputs.flat, envs, part)
-            adj_inputs = cut(self._adj_inputs.flat, envs, part)
-            workspace = kernels.workspace(part[1] - part[0], "cpu")
-            parts.append((workspace, inputs, outputs, tape, adj_outputs, adj_inputs))
+        sizes = {hi - lo for lo, hi in share}  # at most two: only the last pack may be smaller
+        workspaces = {size: kernels.workspace(size, "cpu") for size in sizes}
+        buffers = (self._inputs, self._outputs, self._adj_outputs, self._adj_inputs)
+        packs = [
+            (workspaces[pack[1] - pack[0]], *(cut(arrays.flat, envs, pack) for arrays in buffers))
+            for pack in share
+        ]
 
         def forward():
-            for workspace, inputs, outputs, tape, _, _ in parts:
-                kernels.launch_forward(workspace, inputs, outputs, tape)
+            for workspace, inputs, outputs, _, _ in packs:
+                kernels.launch_forward(workspace, inputs, outputs)
 
         def adjoint():
-            for workspace, inputs, _, tape, adj_outputs, adj_inputs in parts:
-                kernels.launch_adjoint(workspace, inputs, tape, adj_outputs, adj_inputs)
+            for workspace, inputs, _, adj_outputs, adj_inputs in packs:
+                kernels.launch_adjoint(workspace, inputs, adj_outputs, adj_inputs)
 
-        self._memory.append(parts)
+        self._memory.append(packs)
         self._forward.append(_captured(forward))
         self._adjoint.append(_captured(adjoint))
 
-    def forward(self, *inputs: np.ndarray, keep_tape: bool) -> tuple[np.ndarray, ...]:
-        """Inputs to outputs and, if asked for, the tape."""
+    def forward(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Inputs to outputs."""
         with self._lock:
             self._inputs.write(inputs)
             _run(self._forward)
-            return self._outputs.read() + (self._tape.read() if keep_tape else ())
+            return self._outputs.read()
 
     def adjoint(self, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Inputs, tape, adjoints of the outputs to adjoints of the inputs."""
+        """Inputs, adjoints of the outputs to adjoints of the inputs."""
         n = len(self._inputs.arrays)
         with self._lock:
             self._inputs.write(operands[:n])
-            self._tape.write(operands[n : n + 1])
-            self._adj_outputs.write(operands[n + 1 :])
+            self._adj_outputs.write(operands[n:])
             _run(self._adjoint)
             return self._adj_inputs.read()
 

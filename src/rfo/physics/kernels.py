@@ -33,17 +33,16 @@ Range = tuple[int, int]
 class Kernels(Protocol):
     """The launches of one control step and of its adjoint.
 
-    Every array is flat and environment-major, but for the tape.
+    Every array is flat and environment-major. The adjoint is given what the step was given: it runs the step
+    again, and what it needs of it stays in its workspace. Handed over from the one to the other it would be
+    tens of kilobytes per environment and control step, which to write and read costs more than the step, the
+    more so the more threads share the memory.
     """
 
     dtype: np.dtype
     input_widths: tuple[int, ...]
     """Numbers per environment of each input (state, then control)."""
     output_widths: tuple[int, ...]
-    tape_width: int
-    """Numbers per environment that the forward pass keeps for the adjoint. Their order is the simulator's own
-    and may mix the environments of a pack, so a tape is read in the packs that it was written in."""
-
     work: int
     """Numbers per environment that a control step writes in all its substeps, as a measure of its cost."""
 
@@ -55,22 +54,14 @@ class Kernels(Protocol):
         """Scratch arrays for that many environments."""
         ...
 
-    def launch_forward(
-        self,
-        workspace: Any,
-        inputs: Sequence[wp.array],
-        outputs: Sequence[wp.array],
-        tape: wp.array,
-    ) -> None:
-        """Launch one control step. Writes every entry of `outputs` and `tape`, and nothing else but the
-        workspace."""
+    def launch_forward(self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]) -> None:
+        """Launch one control step. Writes every entry of `outputs`, and nothing else but the workspace."""
         ...
 
     def launch_adjoint(
         self,
         workspace: Any,
         inputs: Sequence[wp.array],
-        tape: wp.array,
         adj_outputs: Sequence[wp.array],
         adj_inputs: Sequence[wp.array],
     ) -> None:
@@ -78,39 +69,15 @@ class Kernels(Protocol):
         ...
 
 
-def shares(envs: int, groups: int, threads: int, pack_size: int) -> list[list[Range]]:
-    """For each thread the ranges of environments to launch, as equal as whole packs allow.
-
-    The batch is `groups` equal batches one after the other. No pack spans two of them, so each one's part
-    of the tape can be read, moved and selected on its own.
-    """
-    size = envs // groups
-    packs = [
-        (lo, min(lo + pack_size, first + size))
-        for first in range(0, envs, size)
-        for lo in range(first, first + size, pack_size)
-    ]
+def shares(envs: int, threads: int, pack_size: int) -> list[list[Range]]:
+    """For each thread the packs of environments that it launches, as equal as whole packs allow."""
+    packs = [(lo, min(lo + pack_size, envs)) for lo in range(0, envs, pack_size)]
     cuts = np.linspace(0, len(packs), min(threads, len(packs)) + 1).astype(int)
-    return [_merged(packs[a:b], pack_size) for a, b in pairwise(cuts)]
-
-
-def _merged(packs: list[Range], pack_size: int) -> list[Range]:
-    """Consecutive packs as one range, as long as only its last one is not full."""
-    ranges = packs[:1]
-    for lo, hi in packs[1:]:
-        first, last = ranges[-1]
-        if (last - first) % pack_size == 0:
-            ranges[-1] = (first, hi)
-        else:
-            ranges.append((lo, hi))
-    return ranges
+    return [packs[a:b] for a, b in pairwise(cuts)]
 
 
 def cut(arrays: Sequence[wp.array], envs: int, part: Range) -> list[Any]:
     """The parts of flat arrays that belong to a range of their `envs` environments."""
     lo, hi = part
     widths = [x.size // envs for x in arrays]
-    return [
-        x if hi - lo == envs or not width else x[lo * width : hi * width]
-        for x, width in zip(arrays, widths, strict=True)
-    ]
+    return [x[lo * n : hi * n] if n else x for x, n in zip(arrays, widths, strict=True)]

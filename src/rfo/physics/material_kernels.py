@@ -55,8 +55,6 @@ class ResponseKernels:
         dtype: float32 or float64.
     """
 
-    tape_width = 0
-
     def __init__(self, values: dict[str, Any], width: int, dtype: np.dtype):
         self.values = values
         self.dtype = dtype
@@ -72,9 +70,7 @@ class ResponseKernels:
         """The material's constants."""
         return LAW.pack(self.values, self.dtype, device)
 
-    def launch_forward(
-        self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array], tape: wp.array
-    ) -> None:
+    def launch_forward(self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]) -> None:
         """See `rfo.physics.kernels.Kernels.launch_forward`."""
         self._launch(kernels(self.dtype.name).step, workspace, [*inputs, *outputs])
 
@@ -82,7 +78,6 @@ class ResponseKernels:
         self,
         workspace: Any,
         inputs: Sequence[wp.array],
-        tape: wp.array,
         adj_outputs: Sequence[wp.array],
         adj_inputs: Sequence[wp.array],
     ) -> None:

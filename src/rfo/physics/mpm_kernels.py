@@ -88,14 +88,10 @@ def kernels(dtype_name: str) -> KernelSet:
 class ParticleKernels:
     """Implements `rfo.physics.kernels.Kernels`: x, v, C, F and the bodies' poses to x, v, C, F.
 
-    Nothing is taped: the adjoint runs the control step again, from its inputs.
-
     Args:
         values: everything in `LAYOUT` but the sizes of scratch.
         dtype: float32 or float64.
     """
-
-    tape_width = 0
 
     def __init__(self, values: dict[str, Any], dtype: np.dtype):
         n, padded = values["particles"], -(-values["particles"] // 16) * 16
@@ -124,9 +120,7 @@ class ParticleKernels:
         )
         return (*LAYOUT.pack(self.values | {"slots": slots}, self.dtype, device), scratch)
 
-    def launch_forward(
-        self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array], tape: wp.array
-    ) -> None:
+    def launch_forward(self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]) -> None:
         """See `rfo.physics.kernels.Kernels.launch_forward`."""
         self._launch(kernels(self.dtype.name).step, workspace, [*inputs, *outputs])
 
@@ -134,7 +128,6 @@ class ParticleKernels:
         self,
         workspace: Any,
         inputs: Sequence[wp.array],
-        tape: wp.array,
         adj_outputs: Sequence[wp.array],
         adj_inputs: Sequence[wp.array],
     ) -> None:

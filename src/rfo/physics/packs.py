@@ -82,12 +82,15 @@ def kernels(source: Source, dtype_name: str) -> KernelSet:
 
 @dataclass
 class Workspace:
-    """A model and the scratch of so many environments, on one device."""
+    """A model, the scratch and tape of so many environments, and where the adjoint's control step may leave
+    its outputs; on one device."""
 
     envs: int
     packs: int
     model: tuple[wp.array, wp.array]
     scratch: wp.array
+    tape: wp.array
+    outputs: list[wp.array]
 
 
 class PackedKernels:
@@ -107,7 +110,7 @@ class PackedKernels:
         self.dtype = dtype
         self.input_widths = (nq, nv, nu)
         self.output_widths = (nq, nv)
-        self.tape_width = self.work = values["substeps"] * values["width"]
+        self.work = values["substeps"] * values["width"]
 
     def pack_size(self, device: str) -> int:
         """Environments that one thread advances together."""
@@ -123,30 +126,29 @@ class PackedKernels:
             packs=packs,
             model=self.source.layout.pack(self.values, self.dtype, device),
             scratch=self.zeros(packs * size * self.values["scratch"] + alignment, device),
+            tape=self.zeros(envs * self.work, device),
+            outputs=[self.zeros(envs * width, device) for width in self.output_widths],
         )
 
     def launch_forward(
-        self,
-        workspace: Workspace,
-        inputs: Sequence[wp.array],
-        outputs: Sequence[wp.array],
-        tape: wp.array,
+        self, workspace: Workspace, inputs: Sequence[wp.array], outputs: Sequence[wp.array]
     ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_forward`."""
         step = kernels(self.source, self.dtype.name).step
-        self.launch(step, workspace, [*inputs, *outputs, tape], self.source.team)
+        self.launch(step, workspace, [*inputs, *outputs, workspace.tape], self.source.team)
 
     def launch_adjoint(
         self,
         workspace: Workspace,
         inputs: Sequence[wp.array],
-        tape: wp.array,
         adj_outputs: Sequence[wp.array],
         adj_inputs: Sequence[wp.array],
     ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_adjoint`."""
+        self.launch_forward(workspace, inputs, workspace.outputs)
         adjoint = kernels(self.source, self.dtype.name).adjoint
-        self.launch(adjoint, workspace, [*inputs, tape, *adj_outputs, *adj_inputs], self.source.team)
+        arrays = [*inputs, workspace.tape, *adj_outputs, *adj_inputs]
+        self.launch(adjoint, workspace, arrays, self.source.team)
 
     def launch(self, kernel: wp.Kernel, ws: Workspace, arrays: list[wp.array], team: int = 1) -> None:
         """Launch a kernel on all packs."""

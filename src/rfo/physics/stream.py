@@ -12,56 +12,48 @@ from typing import Any
 
 import warp as wp
 
-from rfo.physics.kernels import Kernels, cut, shares
+from rfo.physics.kernels import Kernels
 from rfo.types import Array
 
 
 class Stream:
     """A control step of a fixed number of environments, as JAX functions that XLA runs on its stream.
 
-    All calls share one scratch on each device: XLA runs them one after the other.
+    All calls share one workspace on each device: XLA runs them one after the other.
 
     Args:
         kernels: the simulator.
         envs: environments of the whole batch.
-        groups: equal batches of which it is made, see `rfo.physics.kernels.shares`.
         devices: Warp's names of the devices on which it may run.
     """
 
-    def __init__(self, kernels: Kernels, envs: int, groups: int, devices: Sequence[str]):
+    def __init__(self, kernels: Kernels, envs: int, devices: Sequence[str]):
         self._kernels = kernels
         self._envs = envs
-        self._parts = {
-            device: [
-                (part, kernels.workspace(part[1] - part[0], device))
-                for part in shares(envs, groups, 1, kernels.pack_size(device))[0]
-            ]
-            for device in devices
-        }
-        inputs, outputs, tape = kernels.input_widths, kernels.output_widths, kernels.tape_width
-        self._forward = self._function(self._launch_forward, inputs, (*outputs, tape))
-        self._adjoint = self._function(self._launch_adjoint, (*inputs, tape, *outputs), inputs)
+        self._workspaces = {device: kernels.workspace(envs, device) for device in devices}
+        inputs, outputs = kernels.input_widths, kernels.output_widths
+        self._forward = self._function(self._launch_forward, inputs, outputs)
+        self._adjoint = self._function(self._launch_adjoint, (*inputs, *outputs), inputs)
 
-    def forward(self, *inputs: Array, keep_tape: bool) -> list[Array]:
-        """Inputs to outputs and, if asked for, the tape."""
-        results = self._forward(*inputs)
-        return results if keep_tape else results[:-1]
+    def forward(self, *inputs: Array) -> list[Array]:
+        """Inputs to outputs."""
+        return self._forward(*inputs)
 
     def adjoint(self, *operands: Array) -> list[Array]:
-        """Inputs, tape, adjoints of the outputs to adjoints of the inputs."""
+        """Inputs, adjoints of the outputs to adjoints of the inputs."""
         return self._adjoint(*operands)
 
-    def _launch_forward(self, workspace: Any, arrays: list[wp.array]) -> None:
+    def _launch_forward(self, workspace: Any, arrays: Sequence[wp.array]) -> None:
         n = len(self._kernels.input_widths)
-        self._kernels.launch_forward(workspace, arrays[:n], arrays[n:-1], arrays[-1])
+        self._kernels.launch_forward(workspace, arrays[:n], arrays[n:])
 
-    def _launch_adjoint(self, workspace: Any, arrays: list[wp.array]) -> None:
+    def _launch_adjoint(self, workspace: Any, arrays: Sequence[wp.array]) -> None:
         n = len(self._kernels.input_widths)
-        self._kernels.launch_adjoint(workspace, arrays[:n], arrays[n], arrays[n + 1 : -n], arrays[-n:])
+        self._kernels.launch_adjoint(workspace, arrays[:n], arrays[n:-n], arrays[-n:])
 
     def _function(
         self,
-        launch: Callable[[Any, list[wp.array]], None],
+        launch: Callable[[Any, Sequence[wp.array]], None],
         operand_widths: Sequence[int],
         result_widths: Sequence[int],
     ) -> Callable[..., list[Array]]:
@@ -70,10 +62,9 @@ class Stream:
         widths = (*operand_widths, *result_widths)
 
         def run(*arrays: wp.array) -> None:
-            for part, workspace in self._parts[str(arrays[0].device)]:
-                launch(workspace, cut(arrays, envs, part))
+            launch(self._workspaces[str(arrays[0].device)], arrays)
 
-        for device in self._parts:
+        for device in self._workspaces:
             run(*(wp.zeros(envs * width, dtype=real, device=device) for width in widths))
             wp.synchronize_device(device)
 

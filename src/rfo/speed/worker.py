@@ -16,7 +16,7 @@ REPETITIONS = 5
 """Of each measurement, at least."""
 
 
-TAPE_LIMIT = 2**31
+MEMORY_LIMIT = 2**31
 """Memory that the physics of a measurement may keep for its gradient [bytes]."""
 
 
@@ -61,12 +61,11 @@ def main(argument: str) -> None:
 
 
 def affordable(simulator: Any, settings: Settings) -> list[int]:
-    """The batches but for those, beyond the first, whose rollout would keep more than `TAPE_LIMIT`: tapes and
-    the states between them."""
+    """The batches but for those, beyond the first, whose rollout would keep more than `MEMORY_LIMIT`."""
     kernels = getattr(simulator, "kernels", None)
-    kept = kernels.tape_width + sum(kernels.input_widths) if kernels else 0
+    kept = sum(kernels.input_widths) if kernels else 0
     each = kept * kernels.dtype.itemsize * settings.horizon if kernels else 0
-    return [size for i, size in enumerate(settings.batches) if i == 0 or size * each <= TAPE_LIMIT]
+    return [size for i, size in enumerate(settings.batches) if i == 0 or size * each <= MEMORY_LIMIT]
 
 
 def physics_seconds(task: Any, batch: int, horizon: int, seconds: float) -> list[float]:
