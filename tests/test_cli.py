@@ -113,6 +113,24 @@ def test_eval_prints_what_scripts_rely_on_and_repeats(run, capsys):
     assert "return" in rfo(capsys, "eval", run, "--episodes", "4")[1]
 
 
+def test_policy_is_evaluated_on_another_task_of_its_sizes_only(capsys, tmp_path, quick_timing):
+    run = tmp_path / "lqr"
+    assert rfo(capsys, "train", "lqr", *SMALL, "--steps", "16", "--out", run)[0] == 0
+    at_home, elsewhere = (
+        json.loads(rfo(capsys, "eval", run, *on, "--episodes", "4", "--json")[1])
+        for on in ((), ("--on", "terminating"))
+    )
+    assert (at_home["task"], elsewhere["task"]) == ("lqr", "terminating")
+    assert at_home["length_mean"] == 64 > elsewhere["length_mean"]  # other episodes, other returns
+    assert at_home["returns"] != elsewhere["returns"]
+    before = files(run)
+    assert "cannot act in truncating: observation 2 against 1" in fails(
+        capsys, "eval", run, "--on", "truncating"
+    )
+    assert "did you mean terminating" in fails(capsys, "eval", run, "--on", "terminatin")
+    assert files(run) == before
+
+
 def test_list_names_every_task_and_algorithm_without_loading_jax(capsys):
     _, out, _ = rfo(capsys, "list", "--json")
     listed = json.loads(out)

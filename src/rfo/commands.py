@@ -26,6 +26,7 @@ Cores = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(
 Executed = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
 PeerPython = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: this one)")]
 WandbProject = Annotated[str | None, tyro.conf.arg(metavar="PROJECT", help_behavior_hint="(default: none)")]
+OtherTask = Annotated[str | None, tyro.conf.arg(metavar="TASK", help_behavior_hint="(default: the run's)")]
 MjcfFile = Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")]
 ResumedPath = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint="(required)")]
 
@@ -178,6 +179,8 @@ class Eval:
 
     run_folder: RunPath = None
     """Run folder; its newest checkpoint is used."""
+    on: OtherTask = None
+    """Task to evaluate on, of the same sizes: say, the recorded forces after training under softer ones."""
     episodes: int = 128
     """Episodes, rounded up to equal shares of the environments."""
     deterministic: bool = False
@@ -201,7 +204,7 @@ class Eval:
 
         folder, experiment = runs.open_run(self.run_folder, self.threads)
         experiment = dataclasses.replace(experiment, evaluation_episodes=self.episodes)
-        summary = runs.evaluate(experiment, folder, self.deterministic, self.seed)
+        summary = runs.evaluate(experiment, folder, self.deterministic, self.seed, self.on)
         print(json.dumps(plain(summary)) if self.json else runs.describe(summary))
         return 0
 

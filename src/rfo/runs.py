@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import jax
 
 from rfo import experiments
-from rfo.envs.base import Renderable
+from rfo.envs.base import EnvSpec, Renderable
 from rfo.envs.batch import Batch
 from rfo.experiments import Experiment, ExperimentError
 from rfo.train import checkpoint, timing, trainer
@@ -157,16 +157,37 @@ def _evaluator(env: Batch, deterministic: bool) -> Evaluator:
     return Evaluator(env, deterministic)
 
 
-def evaluate(run: Experiment, folder: RunFolder, deterministic: bool, seed: int) -> dict[str, Any]:
-    """Evaluate the newest state of a run; `run.evaluation_episodes` episodes.
+def evaluate(
+    run: Experiment, folder: RunFolder, deterministic: bool, seed: int, task: str | None = None
+) -> dict[str, Any]:
+    """Evaluate the newest state of a run, on its own task or another; `run.evaluation_episodes` episodes.
 
     Returns:
-        `rfo.train.evaluate.summarise`'s statistics and `env_steps`.
+        `rfo.train.evaluate.summarise`'s statistics, `task` and `env_steps`.
+
+    Raises:
+        ExperimentError: for a task that is unknown or whose sizes are others than the run's.
     """
+    there = run if task is None else dataclasses.replace(run, task=task)
+    _, env = experiments.build(there)
+    if there is not run:
+        _refuse_other_sizes(experiments.build(run)[1].spec, env.spec)
     state, progress = load_state(folder, run)
-    _, env = experiments.build(run)
-    episodes = Evaluation(run, env, deterministic)(state, seed)
-    return {**summarise(episodes, deterministic), "env_steps": progress["env_steps"]}
+    episodes = Evaluation(there, env, deterministic)(state, seed)
+    return {
+        **summarise(episodes, deterministic),
+        "task": there.task,
+        "env_steps": progress["env_steps"],
+    }
+
+
+def _refuse_other_sizes(trained: EnvSpec, other: EnvSpec) -> None:
+    for what in ("observation", "action_size"):
+        here, there = getattr(trained, what), getattr(other, what)
+        if here != there:
+            raise ExperimentError(
+                f"a policy of {trained.name} cannot act in {other.name}: {what} {here} against {there}"
+            )
 
 
 def describe(summary: dict[str, Any]) -> str:
