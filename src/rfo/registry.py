@@ -67,6 +67,8 @@ SOFT_SMALL = {
 
 
 PARTICLES = SOFT | {"point_hidden": (32, 64)}
+TINY_REWARDS = {"return_scale": 100.0}
+"""Unscaled, rewards of 0.1 a control step drown beside RFO's matching terms and SAPO's entropy."""
 
 
 def _humanoid(name: str, summary: str) -> Task:
@@ -153,12 +155,18 @@ TASKS: dict[str, Task] = {
     "rolling_flat_small": _rolling(
         "rolling_flat_small", "a pin rolls 400 particles flat", 128_000, SOFT_SMALL, environments=8
     ),
-    "fluid_move": _carrying("fluid_move", "a box carries water (FluidMove)", 4_096_000, PARTICLES),
+    "fluid_move": _carrying(
+        "fluid_move", "a box carries water (FluidMove)", 4_096_000, PARTICLES | TINY_REWARDS
+    ),
     "fluid_move_corrected": _carrying(
-        "fluid_move_corrected", "the same, where spilling has a gradient", 4_096_000, PARTICLES
+        "fluid_move_corrected", "the same, where spilling has a gradient", 4_096_000, PARTICLES | TINY_REWARDS
     ),
     "fluid_move_small": _carrying(
-        "fluid_move_small", "a box carries 400 particles of water", 128_000, SOFT_SMALL, environments=8
+        "fluid_move_small",
+        "a box carries 400 particles of water",
+        128_000,
+        SOFT_SMALL | TINY_REWARDS,
+        environments=8,
     ),
     "hand_flip": _folding("hand_flip", "a hand folds a disc of plasticine (HandFlip)", 6_144_000, PARTICLES),
     "hand_flip_corrected": _folding(

@@ -131,6 +131,17 @@ def test_entropy_is_scaled_and_tuned_around_its_target():
     assert too_low == -4 and too_high == 4  # descending raises alpha when the entropy is too low
 
 
+def test_return_scale_weighs_sapos_reward_against_its_entropy():
+    """Scaling the return by c is scaling the entropy by 1 / c, for the actor and for the critics."""
+    settings = COMMON | {"critic_learning_rate": 1e-3}
+    scaled, weighed = SAPO(return_scale=50.0, **settings), SAPO(initial_alpha=0.02, **settings)
+    after, metrics = run(scaled, begin(scaled), updates=1)
+    expected, expected_metrics = run(weighed, begin(weighed), updates=1)
+    assert metrics["loss_actor"] == pytest.approx(50 * float(expected_metrics["loss_actor"]), rel=1e-5)
+    assert metrics["grad_norm"] == pytest.approx(50 * float(expected_metrics["grad_norm"]), rel=1e-5)
+    assert_trees_close(after.critics, expected.critics, rtol=1e-4, atol=1e-6)
+
+
 def test_target_critic_moves_by_its_share(shac):
     start, _, _ = shac
     slow = SHAC(target_keep=0.75, **COMMON)

@@ -67,7 +67,7 @@ class RFO:
     gamma: float = 0.99
     """Discount of one control step."""
     return_scale: float = 1.0
-    """Factor on ``return / horizon`` in the actor's loss."""
+    """Factor on ``return / horizon`` in the actor's loss, beside the matching terms."""
     td_lambda: float = 0.95
     """Of the critics' targets."""
 

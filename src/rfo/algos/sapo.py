@@ -39,10 +39,10 @@ class SAPOState(NamedTuple):
 class SAPO:
     """Soft Analytic Policy Optimization.
 
-    One actor step per rollout on ``-return / horizon`` where each control step pays ``r + alpha H``: H is a
-    one-sample estimate of the policy's entropy from a fresh draw, shifted and scaled by its target so
-    that it lies near [0, 1]; the weight alpha is tuned to hold the entropy at the target. Critics value
-    the same sum.
+    One actor step per rollout on ``-return / horizon`` where each control step pays
+    ``r + alpha H / return_scale``: H is a one-sample estimate of the policy's entropy from a fresh draw,
+    shifted and scaled by its target so that it lies near [0, 1]; the weight alpha is tuned to hold the
+    entropy at the target. Critics value the same sum.
 
     Raises:
         ValueError: for a field out of range, naming it.
@@ -58,7 +58,7 @@ class SAPO:
     gamma: float = 0.99
     """Discount of one control step."""
     return_scale: float = 1.0
-    """Factor on ``return / horizon`` in the actor's loss."""
+    """Factor on the reward's share of the actor's loss, beside the entropy's."""
     td_lambda: float = 0.95
     """Of the critics' targets."""
 
@@ -169,7 +169,7 @@ class SAPO:
 
             after, data = rollout(env, state.env, act, noise)
             bonus = scaled_entropy(data.extras, target_entropy)
-            reward = data.reward + alpha * data.duration * bonus
+            reward = data.reward + alpha / self.return_scale * data.duration * bonus
             values = state.critics(normalize(data.next_observation))
             returns = segment_return(
                 reward, values.mean(0), data.terminated, data.truncated, self.gamma, data.duration
