@@ -10,8 +10,11 @@ from scipy import stats
 
 from rfo.algos.fpo import FPO, Probe, errors
 from rfo.algos.ppo import PPO, Behaviour, adapted_rate, likelihood_ratio
+from rfo.algos.rfo import RFO
 from rfo.algos.rollout import Rollout, rollout, rollout_metrics
-from rfo.algos.surrogate import asymmetric_surrogate, clipped_surrogate, estimate, minibatches, staggered
+from rfo.algos.sapo import SAPO
+from rfo.algos.shac import SHAC
+from rfo.algos.surrogate import asymmetric_surrogate, clipped_surrogate, estimate, minibatches
 from rfo.envs.batch import Batch
 from rfo.envs.probe import Truncating
 from rfo.policies.encoder import Identity
@@ -182,12 +185,12 @@ def test_minibatches_are_stretches_of_time():
 def test_clocks_start_at_random_ages_and_cut_the_first_episodes_short():
     """Every age of the episode occurs, and an environment of age a is cut after the remaining steps."""
     env = Batch(Truncating(episode_length=5), 400)
-    start = staggered(env, jax.random.key(0))
+    start = env.staggered(jax.random.key(0))
     assert set(np.asarray(start.elapsed).tolist()) == {0, 1, 2, 3, 4}
     assert np.bincount(start.elapsed).min() > 400 / 5 / 2
     cut = env.step(start, jnp.zeros((400, 1))).truncated
     np.testing.assert_array_equal(cut, start.elapsed == 4)
-    for method in (PPO(actor_hidden=(4,)), FPO(actor_hidden=(4,))):
+    for method in (kind(actor_hidden=(4,)) for kind in (RFO, SAPO, SHAC, PPO, FPO)):
         begun = jax.jit(lambda key, m=method: m.init(key, env).env)(jax.random.key(0))
         assert set(np.asarray(begun.elapsed).tolist()) == {0, 1, 2, 3, 4}
 
@@ -196,7 +199,7 @@ def test_episodes_cut_short_at_the_start_are_not_recorded():
     """Of five steps from random ages only environments of age 0 end an episode that was seen whole; after
     five more, every episode is counted once, with the return of its five rewards."""
     env = Batch(Truncating(episode_length=5), 40)
-    start = staggered(env, jax.random.key(0))
+    start = env.staggered(jax.random.key(0))
     noise = jnp.zeros((5, 1))
 
     def act(observation, noise):

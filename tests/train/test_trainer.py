@@ -107,7 +107,10 @@ def test_seeds_trained_together_equal_each_trained_alone(tmp_path):
         for a, b in zip(lines(folders[i]), lines(folder), strict=True):
             assert a.keys() == b.keys()
             assert a["episodes"] == b["episodes"]
-            assert a["return_mean"] == pytest.approx(b["return_mean"], rel=1e-4)
+            known = a["return_mean"] is not None  # the first episodes were cut short and are not recorded
+            assert known == (b["return_mean"] is not None)
+            assert not known or a["return_mean"] == pytest.approx(b["return_mean"], rel=1e-4)
+        assert lines(folder)[-1]["return_mean"] is not None
         assert (folders[i].checkpoints / checkpoint.FINAL).exists()
 
 

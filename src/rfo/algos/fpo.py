@@ -14,7 +14,7 @@ from rfo.algos.matching import matching_error_at
 from rfo.algos.optimize import DescentState
 from rfo.algos.rollout import TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
 from rfo.algos.settings import descent, encoder, require, require_common
-from rfo.algos.surrogate import Estimate, asymmetric_surrogate, epoch, estimate, minibatches, staggered
+from rfo.algos.surrogate import Estimate, asymmetric_surrogate, epoch, estimate, minibatches
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.flow import FlowPolicy, require_solver
@@ -166,7 +166,7 @@ class FPO:
             critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
             value_scale=Normalizer.init(1),
-            env=staggered(env, env_key),
+            env=env.staggered(env_key),
             key=key,
             updates=jnp.zeros((), jnp.int32),
         )

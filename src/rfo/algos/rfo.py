@@ -157,7 +157,7 @@ class RFO:
             self.critic_count,
             self.gain,
         )
-        start = env.init(env_key)
+        start = env.staggered(env_key)
         steps = decisions(self.horizon, env)
         past = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape)), start.observation)
         return RFOState(

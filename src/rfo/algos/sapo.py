@@ -146,7 +146,7 @@ class SAPO:
             critics=critics,
             critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
-            env=env.init(env_key),
+            env=env.staggered(env_key),
             key=key,
             updates=jnp.zeros((), jnp.int32),
         )

@@ -11,10 +11,9 @@ import jax.numpy as jnp
 from rfo.algos.optimize import Descent, DescentState, DescentStep
 from rfo.algos.returns import gae
 from rfo.algos.rollout import Rollout
-from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, PRNGKey, PyTree
+from rfo.types import Array, Float, Int, Metrics, PyTree
 
 
 class Estimate(NamedTuple):
@@ -62,18 +61,6 @@ def estimate(
     scale = scale.updated(target)
     standard = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     return Estimate(standard, jnp.asarray(scale(target))[..., 0], scale)
-
-
-def staggered(env: Batch, key: PRNGKey) -> BatchState:
-    """Environments whose clocks show random ages, so that a rollout shorter than an episode meets all ages.
-
-    Where no episode ends early all clocks would run in phase: whole rollouts in which little is left to
-    decide would have their advantages, mere noise, stretched to unit variance. The first episodes are cut
-    short, which a bootstrap allows for; their returns are unknown and are not recorded.
-    """
-    start_key, age_key = jax.random.split(key)
-    age = jax.random.randint(age_key, (env.size,), 0, env.spec.episode_length)
-    return env.init(start_key)._replace(elapsed=age, whole=age == 0)
 
 
 def clipped_surrogate(

@@ -105,6 +105,17 @@ class Batch:
             key=key,
         )
 
+    def staggered(self, key: PRNGKey) -> BatchState:
+        """Start B episodes to train on, whose clocks show random ages, so that a rollout meets all ages.
+
+        Where no episode ends early the clocks would run in phase for ever: each rollout would show its
+        critic one stretch of an episode, in which the last one's is forgotten. The first episodes are cut
+        short, which a bootstrap allows for; their returns are unknown and are not recorded.
+        """
+        start_key, age_key = jax.random.split(key)
+        age = jax.random.randint(age_key, (self.size,), 0, self.spec.episode_length)
+        return self.init(start_key)._replace(elapsed=age, whole=age == 0)
+
     def step(self, state: BatchState, action: Float[Array, "B A"]) -> BatchStep:
         """One control step, then reset of the environments whose episode ended."""
         task_state, action = contain_gradient((state.task, action))
