@@ -70,7 +70,11 @@ class BenchLearn:
             runner.refuse_others(cells, out, _settings, lambda there: Experiment.from_json(there).to_json())
             with runner.locked(out) as lock:
                 jobs = runner.jobs(cells, out)
-                stopped = runner.Runner(jobs, self.cores or available, Board(str(out)), lock).run()
+                if jobs:
+                    stopped = runner.Runner(jobs, self.cores or available, Board(str(out)), lock).run()
+                else:
+                    stopped = False
+                    print("rfo: nothing is left to train", file=sys.stderr)
         except suite.SuiteError as error:
             raise UsageError(str(error)) from None
         states = {

@@ -229,6 +229,8 @@ def test_a_suite_from_the_command_line(tmp_path, capsys):
     (tmp_path / "suite.toml").write_text(SUITE.replace('broken = "--algo apg --actor-hidden -4"', ""))
     assert cli.main(learn) == 0
     assert evaluation.exists() and "quadratic/apg/s1: finished" in capsys.readouterr().err
+    assert cli.main(learn) == 0
+    assert "nothing is left to train" in capsys.readouterr().err
     assert cli.main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
     assert "| apg | 2 |" in capsys.readouterr().out
     assert cli.main([*learn, "--budget", "2"]) == 2
