@@ -66,6 +66,9 @@ SOFT_SMALL = {
 }
 
 
+MUSCLES = SOFT | {"c_uni": 1.0}
+"""For 222 actions: L_uni is a mean over them, so that each is held to a uniform one with weight c_uni / 222."""
+
 PARTICLES = SOFT | {"point_hidden": (32, 64)}
 TINY_REWARDS = {"return_scale": 100.0}
 """Unscaled, rewards of 0.1 a control step drown beside RFO's matching terms and SAPO's entropy."""
@@ -131,13 +134,13 @@ TASKS: dict[str, Task] = {
         "rfo.envs.cartpole", "CartPole", "a cart swings up its pole", steps=512_000, simulated=True
     ),
     "soft_jumper": _soft_walker(
-        "soft_jumper", "a soft table with 222 muscles jumps forward (SoftJumper)", 6_144_000, SOFT
+        "soft_jumper", "a soft table with 222 muscles jumps forward (SoftJumper)", 6_144_000, MUSCLES
     ),
     "soft_jumper_corrected": _soft_walker(
-        "soft_jumper_corrected", "the same body, seen and scaled about its own centre", 6_144_000, SOFT
+        "soft_jumper_corrected", "the same body, seen and scaled about its own centre", 6_144_000, MUSCLES
     ),
     "soft_jumper_camera": _soft_walker(
-        "soft_jumper_camera", "the corrected one, seen by a depth camera", 6_144_000, SOFT
+        "soft_jumper_camera", "the corrected one, seen by a depth camera", 6_144_000, MUSCLES
     ),
     "soft_jumper_small": _soft_walker(
         "soft_jumper_small", "a soft bench with 25 muscles jumps forward", 512_000, SOFT_SMALL

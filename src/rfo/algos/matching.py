@@ -1,7 +1,7 @@
 """Conditional flow matching: regularisers that hold a flow policy to given latents.
 
-`z` is a latent before tanh, `u` the flow's time. Errors are means over action dimensions, so that a
-weight means the same for 3 actions and for 222.
+`z` is a latent before tanh, `u` the flow's time. Errors are means over action dimensions: each of A is
+held with the A-th part of a weight.
 """
 
 from __future__ import annotations
