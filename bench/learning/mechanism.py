@@ -1,6 +1,6 @@
 """What happened inside trainings: means of some metrics up to given steps, as JSON.
 
-    python bench/learning/mechanism.py runs/soft_jumper 100 225 500 1000 > results/soft_jumper/mechanism.json
+    python bench/learning/mechanism.py runs/ant 100 400 700 1000 > mechanism.json
 
 Steps are in thousands; each mean is over the 40,000 steps before. Stopped runs count as far as they went.
 """
