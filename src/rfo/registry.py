@@ -67,11 +67,11 @@ SOFT_SMALL = {
 
 
 MUSCLES = SOFT | {"c_uni": 1.0}
-"""For 222 actions: L_uni is a mean over them, so that each is held to a uniform one with weight c_uni / 222."""
+"""For 222 actions: L_uni is a mean over them, so that each is held to uniform ones with c_uni / 222."""
 
 PARTICLES = SOFT | {"point_hidden": (32, 64)}
-TINY_REWARDS = {"return_scale": 100.0}
-"""Unscaled, rewards of 0.1 a control step drown beside RFO's matching terms and SAPO's entropy."""
+SMALL_REWARDS, TINY_REWARDS = {"return_scale": 10.0}, {"return_scale": 100.0}
+"""Unscaled, rewards of 0.5 or 0.1 a control step drown beside RFO's matching terms and SAPO's entropy."""
 
 
 def _humanoid(name: str, summary: str) -> Task:
@@ -150,13 +150,20 @@ TASKS: dict[str, Task] = {
     ),
     "soft_worm": _soft_walker("soft_worm", "a soft beam with 40 muscles moves forward", 512_000, SOFT_SMALL),
     "rolling_flat": _rolling(
-        "rolling_flat", "a pin rolls plasticine flat (RollingFlat)", 4_096_000, PARTICLES
+        "rolling_flat", "a pin rolls plasticine flat (RollingFlat)", 4_096_000, PARTICLES | SMALL_REWARDS
     ),
     "rolling_flat_corrected": _rolling(
-        "rolling_flat_corrected", "the same, with heights from the ground", 4_096_000, PARTICLES
+        "rolling_flat_corrected",
+        "the same, with heights from the ground",
+        4_096_000,
+        PARTICLES | SMALL_REWARDS,
     ),
     "rolling_flat_small": _rolling(
-        "rolling_flat_small", "a pin rolls 400 particles flat", 128_000, SOFT_SMALL, environments=8
+        "rolling_flat_small",
+        "a pin rolls 400 particles flat",
+        128_000,
+        SOFT_SMALL | SMALL_REWARDS,
+        environments=8,
     ),
     "fluid_move": _carrying(
         "fluid_move", "a box carries water (FluidMove)", 4_096_000, PARTICLES | TINY_REWARDS
@@ -171,12 +178,14 @@ TASKS: dict[str, Task] = {
         SOFT_SMALL | TINY_REWARDS,
         environments=8,
     ),
-    "hand_flip": _folding("hand_flip", "a hand folds a disc of plasticine (HandFlip)", 6_144_000, PARTICLES),
+    "hand_flip": _folding(
+        "hand_flip", "a hand folds a disc of plasticine (HandFlip)", 6_144_000, PARTICLES | SMALL_REWARDS
+    ),
     "hand_flip_corrected": _folding(
-        "hand_flip_corrected", "the same, scaled about its own middle", 6_144_000, PARTICLES
+        "hand_flip_corrected", "the same, scaled about its own middle", 6_144_000, PARTICLES | SMALL_REWARDS
     ),
     "hand_flip_small": _folding(
-        "hand_flip_small", "a hand folds 400 particles", 128_000, SOFT_SMALL, environments=8
+        "hand_flip_small", "a hand folds 400 particles", 128_000, SOFT_SMALL | SMALL_REWARDS, environments=8
     ),
     "pendulum": Task("rfo.envs.pendulum", "Pendulum", "Gymnasium's swing-up", steps=204_800, environments=16),
     "quadratic": Task("rfo.envs.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800),
