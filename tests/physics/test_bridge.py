@@ -190,14 +190,18 @@ def test_more_threads_than_environments():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
-def test_a_broken_environment_leaves_its_pack_alone(bad):
-    state, control = states(17), actions(17)
+def test_a_broken_environment_leaves_its_pack_and_later_ones_alone(bad):
+    """One thread works through three packs, two of them full, in one workspace, and through the next call."""
+    state, control = states(35), actions(35)
     broken = state._replace(qd=state.qd.at[4].set(bad), q=state.q.at[4, :7].set(bad))
-    function = jax.jit(lambda s: (ant().step(s, control), gradient(ant(), s, control)))
-    healthy = np.arange(17) != 4
+    function = jax.jit(lambda s: (ant(1).step(s, control), gradient(ant(1), s, control)))
+    healthy = np.arange(35) != 4
+    expected = function(state)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(expected))
     got = function(broken)
-    assert_same(env(got, healthy), env(function(state), healthy))
+    assert_same(env(got, healthy), env(expected, healthy))
     assert not np.all(np.isfinite(got[0].q[4]))
+    assert_same(function(state), expected)
 
 
 def test_a_broken_cotangent_leaves_its_pack_alone():
