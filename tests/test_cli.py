@@ -124,6 +124,9 @@ def test_policy_is_evaluated_on_another_task_of_its_sizes_only(capsys, tmp_path,
     assert at_home["length_mean"] == 64 > elsewhere["length_mean"]  # other episodes, other returns
     assert at_home["returns"] != elsewhere["returns"]
     before = files(run)
+    assert rfo(capsys, "eval", run, "--on", "terminating", "--episodes", "4")[1].startswith(
+        "on terminating, stoch"
+    )
     assert "cannot act in truncating: observation 2 against 1" in fails(
         capsys, "eval", run, "--on", "truncating"
     )

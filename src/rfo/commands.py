@@ -205,7 +205,8 @@ class Eval:
         folder, experiment = runs.open_run(self.run_folder, self.threads)
         experiment = dataclasses.replace(experiment, evaluation_episodes=self.episodes)
         summary = runs.evaluate(experiment, folder, self.deterministic, self.seed, self.on)
-        print(json.dumps(plain(summary)) if self.json else runs.describe(summary))
+        line = runs.describe(summary) if self.on is None else f"on {self.on}, {runs.describe(summary)}"
+        print(json.dumps(plain(summary)) if self.json else line)
         return 0
 
 

@@ -43,9 +43,9 @@ class Algorithm(Protocol):
     def update(self, state: PyTree, env: Batch) -> tuple[PyTree, Metrics]:
         """One update from one rollout of ``horizon * env.size`` control steps. Jittable, vmappable.
 
-        Metrics are scalars. Those every method reports: ``episodes`` (number that ended),
-        ``episode_return`` and ``episode_length`` (mean over them, NaN if none), ``reward`` (mean per
-        control step), ``nonfinite`` (share of environment steps), ``grad_norm`` and
+        Metrics are scalars. Those every method reports: ``episodes`` (number that ended and were seen from
+        their beginning), ``episode_return`` and ``episode_length`` (mean over them, NaN if none), ``reward``
+        (mean per control step), ``nonfinite`` (share of environment steps), ``grad_norm`` and
         ``grad_norm_clipped``.
         """
         ...
