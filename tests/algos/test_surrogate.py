@@ -195,6 +195,14 @@ def test_clocks_start_at_random_ages_and_cut_the_first_episodes_short():
         assert set(np.asarray(begun.elapsed).tolist()) == {0, 1, 2, 3, 4}
 
 
+def test_clocks_start_in_phase_on_demand():
+    """Without staggering every environment begins at age 0, and its first episode counts."""
+    env = Batch(Truncating(episode_length=5), 8)
+    for method in (kind(actor_hidden=(4,), staggered=False) for kind in (RFO, SAPO, SHAC)):
+        begun = jax.jit(lambda key, m=method: m.init(key, env).env)(jax.random.key(0))
+        assert not begun.elapsed.any() and begun.whole.all()
+
+
 def test_episodes_cut_short_at_the_start_are_not_recorded():
     """Of five steps from random ages only environments of age 0 end an episode that was seen whole; after
     five more, every episode is counted once, with the return of its five rewards."""

@@ -70,6 +70,9 @@ class RFO:
     """Factor on ``return / horizon`` in the actor's loss, beside the matching terms."""
     td_lambda: float = 0.95
     """Of the critics' targets."""
+    staggered: bool = True
+    """Whether the first episodes start at random ages, or all at 0 as in the reference implementations,
+    where environments stay in phase until an episode ends early."""
 
     flow_steps: int = 4
     """Integration steps K of the flow."""
@@ -157,7 +160,7 @@ class RFO:
             self.critic_count,
             self.gain,
         )
-        start = env.staggered(env_key)
+        start = env.staggered(env_key) if self.staggered else env.init(env_key)
         steps = decisions(self.horizon, env)
         past = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape)), start.observation)
         return RFOState(

@@ -61,6 +61,9 @@ class SAPO:
     """Factor on the reward's share of the actor's loss, beside the entropy's."""
     td_lambda: float = 0.95
     """Of the critics' targets."""
+    staggered: bool = True
+    """Whether the first episodes start at random ages, or all at 0 as in the reference implementations,
+    where environments stay in phase until an episode ends early."""
 
     initial_alpha: float = 1.0
     """Initial weight of the entropy."""
@@ -146,7 +149,7 @@ class SAPO:
             critics=critics,
             critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
-            env=env.staggered(env_key),
+            env=env.staggered(env_key) if self.staggered else env.init(env_key),
             key=key,
             updates=jnp.zeros((), jnp.int32),
         )

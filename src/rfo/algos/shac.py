@@ -58,6 +58,9 @@ class SHAC:
     """Factor on ``return / horizon`` in the actor's loss."""
     td_lambda: float = 0.95
     """Of the critic's targets."""
+    staggered: bool = True
+    """Whether the first episodes start at random ages, or all at 0 as in the reference implementations,
+    where environments stay in phase until an episode ends early."""
     target_keep: float = 0.2
     """Share of the target critic that an update keeps; the rest moves to the critic."""
     initial_log_std: float = -1.0
@@ -126,7 +129,7 @@ class SHAC:
             target_critics=critics,
             critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
-            env=env.staggered(env_key),
+            env=env.staggered(env_key) if self.staggered else env.init(env_key),
             key=key,
             updates=jnp.zeros((), jnp.int32),
         )
