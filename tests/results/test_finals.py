@@ -27,6 +27,16 @@ def test_every_seed_is_a_dot_and_the_bar_is_the_middle_half():
     assert 1 <= low < 2.5 < high <= 40
 
 
+@pytest.mark.parametrize("tasks", [1, 2, 4])
+def test_the_title_fits_the_figure(tasks):
+    scores = {f"task_{i}": {"rfo": np.arange(5.0), "sapo": np.arange(4.0)} for i in range(tasks)}
+    figure = draw_finals(scores, ["rfo", "sapo"], "A suite of some tasks")
+    figure.draw_without_rendering()
+    title, *_ = figure.findobj(lambda x: getattr(x, "get_text", str)().endswith("95 % interval"))
+    box = title.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
 def test_no_task_is_refused():
     with pytest.raises(ValueError, match="at least one task"):
         draw_finals({}, [])

@@ -42,7 +42,9 @@ def draw_finals(tasks: Mapping[str, Scores], labels: Sequence[str], title: str =
             panel.set_title(task, fontsize=10)
     head = title or (next(iter(tasks)) if len(tasks) == 1 else "")
     what = "final returns of all seeds, interquartile mean and its 95 % interval"
-    figure.suptitle(f"{head}: {what}" if head else what, fontsize=11)
+    narrow = len(tasks) == 1
+    separator = ":\n" if narrow else ": "
+    figure.suptitle(head + separator + what if head else what, fontsize=9 if narrow else 11)
     return figure
 
 
