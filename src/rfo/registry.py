@@ -199,6 +199,9 @@ TASKS: dict[str, Task] = {
     "bimodal": Task("rfo.envs.probe", "Bimodal", "closed form: two modes beat every Gaussian", steps=204_800),
 }
 
+REUSE: dict[str, Any] = {"actor_steps": 8}
+"""So many steps need more exploration: with c_uni 0.1 half of an ant's actions end at their bounds."""
+
 ALGORITHMS: dict[str, Method] = {
     "rfo": Method("rfo.algos.rfo", "RFO", "reparameterization flow policy optimization"),
     "sapo": Method("rfo.algos.sapo", "SAPO", "soft analytic policy optimization"),
@@ -210,6 +213,13 @@ ALGORITHMS: dict[str, Method] = {
     "naive_flow": Method(
         "rfo.algos.rfo", "RFO", "RFO without its two matching terms", {"c_past": 0.0, "c_uni": 0.0}
     ),
+    "rfo_reuse": Method(
+        "rfo.algos.rfo",
+        "RFO",
+        "RFO with several actor steps on each rollout's gradient",
+        {**REUSE, "coupling": "paired", "c_uni": 0.5},
+    ),
+    "sapo_reuse": Method("rfo.algos.sapo", "SAPO", "SAPO, likewise", REUSE),
     "shac2": Method(
         "rfo.algos.sapo",
         "SAPO",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.stats import norm
 
 from rfo.policies.flow import FlowPolicy
 from rfo.types import Array, Float, PRNGKey
@@ -44,6 +45,15 @@ def matching_error_at(
     """`matching_error` for a given z_0, the `source`, and a given u."""
     between = source + u[..., None] * (target - source)
     return jnp.mean((policy.velocity(context, between, u) - (target - source)) ** 2, axis=-1)
+
+
+def paired_uniform_latents(noise: Float[Array, "*batch A"], clip: float) -> Float[Array, "*batch A"]:
+    """`uniform_latents` as an increasing function of standard normal noise, component by component.
+
+    ``atanh(clip (2 Phi(eps) - 1))``: of all ways to pair noise with uniform actions the one that moves it
+    least, so that the straight lines between them never cross.
+    """
+    return jnp.arctanh(clip * (2.0 * norm.cdf(noise) - 1.0))
 
 
 def uniform_latents(key: PRNGKey, shape: tuple[int, ...], clip: float) -> Float[Array, "*batch A"]:

@@ -9,9 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
-from rfo.algos.matching import matching_error, uniform_latents
+from rfo.algos.matching import (
+    matching_error,
+    matching_error_at,
+    paired_uniform_latents,
+    uniform_latents,
+)
 from rfo.algos.optimize import DescentState
 from rfo.algos.returns import segment_return, td_lambda
+from rfo.algos.reuse import descend, pulled
 from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
 from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
@@ -27,6 +33,8 @@ class Past(NamedTuple):
     observation: Observation
     """Raw, to be normalised by the statistics of the day."""
     latent: Float[Array, "T B A"]
+    source: Float[Array, "T B A"]
+    """z_0 of these latents."""
     filled: Float[Array, ""]
     """1, or 0 before the first rollout."""
 
@@ -45,13 +53,17 @@ class RFOState(NamedTuple):
     updates: Int[Array, ""]
 
 
+COUPLINGS = ("independent", "paired")
+"""How the matching terms pair noise with latents."""
+
+
 @dataclass(frozen=True)
 class RFO:
     """Reparameterization Flow Policy Optimization.
 
-    One actor step per rollout on ``-return / horizon + c_past L_past + c_uni L_uni``; the gradient runs
-    through the flow's steps and the environment together. Defaults that the paper does not state were
-    chosen by sweeps.
+    One actor step per rollout, or several (`rfo.algos.reuse`), on
+    ``-return / horizon + c_past L_past + c_uni L_uni``; the gradient runs through the flow's steps and the
+    environment together. Defaults that the paper does not state were chosen by sweeps.
 
     Raises:
         ValueError: for a field out of range, naming it.
@@ -90,6 +102,13 @@ class RFO:
     """Its value at the end of training, reached linearly; None keeps it."""
     uniform_clip: float = 0.999
     """Largest magnitude of those uniform actions."""
+    coupling: str = "independent"
+    """Which noise the matching terms start from: fresh (independent), or that which the policy made the
+    latent of, and for a uniform action its own quantile (paired)."""
+    actor_steps: int = 1
+    """Steps of the actor on each rollout's gradient."""
+    reach: float = 0.1
+    """Change of an action at which it stops to follow that gradient, if there are several."""
 
     actor_hidden: tuple[int, ...] = (128, 64, 32)
     critic_hidden: tuple[int, ...] = (64, 64)
@@ -125,7 +144,7 @@ class RFO:
         require_common(self)
         require(self, "positive", "flow_steps", "source_noise", "critic_count")
         require(self, "positive", "critic_iterations", "critic_batches", "return_scale")
-        require(self, "positive", "critic_learning_rate", "last_scale")
+        require(self, "positive", "critic_learning_rate", "last_scale", "actor_steps", "reach")
         require(self, "not negative", "c_past", "c_uni", "frequencies")
         require(self, "in [0, 1]", "td_lambda")
         if self.final_c_uni is not None:
@@ -133,6 +152,8 @@ class RFO:
         require(self, "in [0, 1)", "uniform_clip")
         require_divisible(self.horizon, self.critic_batches)
         combine_critics(self.critic_target)
+        if self.coupling not in COUPLINGS:
+            raise ValueError(f"unknown coupling '{self.coupling}'; known: {', '.join(COUPLINGS)}")
 
     def init(self, key: PRNGKey, env: Batch) -> RFOState:
         """Initial training state."""
@@ -163,43 +184,55 @@ class RFO:
         start = env.staggered(env_key) if self.staggered else env.init(env_key)
         steps = decisions(self.horizon, env)
         past = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape)), start.observation)
+        latent = jnp.zeros((steps, env.size, spec.action_size))
         return RFOState(
             actor=actor,
             actor_optimizer=descent(self, self.actor_learning_rate).init(actor),
             critics=critics,
             critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
             normalizer=Normalizer.init(spec.observation),
-            past=Past(
-                observation=past,
-                latent=jnp.zeros((steps, env.size, spec.action_size)),
-                filled=jnp.zeros(()),
-            ),
+            past=Past(past, latent, latent, filled=jnp.zeros(())),
             env=start,
             key=key,
             updates=jnp.zeros((), jnp.int32),
         )
 
     def update(self, state: RFOState, env: Batch) -> tuple[RFOState, Metrics]:
-        """One rollout, one actor step, one fit of the critics."""
+        """One rollout, the actor's steps, one fit of the critics."""
         key, noise_key, matching_key, spread_key = jax.random.split(state.key, 4)
         noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
         normalize = state.normalizer
 
-        def loss(actor: FlowPolicy) -> tuple[Array, tuple[BatchState, Rollout, Array, Metrics]]:
-            after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise)
+        def rollout_loss(shift: Array) -> tuple[Array, tuple[BatchState, Rollout, Array]]:
+            def act(observation: Observation, step: tuple[Array, Array]) -> tuple[Array, Array]:
+                latent = state.actor(normalize(observation), step[0])[1] + step[1]
+                return jnp.tanh(latent), latent
+
+            after, data = rollout(env, state.env, act, (noise, shift))
             values = state.critics(normalize(data.next_observation))
             returns = segment_return(
                 data.reward, values.mean(0), data.terminated, data.truncated, self.gamma, data.duration
             )
-            actor_loss = -self.return_scale * returns.mean() / self.horizon
-            past, uniform = self._matching(actor, normalize, data, state.past, matching_key)
-            total = actor_loss + self.c_past * past + self._c_uni(state.updates) * uniform
-            losses = {"loss_actor": actor_loss, "loss_past": past, "loss_uniform": uniform}
-            return total, (after, data, values, losses)
+            return -self.return_scale * returns.mean() / self.horizon, (after, data, values)
 
-        gradient, (after, data, values, losses) = jax.grad(loss, has_aux=True)(state.actor)
-        actor, actor_optimizer, step = descent(self, self.actor_learning_rate).step(
-            state.actor, state.actor_optimizer, gradient, state.updates
+        (actor_loss, aux), pull = jax.value_and_grad(rollout_loss, has_aux=True)(jnp.zeros_like(noise))
+        after, data, values = aux
+        observation = normalize(data.observation)
+
+        def loss(actor: FlowPolicy, key: PRNGKey) -> tuple[Array, Metrics]:
+            _, latent = actor(observation, noise)
+            past, uniform = self._matching(actor, normalize, data, noise, state.past, key)
+            total = pulled(pull, latent, data.action, self.reach)
+            total += self.c_past * past + self._c_uni(state.updates) * uniform
+            return total, {"loss_past": past, "loss_uniform": uniform}
+
+        actor, actor_optimizer, actor_metrics = descend(
+            descent(self, self.actor_learning_rate),
+            state.actor,
+            state.actor_optimizer,
+            loss,
+            jax.random.split(matching_key, self.actor_steps),
+            state.updates,
         )
 
         value = combine_critics(self.critic_target)(values, axis=0)
@@ -217,12 +250,10 @@ class RFO:
         )
         metrics = {
             **rollout_metrics(data),
-            **losses,
+            "loss_actor": actor_loss,
+            **actor_metrics,
             **critic_metrics,
             **policy_metrics(state.actor, actor, normalize(state.env.observation), spread_key),
-            "grad_norm": step.norm,
-            "grad_norm_clipped": step.clipped_norm,
-            "skipped_updates": actor_optimizer.skipped,
         }
         after_state = RFOState(
             actor=actor,
@@ -230,7 +261,7 @@ class RFO:
             critics=critics,
             critic_optimizer=critic_optimizer,
             normalizer=normalize.updated(data.observation),
-            past=Past(data.observation, data.extras, jnp.ones(())),
+            past=Past(data.observation, data.extras, state.actor.source_noise * noise, jnp.ones(())),
             env=after,
             key=key,
             updates=state.updates + 1,
@@ -242,16 +273,31 @@ class RFO:
         return TrainedPolicy(state.actor, state.normalizer)
 
     def _matching(
-        self, actor: FlowPolicy, normalize: Normalizer, data: Rollout, past: Past, key: PRNGKey
+        self,
+        actor: FlowPolicy,
+        normalize: Normalizer,
+        data: Rollout,
+        noise: Float[Array, "T B A"],
+        past: Past,
+        key: PRNGKey,
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """L_past and L_uni, in one pass through the velocity field."""
         error_key, uniform_key = jax.random.split(key)
-        current = actor.context(jax.lax.stop_gradient(normalize(data.observation)))
+        current = actor.context(normalize(data.observation))
         context = jnp.stack([current, actor.context(normalize(past.observation)), current])
-        uniform = uniform_latents(uniform_key, data.action.shape, self.uniform_clip)
-        target = jnp.stack([data.extras, past.latent, uniform])
-        errors = matching_error(actor, context, target, error_key).mean((1, 2))
-        return (errors[0] + past.filled * errors[1]) / (1 + past.filled), errors[2]
+        if self.coupling == "paired":
+            fresh = jax.random.normal(uniform_key, noise.shape)
+            source = jnp.stack([actor.source_noise * noise, past.source, actor.source_noise * fresh])
+            uniform = paired_uniform_latents(fresh, self.uniform_clip)
+            target = jnp.stack([data.extras, past.latent, uniform])
+            u = jax.random.uniform(error_key, target.shape[:-1])
+            errors = matching_error_at(actor, context, target, source, u)
+        else:
+            uniform = uniform_latents(uniform_key, noise.shape, self.uniform_clip)
+            target = jnp.stack([data.extras, past.latent, uniform])
+            errors = matching_error(actor, context, target, error_key)
+        current_error, past_error, uniform_error = errors.mean((1, 2))
+        return (current_error + past.filled * past_error) / (1 + past.filled), uniform_error
 
     def _c_uni(self, updates: Int[Array, ""]) -> Float[Array, ""] | float:
         if self.final_c_uni is None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import segment_return, td_lambda
+from rfo.algos.reuse import descend, pulled
 from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
 from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
@@ -18,6 +19,9 @@ from rfo.policies.critic import Critics
 from rfo.policies.gaussian import TanhGaussianPolicy, tanh_gaussian_log_prob
 from rfo.policies.normalize import Normalizer
 from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
+
+Noise = tuple[Array, Array]
+"""Of the action, and of the draw that its entropy is estimated from."""
 
 
 class SAPOState(NamedTuple):
@@ -39,10 +43,10 @@ class SAPOState(NamedTuple):
 class SAPO:
     """Soft Analytic Policy Optimization.
 
-    One actor step per rollout on ``-return / horizon`` where each control step pays
-    ``r + alpha H / return_scale``: H is a one-sample estimate of the policy's entropy from a fresh draw,
-    shifted and scaled by its target so that it lies near [0, 1]; the weight alpha is tuned to hold the
-    entropy at the target. Critics value the same sum.
+    One actor step per rollout, or several (`rfo.algos.reuse`), on ``-return / horizon`` where each
+    control step pays ``r + alpha H / return_scale``: H is a one-sample estimate of the policy's entropy
+    from a fresh draw, shifted and scaled by its target so that it lies near [0, 1]; the weight alpha is
+    tuned to hold the entropy at the target. Critics value the same sum.
 
     Raises:
         ValueError: for a field out of range, naming it.
@@ -73,6 +77,10 @@ class SAPO:
     """Entropy per action dimension to hold [nat]; negative."""
     min_log_std: float = -5.0
     max_log_std: float = 2.0
+    actor_steps: int = 1
+    """Steps of the actor on each rollout's gradient."""
+    reach: float = 0.1
+    """Change of an action at which it stops to follow that gradient, if there are several."""
 
     actor_hidden: tuple[int, ...] = (128, 64, 32)
     critic_hidden: tuple[int, ...] = (64, 64)
@@ -107,7 +115,7 @@ class SAPO:
         require_common(self)
         require(self, "positive", "return_scale", "critic_count", "critic_iterations", "critic_batches")
         require(self, "positive", "critic_learning_rate")
-        require(self, "positive", "initial_alpha")
+        require(self, "positive", "initial_alpha", "actor_steps", "reach")
         require(self, "not negative", "alpha_learning_rate")
         require(self, "in [0, 1]", "td_lambda")
         require_divisible(self.horizon, self.critic_batches)
@@ -155,7 +163,7 @@ class SAPO:
         )
 
     def update(self, state: SAPOState, env: Batch) -> tuple[SAPOState, Metrics]:
-        """One rollout, one actor step, one step of alpha, one fit of the critics."""
+        """One rollout, the actor's steps, one step of alpha, one fit of the critics."""
         key, noise_key, spread_key, entropy_key = jax.random.split(state.key, 4)
         action_size = env.spec.action_size
         shape = (decisions(self.horizon, env), env.size, action_size)
@@ -163,14 +171,21 @@ class SAPO:
         normalize, alpha = state.normalizer, jnp.exp(state.log_alpha)
         target_entropy = self.target_entropy * action_size
 
-        def loss(actor: TanhGaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout, Array, Array]]:
-            def act(observation: Observation, noise: tuple[Array, Array]) -> tuple[Array, Array]:
-                action_noise, entropy_noise = noise
-                mean, log_std = actor.parameters(normalize(observation))
-                entropy = -tanh_gaussian_log_prob(mean, log_std, entropy_noise)
-                return jnp.tanh(mean + jnp.exp(log_std) * action_noise), entropy
+        def output(actor: TanhGaussianPolicy, observation: Observation, noise: Noise) -> tuple[Array, Array]:
+            action_noise, entropy_noise = noise
+            mean, log_std = actor.parameters(normalize(observation))
+            entropy = -tanh_gaussian_log_prob(mean, log_std, entropy_noise)
+            return mean + jnp.exp(log_std) * action_noise, entropy
 
-            after, data = rollout(env, state.env, act, noise)
+        def rollout_loss(
+            shift: tuple[Array, Array],
+        ) -> tuple[Array, tuple[BatchState, Rollout, Array, Array]]:
+            def act(observation: Observation, step: tuple[Noise, tuple[Array, Array]]) -> tuple[Array, Array]:
+                noise, shift = step
+                latent, entropy = jax.tree.map(jnp.add, output(state.actor, observation, noise), shift)
+                return jnp.tanh(latent), entropy
+
+            after, data = rollout(env, state.env, act, (noise, shift))
             bonus = scaled_entropy(data.extras, target_entropy)
             reward = data.reward + alpha / self.return_scale * data.duration * bonus
             values = state.critics(normalize(data.next_observation))
@@ -179,10 +194,21 @@ class SAPO:
             )
             return -self.return_scale * returns.mean() / self.horizon, (after, data, reward, values)
 
-        (actor_loss, aux), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
+        none = jnp.zeros(shape), jnp.zeros(shape[:-1])
+        (actor_loss, aux), pull = jax.value_and_grad(rollout_loss, has_aux=True)(none)
         after, data, reward, values = aux
-        actor, actor_optimizer, step = descent(self, self.actor_learning_rate).step(
-            state.actor, state.actor_optimizer, gradient, state.updates
+
+        def loss(actor: TanhGaussianPolicy, _: PRNGKey) -> tuple[Array, Metrics]:
+            latent, entropy = output(actor, data.observation, noise)
+            return pulled(pull[0], latent, data.action, self.reach) + jnp.sum(pull[1] * entropy), {}
+
+        actor, actor_optimizer, actor_metrics = descend(
+            descent(self, self.actor_learning_rate),
+            state.actor,
+            state.actor_optimizer,
+            loss,
+            jax.random.split(key, self.actor_steps),
+            state.updates,
         )
         entropy = data.extras.mean()
         alpha_loss, alpha_gradient = jax.value_and_grad(alpha_objective)(
@@ -212,10 +238,8 @@ class SAPO:
             "loss_alpha": alpha_loss,
             "alpha": alpha,
             "entropy": entropy,
+            **actor_metrics,
             **policy_metrics(state.actor, actor, normalize(state.env.observation), spread_key),
-            "grad_norm": step.norm,
-            "grad_norm_clipped": step.clipped_norm,
-            "skipped_updates": actor_optimizer.skipped,
         }
         after_state = SAPOState(
             actor=actor,
