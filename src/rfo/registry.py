@@ -200,7 +200,10 @@ TASKS: dict[str, Task] = {
 }
 
 REUSE: dict[str, Any] = {"actor_steps": 8}
-"""So many steps need more exploration: with c_uni 0.1 half of an ant's actions end at their bounds."""
+
+HELD = {"coupling": "paired", "c_past": 1.0, "c_uni": 0.5}
+"""What several steps need of the matching terms: exploration that holds actions off their bounds, and a flow
+that is kept straight, without which its field obeys L_uni where the policy does not go."""
 
 ALGORITHMS: dict[str, Method] = {
     "rfo": Method("rfo.algos.rfo", "RFO", "reparameterization flow policy optimization"),
@@ -217,7 +220,7 @@ ALGORITHMS: dict[str, Method] = {
         "rfo.algos.rfo",
         "RFO",
         "RFO with several actor steps on each rollout's gradient",
-        {**REUSE, "coupling": "paired", "c_uni": 0.5},
+        REUSE | HELD,
     ),
     "sapo_reuse": Method("rfo.algos.sapo", "SAPO", "SAPO, likewise", REUSE),
     "shac2": Method(

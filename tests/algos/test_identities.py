@@ -38,6 +38,9 @@ class GaussianInPlaceOfFlow(GaussianPolicy):
     def context(self, observation):
         return observation
 
+    def latent(self, context, noise):
+        return self(context, noise)[1]
+
     def velocity(self, context, z, u):
         return jnp.zeros_like(z)
 

@@ -122,7 +122,9 @@ def test_independent_noise_narrows_what_few_steps_generate_and_paired_noise_does
         Batch(Quadratic(), 4), Batch(Quadratic(), 4).init(jax.random.key(1)), lambda o, e: policy(o, e), noise
     )[1]
     memory = Past(data.observation, latent, policy.source_noise * noise, jnp.ones(()))
-    error, _ = algorithm._matching(policy, Normalizer.init(2), data, noise, memory, jax.random.key(2))
+    normalize = Normalizer.init(2)
+    context = policy.context(normalize(data.observation))
+    error, _ = algorithm._matching(policy, normalize, context, data, noise, memory, jax.random.key(2))
     assert error == pytest.approx(0.0, abs=1e-10)
 
 
@@ -135,7 +137,9 @@ def test_past_term_weighs_both_rollouts_and_ignores_an_empty_memory():
     ones = jnp.ones((4, 4, 2))
 
     def past(memory, normalizer=state.normalizer):
-        return algorithm._matching(state.actor, normalizer, data, ones, memory, jax.random.key(1))[0]
+        context = state.actor.context(normalizer(data.observation))
+        key = jax.random.key(1)
+        return algorithm._matching(state.actor, normalizer, context, data, ones, memory, key)[0]
 
     empty = past(Past(ones, 50 * ones, ones, jnp.zeros(())))
     assert empty == past(Past(9 * ones, 7 * ones, 5 * ones, jnp.zeros(())))

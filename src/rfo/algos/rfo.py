@@ -220,9 +220,9 @@ class RFO:
         observation = normalize(data.observation)
 
         def loss(actor: FlowPolicy, key: PRNGKey) -> tuple[Array, Metrics]:
-            _, latent = actor(observation, noise)
-            past, uniform = self._matching(actor, normalize, data, noise, state.past, key)
-            total = pulled(pull, latent, data.action, self.reach)
+            context = actor.context(observation)
+            past, uniform = self._matching(actor, normalize, context, data, noise, state.past, key)
+            total = pulled(pull, actor.latent(context, noise), data.action, self.reach)
             total += self.c_past * past + self._c_uni(state.updates) * uniform
             return total, {"loss_past": past, "loss_uniform": uniform}
 
@@ -276,14 +276,14 @@ class RFO:
         self,
         actor: FlowPolicy,
         normalize: Normalizer,
+        current: Float[Array, "T B width"],
         data: Rollout,
         noise: Float[Array, "T B A"],
         past: Past,
         key: PRNGKey,
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """L_past and L_uni, in one pass through the velocity field."""
+        """L_past and L_uni, in one pass through the velocity field; `current` is the context of `data`."""
         error_key, uniform_key = jax.random.split(key)
-        current = actor.context(normalize(data.observation))
         context = jnp.stack([current, actor.context(normalize(past.observation)), current])
         if self.coupling == "paired":
             fresh = jax.random.normal(uniform_key, noise.shape)

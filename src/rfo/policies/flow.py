@@ -126,11 +126,16 @@ class FlowPolicy(eqx.Module):
         self, observation: Observation, noise: Float[Array, "*batch A"]
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
         """Action in (-1, 1) and latent ``z_1`` for a normalised observation and standard normal noise."""
-        context = self.context(observation)
-        latent = integrate(
+        latent = self.latent(self.context(observation), noise)
+        return jnp.tanh(latent), latent
+
+    def latent(
+        self, context: Float[Array, "*batch width"], noise: Float[Array, "*batch A"]
+    ) -> Float[Array, "*batch A"]:
+        """``z_1`` at states whose `context` is given."""
+        return integrate(
             lambda z, u: self.velocity(context, z, u), self.source_noise * noise, self.steps, self.solver
         )
-        return jnp.tanh(latent), latent
 
     def context(self, observation: Observation) -> Float[Array, "*batch width"]:
         """What the velocity field sees of the state: the same for all K steps, so computed once."""
