@@ -139,7 +139,10 @@ def test_variants_are_algorithms_with_other_settings_which_come_before_the_task(
     [
         ({"task": "antt"}, "did you mean ant"),
         ({"algorithm": "sappo"}, "did you mean sapo"),
-        ({"algorithm": "zzz"}, "choose from apg, fpo, naive_flow, ppo, rfo, sac, sapo, shac, shac2"),
+        (
+            {"algorithm": "zzz"},
+            "choose from apg, fpo, naive_flow, ppo, rfo, rfo_reuse, sac, sapo, sapo_reuse, shac, shac2",
+        ),
         ({"gama": 0.9}, "did you mean gamma"),
         ({"gamma": 1.5}, "gamma must be"),
         ({"steps": 0}, "steps must be at least 1"),
