@@ -202,21 +202,7 @@ class RFO:
         key, noise_key, matching_key, spread_key = jax.random.split(state.key, 4)
         noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
         normalize = state.normalizer
-
-        def rollout_loss(shift: Array) -> tuple[Array, tuple[BatchState, Rollout, Array]]:
-            def act(observation: Observation, step: tuple[Array, Array]) -> tuple[Array, Array]:
-                latent = state.actor(normalize(observation), step[0])[1] + step[1]
-                return jnp.tanh(latent), latent
-
-            after, data = rollout(env, state.env, act, (noise, shift))
-            values = state.critics(normalize(data.next_observation))
-            returns = segment_return(
-                data.reward, values.mean(0), data.terminated, data.truncated, self.gamma, data.duration
-            )
-            return -self.return_scale * returns.mean() / self.horizon, (after, data, values)
-
-        (actor_loss, aux), pull = jax.value_and_grad(rollout_loss, has_aux=True)(jnp.zeros_like(noise))
-        after, data, values = aux
+        actor_loss, pull, after, data, values = self._rollout(state, env, noise)
         observation = normalize(data.observation)
 
         def loss(actor: FlowPolicy, key: PRNGKey) -> tuple[Array, Metrics]:
@@ -271,6 +257,27 @@ class RFO:
     def policy(self, state: RFOState) -> TrainedPolicy:
         """The policy to evaluate."""
         return TrainedPolicy(state.actor, state.normalizer)
+
+    def _rollout(
+        self, state: RFOState, env: Batch, noise: Float[Array, "T B A"]
+    ) -> tuple[Float[Array, ""], Float[Array, "T B A"], BatchState, Rollout, Float[Array, "E T B"]]:
+        """Loss, its gradient in the latents, and what the rollout left: state, data, values."""
+        normalize = state.normalizer
+
+        def loss(shift: Array) -> tuple[Array, tuple[BatchState, Rollout, Array]]:
+            def act(observation: Observation, step: tuple[Array, Array]) -> tuple[Array, Array]:
+                latent = state.actor(normalize(observation), step[0])[1] + step[1]
+                return jnp.tanh(latent), latent
+
+            after, data = rollout(env, state.env, act, (noise, shift))
+            values = state.critics(normalize(data.next_observation))
+            returns = segment_return(
+                data.reward, values.mean(0), data.terminated, data.truncated, self.gamma, data.duration
+            )
+            return -self.return_scale * returns.mean() / self.horizon, (after, data, values)
+
+        (value, aux), pull = jax.value_and_grad(loss, has_aux=True)(jnp.zeros_like(noise))
+        return value, pull, *aux
 
     def _matching(
         self,

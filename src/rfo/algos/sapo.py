@@ -171,35 +171,10 @@ class SAPO:
         normalize, alpha = state.normalizer, jnp.exp(state.log_alpha)
         target_entropy = self.target_entropy * action_size
 
-        def output(actor: TanhGaussianPolicy, observation: Observation, noise: Noise) -> tuple[Array, Array]:
-            action_noise, entropy_noise = noise
-            mean, log_std = actor.parameters(normalize(observation))
-            entropy = -tanh_gaussian_log_prob(mean, log_std, entropy_noise)
-            return mean + jnp.exp(log_std) * action_noise, entropy
-
-        def rollout_loss(
-            shift: tuple[Array, Array],
-        ) -> tuple[Array, tuple[BatchState, Rollout, Array, Array]]:
-            def act(observation: Observation, step: tuple[Noise, tuple[Array, Array]]) -> tuple[Array, Array]:
-                noise, shift = step
-                latent, entropy = jax.tree.map(jnp.add, output(state.actor, observation, noise), shift)
-                return jnp.tanh(latent), entropy
-
-            after, data = rollout(env, state.env, act, (noise, shift))
-            bonus = scaled_entropy(data.extras, target_entropy)
-            reward = data.reward + alpha / self.return_scale * data.duration * bonus
-            values = state.critics(normalize(data.next_observation))
-            returns = segment_return(
-                reward, values.mean(0), data.terminated, data.truncated, self.gamma, data.duration
-            )
-            return -self.return_scale * returns.mean() / self.horizon, (after, data, reward, values)
-
-        none = jnp.zeros(shape), jnp.zeros(shape[:-1])
-        (actor_loss, aux), pull = jax.value_and_grad(rollout_loss, has_aux=True)(none)
-        after, data, reward, values = aux
+        actor_loss, pull, after, data, reward, values = self._rollout(state, env, noise)
 
         def loss(actor: TanhGaussianPolicy, _: PRNGKey) -> tuple[Array, Metrics]:
-            latent, entropy = output(actor, data.observation, noise)
+            latent, entropy = latent_and_entropy(actor, normalize(data.observation), noise)
             return pulled(pull[0], latent, data.action, self.reach) + jnp.sum(pull[1] * entropy), {}
 
         actor, actor_optimizer, actor_metrics = descend(
@@ -259,9 +234,47 @@ class SAPO:
         """The policy to evaluate."""
         return TrainedPolicy(state.actor, state.normalizer)
 
+    def _rollout(
+        self, state: SAPOState, env: Batch, noise: Noise
+    ) -> tuple[Float[Array, ""], tuple[Array, Array], BatchState, Rollout, Array, Array]:
+        """Loss, its gradient in latents and entropies, and what the rollout left: state,
+        data, rewards (T, B) with the entropy's share, values (E, T, B)."""
+        normalize, alpha = state.normalizer, jnp.exp(state.log_alpha)
+        target_entropy = self.target_entropy * env.spec.action_size
+
+        def loss(shift: tuple[Array, Array]) -> tuple[Array, tuple[BatchState, Rollout, Array, Array]]:
+            def act(observation: Observation, step: tuple[Noise, tuple[Array, Array]]) -> tuple[Array, Array]:
+                noise, shift = step
+                output = latent_and_entropy(state.actor, normalize(observation), noise)
+                latent, entropy = jax.tree.map(jnp.add, output, shift)
+                return jnp.tanh(latent), entropy
+
+            after, data = rollout(env, state.env, act, (noise, shift))
+            bonus = scaled_entropy(data.extras, target_entropy)
+            reward = data.reward + alpha / self.return_scale * data.duration * bonus
+            values = state.critics(normalize(data.next_observation))
+            returns = segment_return(
+                reward, values.mean(0), data.terminated, data.truncated, self.gamma, data.duration
+            )
+            return -self.return_scale * returns.mean() / self.horizon, (after, data, reward, values)
+
+        none = jnp.zeros_like(noise[0]), jnp.zeros(noise[0].shape[:-1])
+        (value, aux), pull = jax.value_and_grad(loss, has_aux=True)(none)
+        return value, pull, *aux
+
     def _alpha_descent(self) -> Descent:
         rate = self.alpha_learning_rate
         return Descent(rate, rate, 1, self.beta1, self.beta2, self.weight_decay, self.max_grad_norm)
+
+
+def latent_and_entropy(
+    actor: TanhGaussianPolicy, observation: Observation, noise: Noise
+) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch"]]:
+    """A draw of the latent, and an estimate of the action's entropy from another draw."""
+    action_noise, entropy_noise = noise
+    mean, log_std = actor.parameters(observation)
+    entropy = -tanh_gaussian_log_prob(mean, log_std, entropy_noise)
+    return mean + jnp.exp(log_std) * action_noise, entropy
 
 
 def scaled_entropy(entropy: Float[Array, "*shape"], target: float) -> Float[Array, "*shape"]:
