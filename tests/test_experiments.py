@@ -54,9 +54,10 @@ def read_attributes(source):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_hyperparameter_is_read(algorithm):
-    """By the method's file, or by what it hands its record to."""
+    """By the method's file or one that it inherits from, or by what it hands its record to."""
     kind = experiments.algorithm_class(algorithm)
-    source = inspect.getsource(sys.modules[kind.__module__])
+    modules = {base.__module__ for base in kind.__mro__ if dataclasses.is_dataclass(base)}
+    source = "\n".join(inspect.getsource(sys.modules[name]) for name in sorted(modules))
     read = read_attributes(source)
     for function in (settings.encoder, settings.descent):
         if f"{function.__name__}(self, " in source:
@@ -141,7 +142,8 @@ def test_variants_are_algorithms_with_other_settings_which_come_before_the_task(
         ({"algorithm": "sappo"}, "did you mean sapo"),
         (
             {"algorithm": "zzz"},
-            "choose from apg, fpo, naive_flow, ppo, rfo, rfo_reuse, sac, sapo, sapo_reuse, shac, shac2",
+            "choose from apg, fpo, naive_flow, ppo, rfo, rfo_reuse, sac, sapo, sapo_reuse, shac, shac2, "
+            "soft_flow, soft_flow_reuse",
         ),
         ({"gama": 0.9}, "did you mean gamma"),
         ({"gamma": 1.5}, "gamma must be"),

@@ -83,7 +83,7 @@ class Train:
     reward: Literal["forward"] = "forward"
     """What the robot of an MJCF file is paid for: to run forward."""
     algo: str = "rfo"
-    """Algorithm: rfo, sapo, shac, apg, ppo, sac or fpo; or a variant: naive_flow or shac2."""
+    """Algorithm: rfo, sapo, soft_flow, shac, apg, ppo, sac or fpo; or a variant, see `rfo list`."""
     steps: int = 1_000_000
     """Environment steps to train, rounded up to whole updates."""
     envs: int = 64

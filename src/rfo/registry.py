@@ -213,6 +213,9 @@ ALGORITHMS: dict[str, Method] = {
     "ppo": Method("rfo.algos.ppo", "PPO", "proximal policy optimization, model-free"),
     "sac": Method("rfo.algos.sac", "SAC", "soft actor-critic, model-free, off-policy"),
     "fpo": Method("rfo.algos.fpo", "FPO", "flow policy optimization, model-free"),
+    "soft_flow": Method(
+        "rfo.algos.soft_flow", "SoftFlow", "a flow policy with SAPO's entropy in place of RFO's terms"
+    ),
     "naive_flow": Method(
         "rfo.algos.rfo", "RFO", "RFO without its two matching terms", {"c_past": 0.0, "c_uni": 0.0}
     ),
@@ -223,6 +226,7 @@ ALGORITHMS: dict[str, Method] = {
         REUSE | HELD,
     ),
     "sapo_reuse": Method("rfo.algos.sapo", "SAPO", "SAPO, likewise", REUSE),
+    "soft_flow_reuse": Method("rfo.algos.soft_flow", "SoftFlow", "the soft flow, likewise", REUSE),
     "shac2": Method(
         "rfo.algos.sapo",
         "SAPO",

@@ -10,10 +10,11 @@ import pytest
 
 from rfo.algos.apg import APG
 from rfo.algos.fpo import FPO
+from rfo.algos.maximum_entropy import alpha_objective, scaled_entropy
 from rfo.algos.ppo import PPO
 from rfo.algos.rfo import RFO
 from rfo.algos.sac import SAC
-from rfo.algos.sapo import SAPO, alpha_objective, scaled_entropy
+from rfo.algos.sapo import SAPO
 from rfo.algos.shac import SHAC
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch

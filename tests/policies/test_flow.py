@@ -1,6 +1,10 @@
 """The flow: order of its integrators, its gradients, and what it computes written out plainly."""
 
+import itertools
+from functools import partial
+
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +102,41 @@ def test_gradients_to_weights_noise_and_state_match_finite_differences(solver):
             np.testing.assert_allclose(
                 sum(jax.tree.leaves(products)), (ahead - behind) / (2 * eps), rtol=1e-6
             )
+
+
+@pytest.mark.parametrize("solver", ["euler", "rk4"])
+def test_log_determinant_and_its_gradient_are_those_of_the_map(solver):
+    """Hutchinson's estimate is exact in the mean over all signs, and the series converges term by term."""
+    with jax.enable_x64(True):
+        policy = eqx.tree_at(lambda p: p.net.weights[-1], random_flow(solver), replace_fn=lambda w: 0.4 * w)
+        context = policy.context(jax.random.normal(jax.random.key(2), (5,)))
+        noise = jax.random.normal(jax.random.key(3), (3,))
+        signs = jnp.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+
+        @partial(jax.jit, static_argnums=2)
+        def estimate(policy, context, terms):
+            each = jax.vmap(lambda probe: policy.latent_and_log_det(context, noise, probe, terms))
+            latents, log_dets = each(signs)
+            return log_dets.mean(), latents
+
+        @jax.jit
+        def exact(policy, context):
+            jacobian = jax.jacobian(lambda z: policy.latent(context, z / policy.source_noise))
+            return jnp.linalg.slogdet(jacobian(policy.source_noise * noise))[1]
+
+        wanted = exact(policy, context)
+        values = np.array([estimate(policy, context, terms)[0] for terms in (1, 2, 4, 12)])
+        errors = np.abs(values - wanted)
+        assert abs(wanted) > 0.1 and (errors[1:] < 0.5 * errors[:-1]).all()
+        assert errors[-1] < 1e-6
+        expected = np.broadcast_to(policy.latent(context, noise), (8, 3))
+        np.testing.assert_allclose(estimate(policy, context, 2)[1], expected, rtol=1e-12)
+        gradient = jax.grad(lambda p, c: estimate(p, c, 12)[0], (0, 1))(policy, context)
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+            gradient,
+            jax.grad(exact, (0, 1))(policy, context),
+        )
 
 
 def test_zero_noise_and_zero_field_mean_zero_action():

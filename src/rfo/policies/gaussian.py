@@ -146,6 +146,9 @@ def tanh_gaussian_log_prob(
     """
     latent = mean + jnp.exp(log_std) * noise
     gaussian = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
-    # log(1 - tanh(z)^2), without cancellation at large |z|
-    volume = 2.0 * (math.log(2.0) - latent - jax.nn.softplus(-2.0 * latent))
-    return jnp.sum(gaussian - volume, axis=-1)
+    return jnp.sum(gaussian - log_tanh_slope(latent), axis=-1)
+
+
+def log_tanh_slope(latent: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``log(1 - tanh(z)^2)``, without cancellation at large |z|."""
+    return 2.0 * (math.log(2.0) - latent - jax.nn.softplus(-2.0 * latent))

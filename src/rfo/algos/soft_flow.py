@@ -1,0 +1,76 @@
+"""Soft flow: a flow policy with SAPO's objective, its entropy from the flow's change of volume."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from rfo.algos.maximum_entropy import MaximumEntropy, Noise
+from rfo.algos.settings import require
+from rfo.policies.encoder import Encoder
+from rfo.policies.flow import FlowPolicy, require_solver
+from rfo.policies.gaussian import log_tanh_slope
+from rfo.types import Array, Float, Observation, PRNGKey
+
+
+@dataclass(frozen=True)
+class SoftFlow(MaximumEntropy):
+    """Maximum entropy with a flow policy, in the place of RFO's two matching terms.
+
+    ``H[tanh(z_1)] = H[z_0] + E[log |det dz_1 / dz_0| + sum log(1 - tanh(z_1)^2)]`` at the action's own noise;
+    the determinant as `rfo.policies.flow.FlowPolicy.latent_and_log_det` estimates it. Not from a paper on
+    differentiable simulation: it tells what a flow gives apart from its objective.
+
+    Raises:
+        ValueError: for a field out of range, naming it.
+    """
+
+    name: ClassVar[str] = "soft_flow"
+
+    flow_steps: int = 4
+    """Integration steps K of the flow."""
+    solver: str = "euler"
+    """Integrator of the flow: euler, midpoint, heun or rk4."""
+    source_noise: float = 0.5
+    """Standard deviation of the flow's initial noise."""
+    frequencies: int = 0
+    """Fourier features of flow time besides the raw scalar."""
+    last_scale: float = 0.1
+    """Further factor on the initial weights of the velocity field's last layer."""
+    log_det_terms: int = 2
+    """Of the series for the log determinant of a step; each costs a pass back through the step."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, "positive", "flow_steps", "source_noise", "last_scale", "log_det_terms")
+        require(self, "not negative", "frequencies")
+        require_solver(self.solver)
+
+    def actor(self, key: PRNGKey, encoder: Encoder, action_size: int) -> FlowPolicy:
+        """The initial policy."""
+        return FlowPolicy(
+            key,
+            encoder,
+            action_size,
+            self.actor_hidden,
+            activation=self.activation,
+            steps=self.flow_steps,
+            solver=self.solver,
+            source_noise=self.source_noise,
+            frequencies=self.frequencies,
+            gain=self.gain,
+            last_scale=self.last_scale,
+        )
+
+    def latent_and_entropy(
+        self, actor: FlowPolicy, observation: Observation, noise: Noise
+    ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch"]]:
+        """A latent, and the entropy estimated at the same noise."""
+        action_noise, probe = noise[0], jnp.where(noise[1] < 0, -1.0, 1.0)
+        context = actor.context(observation)
+        latent, log_det = actor.latent_and_log_det(context, action_noise, probe, self.log_det_terms)
+        source = actor.action_size * (0.5 * math.log(2 * math.pi * math.e) + math.log(self.source_noise))
+        return latent, source + log_det + jnp.sum(log_tanh_slope(latent), -1)
