@@ -59,7 +59,7 @@ def test_every_hyperparameter_is_read(algorithm):
     modules = {base.__module__ for base in kind.__mro__ if dataclasses.is_dataclass(base)}
     source = "\n".join(inspect.getsource(sys.modules[name]) for name in sorted(modules))
     read = read_attributes(source)
-    for function in (settings.encoder, settings.descent):
+    for function in (settings.encoder, settings.flow_policy, settings.descent):
         if f"{function.__name__}(self, " in source:
             read |= read_attributes(inspect.getsource(function))
     assert {f.name for f in dataclasses.fields(kind)} <= read

@@ -13,7 +13,7 @@ from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.matching import matching_error_at
 from rfo.algos.optimize import DescentState
 from rfo.algos.rollout import TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
-from rfo.algos.settings import descent, encoder, require, require_common
+from rfo.algos.settings import descent, encoder, flow_policy, require, require_common
 from rfo.algos.surrogate import Estimate, asymmetric_surrogate, epoch, estimate, minibatches
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
@@ -138,19 +138,8 @@ class FPO:
         require_divisible(decisions(self.horizon, env), self.batches, "batches")
         key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
-        actor = FlowPolicy(
-            actor_key,
-            encoder(self, encoder_keys[0], spec.observation),
-            spec.action_size,
-            self.actor_hidden,
-            activation=self.activation,
-            steps=self.flow_steps,
-            solver=self.solver,
-            source_noise=self.source_noise,
-            frequencies=self.frequencies,
-            gain=self.gain,
-            last_scale=self.last_scale,
-        )
+        encoding = encoder(self, encoder_keys[0], spec.observation)
+        actor = flow_policy(self, actor_key, encoding, spec.action_size)
         critics = Critics(
             critic_key,
             encoder(self, encoder_keys[1], spec.observation),

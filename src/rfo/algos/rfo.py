@@ -19,7 +19,7 @@ from rfo.algos.optimize import DescentState
 from rfo.algos.returns import segment_return, td_lambda
 from rfo.algos.reuse import descend, pulled
 from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
-from rfo.algos.settings import descent, encoder, require, require_common
+from rfo.algos.settings import descent, encoder, flow_policy, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.flow import FlowPolicy
@@ -160,19 +160,8 @@ class RFO:
         require_divisible(decisions(self.horizon, env), self.critic_batches)
         key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
-        actor = FlowPolicy(
-            actor_key,
-            encoder(self, encoder_keys[0], spec.observation),
-            spec.action_size,
-            self.actor_hidden,
-            activation=self.activation,
-            steps=self.flow_steps,
-            solver=self.solver,
-            source_noise=self.source_noise,
-            frequencies=self.frequencies,
-            gain=self.gain,
-            last_scale=self.last_scale,
-        )
+        encoding = encoder(self, encoder_keys[0], spec.observation)
+        actor = flow_policy(self, actor_key, encoding, spec.action_size)
         critics = Critics(
             critic_key,
             encoder(self, encoder_keys[1], spec.observation),

@@ -1,4 +1,5 @@
-"""What the methods' hyperparameters have in common: checks, and the encoder and optimiser they describe.
+"""What the methods' hyperparameters have in common: checks, and the encoder, flow and optimiser they
+describe.
 
 Each method's record stays complete: what a field means stands beside its default there.
 """
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from rfo.algos.optimize import Descent
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
+from rfo.policies.flow import FlowPolicy
 from rfo.types import Array, Float, ObservationShape, PRNGKey
 
 
@@ -48,6 +50,23 @@ class Settings(Protocol):
     def weight_decay(self) -> float: ...
     @property
     def max_grad_norm(self) -> float: ...
+
+
+class FlowSettings(Settings, Protocol):
+    """The hyperparameters that all methods with a flow policy have."""
+
+    @property
+    def actor_hidden(self) -> tuple[int, ...]: ...
+    @property
+    def flow_steps(self) -> int: ...
+    @property
+    def solver(self) -> str: ...
+    @property
+    def source_noise(self) -> float: ...
+    @property
+    def frequencies(self) -> int: ...
+    @property
+    def last_scale(self) -> float: ...
 
 
 def require_common(settings: Settings) -> None:
@@ -103,6 +122,23 @@ def encoder(settings: Settings, key: PRNGKey, observation: ObservationShape) -> 
         settings.pooling,
         settings.activation,
         settings.gain,
+    )
+
+
+def flow_policy(settings: FlowSettings, key: PRNGKey, encoder: Encoder, action_size: int) -> FlowPolicy:
+    """A new flow policy."""
+    return FlowPolicy(
+        key,
+        encoder,
+        action_size,
+        settings.actor_hidden,
+        activation=settings.activation,
+        steps=settings.flow_steps,
+        solver=settings.solver,
+        source_noise=settings.source_noise,
+        frequencies=settings.frequencies,
+        gain=settings.gain,
+        last_scale=settings.last_scale,
     )
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from rfo.algos.maximum_entropy import MaximumEntropy, Noise
-from rfo.algos.settings import require
+from rfo.algos.settings import flow_policy, require
 from rfo.policies.encoder import Encoder
 from rfo.policies.flow import FlowPolicy, require_solver
 from rfo.policies.gaussian import log_tanh_slope
@@ -51,19 +51,7 @@ class SoftFlow(MaximumEntropy):
 
     def actor(self, key: PRNGKey, encoder: Encoder, action_size: int) -> FlowPolicy:
         """The initial policy."""
-        return FlowPolicy(
-            key,
-            encoder,
-            action_size,
-            self.actor_hidden,
-            activation=self.activation,
-            steps=self.flow_steps,
-            solver=self.solver,
-            source_noise=self.source_noise,
-            frequencies=self.frequencies,
-            gain=self.gain,
-            last_scale=self.last_scale,
-        )
+        return flow_policy(self, key, encoder, action_size)
 
     def latent_and_entropy(
         self, actor: FlowPolicy, observation: Observation, noise: Noise
