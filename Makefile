@@ -50,5 +50,5 @@ bench: $(INSTALLED)
 	@$(BIN)/rfo bench speed $(TASK) $(ARGS)
 
 clean:
-	@rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	@rm -rf .venv build dist .pytest_cache .ruff_cache src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
