@@ -261,6 +261,7 @@ def test_policy_acts_with_and_without_noise():
         (RFO, {"c_past": -1.0}, "c_past must be not negative"),
         (RFO, {"horizon": 10}, "must divide the 10 steps"),
         (RFO, {"critic_target": "max"}, "min or mean"),
+        (RFO, {"solver": "eule"}, "unknown solver 'eule'"),
         (SAPO, {"gamma": 1.5}, r"gamma must be in \[0, 1\], not 1.5"),
         (SAPO, {"target_entropy": 1.0}, "target_entropy must be negative"),
         (SHAC, {"actor_learning_rate": float("nan")}, "actor_learning_rate must be positive"),

@@ -22,7 +22,7 @@ from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics,
 from rfo.algos.settings import descent, encoder, flow_policy, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
-from rfo.policies.flow import FlowPolicy
+from rfo.policies.flow import FlowPolicy, require_solver
 from rfo.policies.normalize import Normalizer
 from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
@@ -152,6 +152,7 @@ class RFO:
         require(self, "in [0, 1)", "uniform_clip")
         require_divisible(self.horizon, self.critic_batches)
         combine_critics(self.critic_target)
+        require_solver(self.solver)
         if self.coupling not in COUPLINGS:
             raise ValueError(f"unknown coupling '{self.coupling}'; known: {', '.join(COUPLINGS)}")
 
