@@ -17,10 +17,15 @@ ENV = Batch(LQR(), 16)
 SMALL = {"horizon": 8, "actor_hidden": (16,), "critic_hidden": (16,), "critic_iterations": 1}
 FREE = {"rfo": {"c_past": 0.0, "c_uni": 0.0}, "sapo": {"initial_alpha": 1e-30}}
 METHODS = {
-    "rfo": RFO(flow_steps=2, **SMALL),
-    "rfo_paired": RFO(coupling="paired", **SMALL),
+    "rfo": RFO(coupling="paired", flow_steps=2, **SMALL),
     "sapo": SAPO(**SMALL),
 }
+
+
+def updated(method, **settings):
+    """State and metrics after a method's first update."""
+    algorithm = dataclasses.replace(METHODS[method], **settings)
+    return jax.jit(lambda key: algorithm.update(algorithm.init(key, ENV), ENV))(jax.random.key(0))
 
 
 def test_an_action_follows_its_gradient_until_it_has_moved_by_its_reach():
@@ -37,13 +42,7 @@ def test_an_action_follows_its_gradient_until_it_has_moved_by_its_reach():
 def test_more_steps_move_the_policy_further_down_the_same_gradient(method):
     """The first step of several is the only step of one; no physics is simulated for the others."""
 
-    def moved(steps):
-        algorithm = dataclasses.replace(METHODS[method], actor_steps=steps, reach=10.0)
-        state = algorithm.init(jax.random.key(0), ENV)
-        after, metrics = jax.jit(lambda s: algorithm.update(s, ENV))(state)
-        return after, metrics
-
-    (one, first), (four, metrics) = moved(1), moved(4)
+    (one, first), (four, metrics) = (updated(method, actor_steps=steps, reach=10.0) for steps in (1, 4))
     assert metrics["policy_change"] > 2 * first["policy_change"]
     assert metrics["loss_actor"] == pytest.approx(float(first["loss_actor"]), rel=1e-5)
     np.testing.assert_allclose(four.env.observation, one.env.observation, rtol=1e-5)
@@ -52,13 +51,8 @@ def test_more_steps_move_the_policy_further_down_the_same_gradient(method):
 @pytest.mark.parametrize("method", FREE)
 def test_reach_bounds_what_many_steps_do(method):
     """Of the objective's pull; matching terms and entropy, left out here, are not held back."""
-
-    def change(reach):
-        algorithm = dataclasses.replace(METHODS[method], actor_steps=40, reach=reach, **FREE[method])
-        state = algorithm.init(jax.random.key(0), ENV)
-        return jax.jit(lambda s: algorithm.update(s, ENV))(state)[1]["policy_change"]
-
-    assert change(0.05) < 0.5 * change(10.0)
+    held, free = (updated(method, actor_steps=40, reach=reach, **FREE[method])[1] for reach in (0.05, 10.0))
+    assert held["policy_change"] < 0.5 * free["policy_change"]
 
 
 @pytest.mark.parametrize("kind", [RFO, SAPO])

@@ -53,8 +53,8 @@ def test_no_chunk_trains_bit_for_bit_as_before_and_a_chunk_of_one_too():
     algorithm = RFO(horizon=4, critic_batches=2, critic_iterations=1, actor_hidden=(8,), critic_hidden=(8,))
     outcomes = []
     for env in (Batch(Terminating(life=3), 8), ChunkedBatch(Terminating(life=3), 8, 1, algorithm.gamma)):
-        state = algorithm.init(jax.random.key(0), env)
-        state, _ = jax.jit(lambda s, env=env: algorithm.update(s, env))(state)
+        update = jax.jit(lambda key, env=env: algorithm.update(algorithm.init(key, env), env))
+        state, _ = update(jax.random.key(0))
         outcomes.append((state.actor.net, state.critics.nets, state.normalizer))
     assert_trees_equal(*outcomes)
 

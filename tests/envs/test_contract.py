@@ -196,16 +196,16 @@ def test_a_reset_leaves_the_neighbours_and_their_gradient_alone(name):
 
         return jax.lax.scan(step, state, controls)[1]
 
-    @jax.jit
-    def late_rewards_gradient(state):
-        return jax.grad(lambda a: roll(state, a)[0][1:].sum())(controls)
+    def late_return(controls, state):
+        reward, states = roll(state, controls)
+        return reward[1:].sum(), (reward, states)
 
-    roll_controls = jax.jit(lambda state: roll(state, controls))
-    (reward, states), (reward_reset, states_reset) = roll_controls(going), roll_controls(ending)
+    rolled = jax.jit(lambda state: jax.grad(late_return, has_aux=True)(controls, state))
+    gradient, (reward, states) = rolled(going)
+    gradient_reset, (reward_reset, states_reset) = rolled(ending)
     np.testing.assert_array_equal(reward[:, 1:], reward_reset[:, 1:])
     assert_equal(*(jax.tree.map(lambda x: x[:, 1:], s.task) for s in (states, states_reset)))
     assert states_reset.elapsed[0, 0] == 0
-    gradient, gradient_reset = late_rewards_gradient(going), late_rewards_gradient(ending)
     np.testing.assert_array_equal(gradient[:, 1:], gradient_reset[:, 1:])
     assert not gradient_reset[0, 0].any()
     if name in SIMULATED and name not in LATE and TASKS[name].approach is None:

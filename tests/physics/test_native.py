@@ -30,7 +30,7 @@ def single(dtype, struct, files, team=1):
     text = many(dtype, struct, files)  # there are no teams on the CPU
     return "#define __CUDA_ARCH__ 1\\n" + text + "\\n#undef __CUDA_ARCH__\\n"
 
-wp.config.kernel_cache_dir = sys.argv[1]
+wp.config.kernel_cache_dir, wp.config.optimization_level = sys.argv[1], 0
 packs.snippet = mpm_kernels.snippet = material_kernels.snippet = single
 packs.lanes = material_kernels.lanes = lambda *_: 1
 

@@ -36,10 +36,10 @@ def test_order_on_a_linear_field_with_known_solution(solver):
     assert -slope == pytest.approx(ORDER[solver], abs=0.15)
 
 
-def random_flow(solver="euler"):
+def random_flow(solver="euler", steps=3):
     """A flow with random biases and offsets, in float64."""
     with jax.enable_x64(True):
-        settings = {"steps": 3, "solver": solver, "source_noise": 0.7, "frequencies": 2}
+        settings = {"steps": steps, "solver": solver, "source_noise": 0.7, "frequencies": 2}
         return scrambled(
             FlowPolicy(jax.random.key(0), Identity(5), 3, (16, 8), **settings), jax.random.key(1)
         )
@@ -104,11 +104,13 @@ def test_gradients_to_weights_noise_and_state_match_finite_differences(solver):
             )
 
 
-@pytest.mark.parametrize("solver", ["euler", "rk4"])
+@pytest.mark.parametrize("solver", ["euler", "midpoint"])
 def test_log_determinant_and_its_gradient_are_those_of_the_map(solver):
     """Hutchinson's estimate is exact in the mean over all signs, and the series converges term by term."""
     with jax.enable_x64(True):
-        policy = eqx.tree_at(lambda p: p.net.weights[-1], random_flow(solver), replace_fn=lambda w: 0.4 * w)
+        policy = eqx.tree_at(
+            lambda p: p.net.weights[-1], random_flow(solver, 2), replace_fn=lambda w: 0.3 * w
+        )
         context = policy.context(jax.random.normal(jax.random.key(2), (5,)))
         noise = jax.random.normal(jax.random.key(3), (3,))
         signs = jnp.array(list(itertools.product((-1.0, 1.0), repeat=3)))
@@ -125,13 +127,13 @@ def test_log_determinant_and_its_gradient_are_those_of_the_map(solver):
             return jnp.linalg.slogdet(jacobian(policy.source_noise * noise))[1]
 
         wanted = exact(policy, context)
-        values = np.array([estimate(policy, context, terms)[0] for terms in (1, 2, 4, 12)])
+        values = np.array([estimate(policy, context, terms)[0] for terms in (1, 2, 4, 8)])
         errors = np.abs(values - wanted)
         assert abs(wanted) > 0.1 and (errors[1:] < 0.5 * errors[:-1]).all()
         assert errors[-1] < 1e-6
         expected = np.broadcast_to(policy.latent(context, noise), (8, 3))
         np.testing.assert_allclose(estimate(policy, context, 2)[1], expected, rtol=1e-12)
-        gradient = jax.grad(lambda p, c: estimate(p, c, 12)[0], (0, 1))(policy, context)
+        gradient = jax.grad(lambda p, c: estimate(p, c, 8)[0], (0, 1))(policy, context)
         jax.tree.map(
             partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
             gradient,

@@ -171,18 +171,20 @@ def test_folder_without_replay_is_refused(tmp_path):
         write_html(tmp_path)
 
 
-def browse(page, profile, *flags, address=""):
-    command = [BROWSER, *FLAGS.split(), f"--user-data-dir={profile}", "--virtual-time-budget=6000", *flags]
+def browse(page, profile, *flags, address="", seconds):
+    """What the browser prints after so many seconds of the page's own time, each drawn in full."""
+    budget = f"--virtual-time-budget={1000 * seconds}"
+    command = [BROWSER, *FLAGS.split(), f"--user-data-dir={profile}", budget, *flags]
     done = subprocess.run(
         [*command, page.as_uri() + address], capture_output=True, text=True, timeout=110, check=True
     )
     return done.stdout
 
 
-def picture(page, tmp_path, seconds):
+def picture(page, tmp_path, time):
     """The page at a time of the episode, as (height, width, 3) numbers."""
-    file = tmp_path / f"{seconds}.png"
-    browse(page, tmp_path / f"profile{seconds}", f"--screenshot={file}", address=f"#t={seconds}")
+    file = tmp_path / f"{time}.png"
+    browse(page, tmp_path / f"profile{time}", f"--screenshot={file}", address=f"#t={time}", seconds=1)
     return np.asarray(Image.open(file).convert("RGB"), float)
 
 
@@ -202,7 +204,7 @@ def blue_and_red(image):
 @pytest.mark.timeout(240)
 def test_browser_draws_a_figure_that_moves_and_stays_in_view(run_folder, tmp_path):
     page = write_html(run_folder)
-    early, late = (picture(page, tmp_path, seconds) for seconds in (0.5, 3.5))
+    early, late = (picture(page, tmp_path, time) for time in (0.5, 3.5))
     for image in (early, late):
         assert image[100:400].std() > 5, "the stage is blank"
         rows, columns = np.nonzero(orange(image))
@@ -217,7 +219,7 @@ def test_browser_draws_a_figure_that_moves_and_stays_in_view(run_folder, tmp_pat
 @pytest.mark.parametrize("kind", ["soft_run_folder", "particle_run_folder"])
 def test_browser_draws_what_deforms_in_its_colours(kind, request, tmp_path):
     page = write_html(request.getfixturevalue(kind))
-    early, late = (picture(page, tmp_path, seconds) for seconds in (0.25, 3.75))
+    early, late = (picture(page, tmp_path, time) for time in (0.25, 3.75))
     for image, end in ((early, 0), (late, 1)):
         colour, other = blue_and_red(image)[end], blue_and_red(image)[1 - end]
         rows, columns = np.nonzero(colour)
@@ -237,7 +239,7 @@ def test_browser_draws_what_deforms_in_its_colours(kind, request, tmp_path):
 def test_browser_plays_to_the_end_by_itself(run_folder, tmp_path):
     with np.load(run_folder / "replay.npz") as file:
         reward = file["reward"].astype(float)
-    dom = browse(write_html(run_folder), tmp_path / "profile", "--dump-dom")
+    dom = browse(write_html(run_folder), tmp_path / "profile", "--dump-dom", seconds=6)
 
     def shown(name):
         found = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
