@@ -177,6 +177,7 @@ def test_bad_settings_are_refused_with_one_line(change, line):
         lambda c: c.update(method="zzz"),
     ],
 )
+@pytest.mark.usefixtures("annotations_unchecked")
 def test_an_edited_configuration_is_refused_with_one_line(edit):
     config = preset("lqr", "apg").to_json()
     edit(config)

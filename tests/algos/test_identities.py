@@ -68,6 +68,7 @@ def shac():
     return start, *run(SHAC_ONE, start)
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 def test_rfo_without_matching_and_with_a_gaussian_is_shac(shac):
     start, after, metrics = shac
     rfo = RFO(c_past=0.0, c_uni=0.0, critic_target="mean", **COMMON)
@@ -129,9 +130,9 @@ def test_sapo_with_one_critic_and_no_entropy_is_shac(shac):
 
 
 def test_entropy_is_scaled_and_tuned_around_its_target():
-    assert scaled_entropy(-4.0, target=-4.0) == 0
-    assert scaled_entropy(4.0, target=-4.0) == 1
-    too_low, too_high = (jax.grad(alpha_objective)(jnp.zeros(()), h, -4.0) for h in (-5.0, -3.0))
+    assert scaled_entropy(jnp.array(-4.0), target=-4.0) == 0
+    assert scaled_entropy(jnp.array(4.0), target=-4.0) == 1
+    too_low, too_high = (jax.grad(alpha_objective)(jnp.zeros(()), h, -4.0) for h in jnp.array([-5.0, -3.0]))
     assert too_low == -4 and too_high == 4  # descending raises alpha when the entropy is too low
 
 

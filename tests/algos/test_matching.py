@@ -16,6 +16,7 @@ from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy, integrate
 from rfo.policies.normalize import Normalizer
 
+pytestmark = pytest.mark.usefixtures("annotations_unchecked")  # fields that are no policies
 MEAN, STD, SOURCE = 0.7, 0.4, 0.5
 
 

@@ -48,7 +48,7 @@ def test_entropy_of_a_flow_that_does_not_move_is_that_of_its_squashed_noise():
     noise = jax.random.normal(jax.random.key(1), (2, 5, 2))
     latent, entropy = method.latent_and_entropy(state.actor, state.env.observation, (noise[0], noise[1]))
     np.testing.assert_allclose(latent, 0.7 * noise[0], rtol=1e-5)
-    surprise = -tanh_gaussian_log_prob(jnp.zeros(2), jnp.full(2, math.log(0.7)), noise[0])
+    surprise = -tanh_gaussian_log_prob(jnp.zeros((5, 2)), jnp.full((5, 2), math.log(0.7)), noise[0])
     np.testing.assert_allclose(entropy, surprise + jnp.sum(1 - noise[0] ** 2, -1) / 2, rtol=1e-4, atol=1e-5)
 
 

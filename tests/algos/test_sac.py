@@ -27,6 +27,7 @@ def critics(observation, action):
     return jnp.stack([5 - total, 5 + total])
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 def test_target_is_the_smaller_critic_less_the_likelihood_and_nothing_at_a_termination():
     noise = jnp.array([[0.5, -0.2], [-1.5, -1.0]])
     batch = Transitions(

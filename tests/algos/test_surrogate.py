@@ -73,9 +73,9 @@ def test_likelihood_ratio_is_that_of_the_actions_and_1_at_the_old_parameters():
     np.testing.assert_allclose(gaussian_log_prob(old.mean, old.log_std, old.latent), density, rtol=1e-4)
     new_density = stats.norm(new_mean, np.exp(new_log_std)).logpdf(latent).sum(-1)
     np.testing.assert_allclose(ratio, np.exp(new_density - density), rtol=1e-4)
-    new_noise = (latent - new_mean) / np.exp(new_log_std)
+    new_noise = jnp.asarray((latent - new_mean) / np.exp(new_log_std))
     boxed = tanh_gaussian_log_prob(jnp.asarray(new_mean), jnp.asarray(new_log_std), new_noise)
-    before = tanh_gaussian_log_prob(old.mean, old.log_std, noise)
+    before = tanh_gaussian_log_prob(old.mean, old.log_std, jnp.asarray(noise))
     np.testing.assert_allclose(ratio, jnp.exp(boxed - before), rtol=1e-3)
 
 
@@ -152,6 +152,7 @@ class ConstantCritics:
         return jnp.full((1, *observation.shape[:-1]), 2.0)
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 def test_estimate_bootstraps_in_the_units_of_the_rewards_and_cuts_at_terminations_only():
     """One step per environment, values 10 + 5 * 2 = 20: r + 0.9 * 20 - 20, or r - 20 at a termination."""
     ones = jnp.ones((1, 3))

@@ -27,7 +27,7 @@ def test_order_on_a_linear_field_with_known_solution(solver):
     augmented[:2, :2], augmented[:2, 2], augmented[2, 3] = matrix, b, 1.0
     exact = (scipy.linalg.expm(augmented) @ np.array([1.0, 0.5, 0.0, 1.0]))[:2]
     with jax.enable_x64(True):
-        steps = np.array([8, 16, 32, 64])
+        steps = [8, 16, 32, 64]
         errors = [
             np.abs(integrate(lambda z, u: matrix @ z + b * u, jnp.array([1.0, 0.5]), n, solver) - exact).max()
             for n in steps

@@ -1,5 +1,7 @@
 """Gaussian policies against the definition of their densities."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +17,8 @@ def test_density_over_actions_integrates_to_one(mean, log_std):
         latent = np.linspace(mean - 12 * np.exp(log_std), mean + 12 * np.exp(log_std), 20001)
         action = np.tanh(latent)
         noise = (latent - mean) / np.exp(log_std)
-        log_prob = tanh_gaussian_log_prob(
-            jnp.array([mean]), jnp.array([log_std]), jnp.asarray(noise)[:, None]
+        log_prob = jax.vmap(partial(tanh_gaussian_log_prob, jnp.array([mean]), jnp.array([log_std])))(
+            jnp.asarray(noise)[:, None]
         )
         assert np.trapezoid(np.exp(log_prob), action) == pytest.approx(1.0, abs=1e-5)
 

@@ -5,12 +5,13 @@ The trainer, the evaluator and the command line know algorithms only through `Al
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from rfo.envs.batch import Batch
 from rfo.types import Array, Float, Metrics, Observation, PRNGKey, PyTree
 
 
+@runtime_checkable
 class Policy(Protocol):
     """A trained policy with its observation normaliser: a pytree that acts."""
 
@@ -19,6 +20,7 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
 class Algorithm(Protocol):
     """A method: frozen dataclass of hyperparameters, three pure functions."""
 

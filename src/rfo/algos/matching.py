@@ -37,7 +37,7 @@ def matching_error(
 
 def matching_error_at(
     policy: FlowPolicy,
-    context: Float[Array, "*batch width"],
+    context: Float[Array, "*#batch width"],
     target: Float[Array, "*batch A"],
     source: Float[Array, "*batch A"],
     u: Float[Array, "*batch"],

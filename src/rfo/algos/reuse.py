@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from rfo.algos.optimize import Descent, DescentState
-from rfo.types import Array, Float, Int, Metrics, PRNGKey, PyTree
+from rfo.types import Array, Float, Int, Key, Metrics, PRNGKey, PyTree
 
 P = TypeVar("P", bound=PyTree)
 
@@ -43,7 +43,7 @@ def descend(
     actor: P,
     state: DescentState,
     loss: Callable[[P, PRNGKey], tuple[Array, Metrics]],
-    keys: PRNGKey,
+    keys: Key[Array, " M"],
     update: Int[Array, ""],
 ) -> tuple[P, DescentState, Metrics]:
     """One step of the actor for each key.

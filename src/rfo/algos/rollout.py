@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from rfo.policies.normalize import Normalizer
 from rfo.types import Array, Bool, Float, Int, Metrics, Observation, PRNGKey, PyTree
 
 
+@runtime_checkable
 class Actor(Protocol):
     """A policy network."""
 

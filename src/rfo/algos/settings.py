@@ -9,7 +9,7 @@ Each method's record stays complete: what a field means stands beside its defaul
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rfo.algos.optimize import Descent
 from rfo.policies.encoder import Encoder, encoder_for, require_pooling
@@ -17,6 +17,7 @@ from rfo.policies.flow import FlowPolicy
 from rfo.types import Array, Float, ObservationShape, PRNGKey
 
 
+@runtime_checkable
 class Settings(Protocol):
     """The hyperparameters that all methods have."""
 
@@ -52,6 +53,7 @@ class Settings(Protocol):
     def max_grad_norm(self) -> float: ...
 
 
+@runtime_checkable
 class FlowSettings(Settings, Protocol):
     """The hyperparameters that all methods with a flow policy have."""
 

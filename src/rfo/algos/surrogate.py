@@ -72,7 +72,7 @@ def clipped_surrogate(
 
 
 def asymmetric_surrogate(
-    ratio: Float[Array, "*batch"], advantage: Float[Array, "*batch"], clip: float
+    ratio: Float[Array, "*batch"], advantage: Float[Array, "*#batch"], clip: float
 ) -> Float[Array, ""]:
     """`clipped_surrogate` for good actions; for bad ones a parabola with its top at ``ratio = 1 - clip``.
 

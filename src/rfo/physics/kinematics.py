@@ -31,7 +31,7 @@ def rotate(quat: Float[Array, "*n 4"], vector: Float[Array, "*n 3"]) -> Float[Ar
     return jnp.stack(turned, axis=-1)
 
 
-def axis_angle(axis: Float[Array, "*n 3"], angle: Float[Array, "*n"]) -> Float[Array, "*n 4"]:
+def axis_angle(axis: Float[Array, "*#n 3"], angle: Float[Array, "*n"]) -> Float[Array, "*n 4"]:
     """Unit quaternion of a rotation by `angle` [rad] about a unit `axis`."""
     half = angle[..., None] / 2
     return jnp.concatenate([jnp.cos(half), jnp.sin(half) * axis], axis=-1)

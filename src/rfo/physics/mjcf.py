@@ -195,7 +195,7 @@ def _collides(m: mujoco.MjModel, a: int, b: int) -> bool:
     above_a, above_b = m.body_weldid[m.body_parentid[[weld_a, weld_b]]]
     adjacent = weld_a == above_b != 0 or weld_b == above_a != 0
     excluded = m.exclude_signature == (min(body_a, body_b) << 16) + max(body_a, body_b)
-    return _meets(m, a, b) and weld_a != weld_b and not adjacent and not excluded.any()
+    return _meets(m, a, b) and bool(weld_a != weld_b) and not adjacent and not excluded.any()
 
 
 def _ground(m: mujoco.MjModel) -> int | None:
@@ -247,7 +247,7 @@ def _contact_spheres(
         if ground is None or frame.link < 0 or not _meets(m, geom, ground):
             continue
         pose = frame.then(m.geom_pos[geom], m.geom_quat[geom])
-        centres, r = _spheres(m.geom_type[geom], m.geom_size[geom])
+        centres, r = _spheres(int(m.geom_type[geom]), m.geom_size[geom])
         for centre in centres:
             link.append(frame.link)
             pos.append(pose.then(centre, _IDENTITY).pos)
@@ -265,9 +265,9 @@ def _contact_spheres(
 def _spheres(kind: int, size: np.ndarray) -> tuple[np.ndarray, float]:
     """Centres (n, 3) in the geom's frame and radius of the spheres that stand for a geom."""
     if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        return np.zeros((1, 3)), size[0]
+        return np.zeros((1, 3)), float(size[0])
     if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-        return np.array([[0.0, 0.0, -size[1]], [0.0, 0.0, size[1]]]), size[0]
+        return np.array([[0.0, 0.0, -size[1]], [0.0, 0.0, size[1]]]), float(size[0])
     return size * np.array(list(product((-1.0, 1.0), repeat=3))), 0.0
 
 

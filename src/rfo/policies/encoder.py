@@ -7,7 +7,7 @@ perceptron applied to each point, pooling over the points, one layer after it, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -26,6 +26,7 @@ def require_pooling(name: str) -> None:
         raise ValueError(f"unknown pooling '{name}'; known: {', '.join(POOLINGS)}")
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """First part of a network: observation to encoding."""
 

@@ -179,7 +179,7 @@ class FlowPolicy(eqx.Module):
 
     def velocity(
         self,
-        context: Float[Array, "*batch width"],
+        context: Float[Array, "*#batch width"],
         z: Float[Array, "*batch A"],
         u: Float[Array, "*batch"] | float,
     ) -> Float[Array, "*batch A"]:

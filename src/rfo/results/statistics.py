@@ -41,7 +41,7 @@ def half_interval(values: np.ndarray) -> np.ndarray:
     seeds = len(values)
     if seeds < 2:
         return np.full(values.shape[1:], np.nan)
-    return stats.t.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / np.sqrt(seeds)
+    return np.asarray(stats.t.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / np.sqrt(seeds))
 
 
 def interquartile_mean(*samples: Sample) -> Estimate:
@@ -52,7 +52,7 @@ def interquartile_mean(*samples: Sample) -> Estimate:
     """
 
     def middle(*resampled: np.ndarray, axis: int = -1) -> np.ndarray:
-        return stats.trim_mean(np.concatenate(resampled, axis=axis), 0.25, axis=axis)
+        return np.asarray(stats.trim_mean(np.concatenate(resampled, axis=axis), 0.25, axis=axis))
 
     return _bootstrapped(samples, middle)
 
@@ -71,7 +71,7 @@ def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> Estimate:
         sides = [np.moveaxis(sample, axis, -1) for sample in samples]
         pairs = zip(sides[: len(ours)], sides[len(ours) :], strict=True)
         wins = [np.sign(a[..., :, None] - b[..., None, :]).mean(axis=(-2, -1)) for a, b in pairs]
-        return 0.5 + 0.5 * np.mean(wins, axis=0)
+        return np.asarray(0.5 + 0.5 * np.mean(wins, axis=0))
 
     return _bootstrapped((*ours, *theirs), share)
 

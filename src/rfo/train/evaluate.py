@@ -8,7 +8,7 @@ each environment runs until it has finished its share. Two protocols are reporte
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -41,17 +41,13 @@ class Episodes:
     reward: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Tally:
+class _Tally(NamedTuple):
     """Per environment: episodes finished, and what the first n of them gave."""
 
     finished: Array  # (B,)
     returns: Array  # (n, B)
     lengths: Array  # (n, B)
     nonfinite: Array  # (n, B)
-
-
-jax.tree_util.register_dataclass(_Tally, ["finished", "returns", "lengths", "nonfinite"], [])
 
 
 def shares(episodes: int, environments: int) -> tuple[int, int]:
