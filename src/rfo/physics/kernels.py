@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import warp as wp
@@ -30,7 +30,6 @@ Range = tuple[int, int]
 """Environments from the first up to, not including, the second."""
 
 
-@runtime_checkable
 class Kernels(Protocol):
     """The launches of one control step and of its adjoint.
 
