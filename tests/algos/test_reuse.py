@@ -17,7 +17,8 @@ ENV = Batch(LQR(), 16)
 SMALL = {"horizon": 8, "actor_hidden": (16,), "critic_hidden": (16,), "critic_iterations": 1}
 FREE = {"rfo": {"c_past": 0.0, "c_uni": 0.0}, "sapo": {"initial_alpha": 1e-30}}
 METHODS = {
-    "rfo": RFO(coupling="paired", flow_steps=2, **SMALL),
+    "rfo": RFO(flow_steps=2, **SMALL),
+    "rfo_paired": RFO(coupling="paired", flow_steps=2, **SMALL),
     "sapo": SAPO(**SMALL),
 }
 
