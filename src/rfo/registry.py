@@ -219,6 +219,9 @@ ALGORITHMS: dict[str, Method] = {
     "naive_flow": Method(
         "rfo.algos.rfo", "RFO", "RFO without its two matching terms", {"c_past": 0.0, "c_uni": 0.0}
     ),
+    "rfo_bound": Method(
+        "rfo.algos.rfo", "RFO", "RFO with actions held off their bounds, too", {"c_bound": 0.3}
+    ),
     "rfo_reuse": Method(
         "rfo.algos.rfo",
         "RFO",

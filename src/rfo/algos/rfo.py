@@ -24,6 +24,7 @@ from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.flow import FlowPolicy, require_solver
 from rfo.policies.normalize import Normalizer
+from rfo.policies.squash import log_tanh_slope
 from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 
@@ -62,8 +63,8 @@ class RFO:
     """Reparameterization Flow Policy Optimization.
 
     One actor step per rollout, or several (`rfo.algos.reuse`), on
-    ``-return / horizon + c_past L_past + c_uni L_uni``; the gradient runs through the flow's steps and the
-    environment together. Defaults that the paper does not state were chosen by sweeps.
+    ``-return / horizon + c_past L_past + c_uni L_uni + c_bound L_bound``; the gradient runs through the
+    flow's steps and the environment together. Defaults that the paper does not state were chosen by sweeps.
 
     Raises:
         ValueError: for a field out of range, naming it.
@@ -100,6 +101,9 @@ class RFO:
     """Weight of matching uniform actions (exploration)."""
     final_c_uni: float | None = None
     """Its value at the end of training, reached linearly; None keeps it."""
+    c_bound: float = 0.0
+    """Weight of ``-log(1 - a^2)``, mean over action dimensions, which holds actions off their bounds. Ours:
+    the paper's objective has none."""
     uniform_clip: float = 0.999
     """Largest magnitude of those uniform actions."""
     coupling: str = "independent"
@@ -145,7 +149,7 @@ class RFO:
         require(self, "positive", "flow_steps", "source_noise", "critic_count")
         require(self, "positive", "critic_iterations", "critic_batches", "return_scale")
         require(self, "positive", "critic_learning_rate", "last_scale", "actor_steps", "reach")
-        require(self, "not negative", "c_past", "c_uni", "frequencies")
+        require(self, "not negative", "c_past", "c_uni", "c_bound", "frequencies")
         require(self, "in [0, 1]", "td_lambda")
         if self.final_c_uni is not None:
             require(self, "not negative", "final_c_uni")
@@ -198,9 +202,11 @@ class RFO:
         def loss(actor: FlowPolicy, key: PRNGKey) -> tuple[Array, Metrics]:
             context = actor.context(observation)
             past, uniform = self._matching(actor, normalize, context, data, noise, state.past, key)
-            total = pulled(pull, actor.latent(context, noise), data.action, self.reach)
+            latent = actor.latent(context, noise)
+            bound = -log_tanh_slope(latent).mean()
+            total = pulled(pull, latent, data.action, self.reach) + self.c_bound * bound
             total += self.c_past * past + self._c_uni(state.updates) * uniform
-            return total, {"loss_past": past, "loss_uniform": uniform}
+            return total, {"loss_past": past, "loss_uniform": uniform, "loss_bound": bound}
 
         actor, actor_optimizer, actor_metrics = descend(
             descent(self, self.actor_learning_rate),

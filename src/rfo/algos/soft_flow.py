@@ -12,7 +12,7 @@ from rfo.algos.maximum_entropy import MaximumEntropy, Noise
 from rfo.algos.settings import flow_policy, require
 from rfo.policies.encoder import Encoder
 from rfo.policies.flow import FlowPolicy, require_solver
-from rfo.policies.gaussian import log_tanh_slope
+from rfo.policies.squash import log_tanh_slope
 from rfo.types import Array, Float, Observation, PRNGKey
 
 

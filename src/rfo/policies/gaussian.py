@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
 from rfo.policies.encoder import Encoder
 from rfo.policies.nets import MLP
+from rfo.policies.squash import log_tanh_slope
 from rfo.types import Array, Float, Observation, PRNGKey
 
 
@@ -147,8 +147,3 @@ def tanh_gaussian_log_prob(
     latent = mean + jnp.exp(log_std) * noise
     gaussian = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
     return jnp.sum(gaussian - log_tanh_slope(latent), axis=-1)
-
-
-def log_tanh_slope(latent: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``log(1 - tanh(z)^2)``, without cancellation at large |z|."""
-    return 2.0 * (math.log(2.0) - latent - jax.nn.softplus(-2.0 * latent))

@@ -1,0 +1,67 @@
+"""L_bound, which holds actions off their bounds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rfo.algos.rfo import RFO
+from rfo.envs.base import EnvSpec, Step
+from rfo.envs.batch import Batch
+
+
+class Slope:
+    """One step that pays the sum of the actions: without L_bound the best one is 1 in every dimension."""
+
+    spec = EnvSpec("slope", observation=1, action_size=2, episode_length=4, dt=1.0)
+
+    def reset(self, key, batch):
+        return jax.random.uniform(key, (batch, 1))
+
+    def observe(self, state):
+        return state
+
+    def step(self, state, action):
+        return Step(state, state, action.sum(-1), jnp.ones(len(state), bool))
+
+
+def trained(c_bound):
+    """Deterministic actions of one state, and the metrics of all updates."""
+    env = Batch(Slope(), 8)
+    algorithm = RFO(
+        horizon=4,
+        updates=200,
+        flow_steps=2,
+        source_noise=0.01,
+        c_past=0.0,
+        c_uni=0.0,
+        c_bound=c_bound,
+        actor_hidden=(8,),
+        critic_hidden=(8,),
+        critic_iterations=1,
+        actor_learning_rate=2e-2,
+        weight_decay=0.0,
+    )
+
+    def run(key):
+        state = algorithm.init(key, env)
+        state, metrics = jax.lax.scan(lambda s, _: algorithm.update(s, env), state, None, algorithm.updates)
+        return algorithm.policy(state)(jnp.full((1, 1), 0.5), None), metrics
+
+    return jax.jit(run)(jax.random.key(0))
+
+
+def test_actions_stop_where_the_reward_and_the_bound_balance():
+    """By hand: with a reward of 1 for each of A = 2 dimensions, ``-a - c / 2 * log(1 - a^2)`` is least where
+    ``1 - a^2 = c a``, for c = 0.6 at ``a = (sqrt(c^2 + 4) - c) / 2 = 0.744``."""
+    actions, metrics = trained(c_bound=0.6)
+    best = (np.sqrt(0.6**2 + 4) - 0.6) / 2
+    np.testing.assert_allclose(actions, best, atol=0.01)
+    assert metrics["loss_bound"][-1] == pytest.approx(-np.log(1 - best**2), rel=0.03)
+    free, _ = trained(c_bound=0.0)
+    assert np.all(free > 0.95)
+
+
+def test_its_weight_is_not_negative():
+    with pytest.raises(ValueError, match="c_bound must be not negative"):
+        RFO(c_bound=-0.1)
