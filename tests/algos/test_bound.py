@@ -1,11 +1,14 @@
 """L_bound, which holds actions off their bounds."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rfo.algos.rfo import RFO
+from rfo.algos.sapo import SAPO
 from rfo.envs.base import EnvSpec, Step
 from rfo.envs.batch import Batch
 
@@ -25,23 +28,18 @@ class Slope:
         return Step(state, state, action.sum(-1), jnp.ones(len(state), bool))
 
 
-def trained(c_bound):
+SMALL = {"horizon": 4, "updates": 200, "actor_hidden": (8,), "critic_hidden": (8,), "critic_iterations": 1}
+SMALL |= {"actor_learning_rate": 2e-2, "weight_decay": 0.0}
+METHODS = {
+    "rfo": RFO(flow_steps=2, source_noise=0.01, c_past=0.0, c_uni=0.0, **SMALL),
+    "sapo": SAPO(initial_alpha=1e-30, alpha_learning_rate=0.0, **SMALL),
+}
+
+
+def trained(method, c_bound):
     """Deterministic actions of one state, and the metrics of all updates."""
     env = Batch(Slope(), 8)
-    algorithm = RFO(
-        horizon=4,
-        updates=200,
-        flow_steps=2,
-        source_noise=0.01,
-        c_past=0.0,
-        c_uni=0.0,
-        c_bound=c_bound,
-        actor_hidden=(8,),
-        critic_hidden=(8,),
-        critic_iterations=1,
-        actor_learning_rate=2e-2,
-        weight_decay=0.0,
-    )
+    algorithm = dataclasses.replace(METHODS[method], c_bound=c_bound)
 
     def run(key):
         state = algorithm.init(key, env)
@@ -51,17 +49,19 @@ def trained(c_bound):
     return jax.jit(run)(jax.random.key(0))
 
 
-def test_actions_stop_where_the_reward_and_the_bound_balance():
+@pytest.mark.parametrize("method", METHODS)
+def test_actions_stop_where_the_reward_and_the_bound_balance(method):
     """By hand: with a reward of 1 for each of A = 2 dimensions, ``-a - c / 2 * log(1 - a^2)`` is least where
     ``1 - a^2 = c a``, for c = 0.6 at ``a = (sqrt(c^2 + 4) - c) / 2 = 0.744``."""
-    actions, metrics = trained(c_bound=0.6)
+    actions, metrics = trained(method, c_bound=0.6)
     best = (np.sqrt(0.6**2 + 4) - 0.6) / 2
     np.testing.assert_allclose(actions, best, atol=0.01)
     assert metrics["loss_bound"][-1] == pytest.approx(-np.log(1 - best**2), rel=0.03)
-    free, _ = trained(c_bound=0.0)
+    free, _ = trained(method, c_bound=0.0)
     assert np.all(free > 0.95)
 
 
-def test_its_weight_is_not_negative():
+@pytest.mark.parametrize("kind", [RFO, SAPO])
+def test_its_weight_is_not_negative(kind):
     with pytest.raises(ValueError, match="c_bound must be not negative"):
-        RFO(c_bound=-0.1)
+        kind(c_bound=-0.1)

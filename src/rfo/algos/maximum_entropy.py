@@ -26,6 +26,7 @@ from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder
 from rfo.policies.normalize import Normalizer
+from rfo.policies.squash import log_tanh_slope
 from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 Noise = tuple[Array, Array]
@@ -83,6 +84,8 @@ class MaximumEntropy(ABC):
     """Constant over updates; 0 keeps alpha fixed."""
     target_entropy: float = -0.5
     """Entropy per action dimension to hold [nat]; negative."""
+    c_bound: float = 0.0
+    """Weight of ``-log(1 - a^2)``, mean over action dimensions, beside the entropy's own share of it."""
     actor_steps: int = 1
     """Steps of the actor on each rollout's gradient."""
     reach: float = 0.1
@@ -122,7 +125,7 @@ class MaximumEntropy(ABC):
         require(self, "positive", "return_scale", "critic_count", "critic_iterations", "critic_batches")
         require(self, "positive", "critic_learning_rate")
         require(self, "positive", "initial_alpha", "actor_steps", "reach")
-        require(self, "not negative", "alpha_learning_rate")
+        require(self, "not negative", "alpha_learning_rate", "c_bound")
         require(self, "in [0, 1]", "td_lambda")
         require_divisible(self.horizon, self.critic_batches)
         combine_critics(self.critic_target)
@@ -180,7 +183,9 @@ class MaximumEntropy(ABC):
 
         def loss(actor: Any, _: PRNGKey) -> tuple[Array, Metrics]:
             latent, entropy = self.latent_and_entropy(actor, normalize(data.observation), noise)
-            return pulled(pull[0], latent, data.action, self.reach) + jnp.sum(pull[1] * entropy), {}
+            bound = -log_tanh_slope(latent).mean()
+            total = pulled(pull[0], latent, data.action, self.reach) + jnp.sum(pull[1] * entropy)
+            return total + self.c_bound * bound, {"loss_bound": bound}
 
         actor, actor_optimizer, actor_metrics = descend(
             descent(self, self.actor_learning_rate),
