@@ -177,32 +177,18 @@ class MaximumEntropy(ABC):
         shape = (decisions(self.horizon, env), env.size, action_size)
         noise = jax.random.normal(noise_key, shape), jax.random.normal(entropy_key, shape)
         normalize, alpha = state.normalizer, jnp.exp(state.log_alpha)
-        target_entropy = self.target_entropy * action_size
-
         actor_loss, pull, after, data, reward, values = self._rollout(state, env, noise)
-
-        def loss(actor: Any, _: PRNGKey) -> tuple[Array, Metrics]:
-            latent, entropy = self.latent_and_entropy(actor, normalize(data.observation), noise)
-            bound = -log_tanh_slope(latent).mean()
-            total = pulled(pull[0], latent, data.action, self.reach) + jnp.sum(pull[1] * entropy)
-            return total + self.c_bound * bound, {"loss_bound": bound}
-
+        observation = normalize(data.observation)
         actor, actor_optimizer, actor_metrics = descend(
             descent(self, self.actor_learning_rate),
             state.actor,
             state.actor_optimizer,
-            loss,
+            lambda actor, _: self._loss(actor, pull, data.action, observation, noise),
             jax.random.split(key, self.actor_steps),
             state.updates,
         )
         entropy = data.extras.mean()
-        alpha_loss, alpha_gradient = jax.value_and_grad(alpha_objective)(
-            state.log_alpha, entropy, target_entropy
-        )
-        log_alpha, alpha_optimizer, _ = self._alpha_descent().step(
-            state.log_alpha, state.alpha_optimizer, alpha_gradient, state.updates
-        )
-
+        log_alpha, alpha_optimizer, alpha_loss = self._alpha_step(state, entropy, action_size)
         value = combine_critics(self.critic_target)(values, axis=0)
         target = td_lambda(
             reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda, data.duration
@@ -210,7 +196,7 @@ class MaximumEntropy(ABC):
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
             (descent(self, self.critic_learning_rate), state.critic_optimizer),
-            normalize(data.observation),
+            observation,
             target,
             self.critic_iterations,
             self.critic_batches,
@@ -271,6 +257,32 @@ class MaximumEntropy(ABC):
         none = jnp.zeros_like(noise[0]), jnp.zeros(noise[0].shape[:-1])
         (value, aux), pull = jax.value_and_grad(loss, has_aux=True)(none)
         return value, pull, *aux
+
+    def _loss(
+        self,
+        actor: Any,
+        pull: tuple[Array, Array],
+        action: Float[Array, "T B A"],
+        observation: Observation,
+        noise: Noise,
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The actor's loss to first order about the policy that made the rollout, but for a constant."""
+        latent, entropy = self.latent_and_entropy(actor, observation, noise)
+        bound = -log_tanh_slope(latent).mean()
+        total = pulled(pull[0], latent, action, self.reach) + jnp.sum(pull[1] * entropy)
+        return total + self.c_bound * bound, {"loss_bound": bound}
+
+    def _alpha_step(
+        self, state: MaximumEntropyState, entropy: Float[Array, ""], action_size: int
+    ) -> tuple[Float[Array, ""], DescentState, Float[Array, ""]]:
+        """log alpha after a step towards the target entropy, its optimiser, and the loss."""
+        target = self.target_entropy * action_size
+        loss, gradient = jax.value_and_grad(alpha_objective)(state.log_alpha, entropy, target)
+        descent = self._alpha_descent()
+        log_alpha, optimizer, _ = descent.step(
+            state.log_alpha, state.alpha_optimizer, gradient, state.updates
+        )
+        return log_alpha, optimizer, loss
 
     def _alpha_descent(self) -> Descent:
         rate = self.alpha_learning_rate
