@@ -131,7 +131,7 @@ def draw(
         _dress(panel, AXES[axis])
     panels[0].set_ylabel("return of training episodes")
     panels[0].set_ylim(*_range(runs, published))
-    panels[0].yaxis.set_major_formatter("{x:,.0f}")
+    panels[0].yaxis.set_major_formatter("{x:,.10g}")
     handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
     figure.legend(list(handles.values()), list(handles), frameon=False, loc="outside right center")
     what = f"mean of {_seeds(counts.pop())}" if len(counts) == 1 else "mean over seeds"
