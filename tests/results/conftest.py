@@ -34,3 +34,14 @@ def make_run(tmp_path):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def tick_labels():
+    """What is written at an axis's ticks."""
+
+    def read(axis):
+        axis.figure.draw_without_rendering()
+        return [label.get_text() for label in axis.get_ticklabels() if label.get_text()]
+
+    return read

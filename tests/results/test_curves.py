@@ -96,6 +96,12 @@ def test_methods_look_the_same_in_every_figure():
     assert len(set(many.values())) == 4
 
 
+@pytest.mark.parametrize(("scale", "label"), [(1.0, "0.2"), (1000.0, "200")])
+def test_returns_are_labelled_to_the_digits_that_tell_them_apart(scale, label, tick_labels):
+    labels = tick_labels(draw([run([0, 1], [0.0, 0.8 * scale])]).axes[0].yaxis)
+    assert label in labels and len(set(labels)) == len(labels)
+
+
 def test_same_figure_gives_the_same_bytes(tmp_path):
     first, second = (save(draw([run([0, 1], [1, 2])]), tmp_path / name / "curve") for name in "ab")
     assert first[0].read_bytes() == second[0].read_bytes()

@@ -37,13 +37,8 @@ def test_the_title_fits_the_figure(tasks):
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
 
 
-def tick_labels(axis):
-    axis.figure.draw_without_rendering()
-    return [label.get_text() for label in axis.get_ticklabels() if label.get_text()]
-
-
 @pytest.mark.parametrize(("scale", "label"), [(1.0, "0.25"), (10_000.0, "2,500"), (1e7, "2,500,000")])
-def test_returns_are_labelled_to_the_digits_that_tell_them_apart(scale, label):
+def test_returns_are_labelled_to_the_digits_that_tell_them_apart(scale, label, tick_labels):
     values = scale * np.linspace(0.0, 0.8, 5)
     labels = tick_labels(draw_finals({"task": {"rfo": values}}, ["rfo"]).axes[0].xaxis)
     assert label in labels and len(set(labels)) == len(labels)

@@ -26,7 +26,7 @@ from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder
 from rfo.policies.normalize import Normalizer
-from rfo.policies.squash import log_tanh_slope
+from rfo.policies.squash import bound_loss
 from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 Noise = tuple[Array, Array]
@@ -268,7 +268,7 @@ class MaximumEntropy(ABC):
     ) -> tuple[Float[Array, ""], Metrics]:
         """The actor's loss to first order about the policy that made the rollout, but for a constant."""
         latent, entropy = self.latent_and_entropy(actor, observation, noise)
-        bound = -log_tanh_slope(latent).mean()
+        bound = bound_loss(latent)
         total = pulled(pull[0], latent, action, self.reach) + jnp.sum(pull[1] * entropy)
         return total + self.c_bound * bound, {"loss_bound": bound}
 
@@ -278,8 +278,7 @@ class MaximumEntropy(ABC):
         """log alpha after a step towards the target entropy, its optimiser, and the loss."""
         target = self.target_entropy * action_size
         loss, gradient = jax.value_and_grad(alpha_objective)(state.log_alpha, entropy, target)
-        descent = self._alpha_descent()
-        log_alpha, optimizer, _ = descent.step(
+        log_alpha, optimizer, _ = self._alpha_descent().step(
             state.log_alpha, state.alpha_optimizer, gradient, state.updates
         )
         return log_alpha, optimizer, loss

@@ -24,7 +24,7 @@ from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
 from rfo.policies.flow import FlowPolicy, require_solver
 from rfo.policies.normalize import Normalizer
-from rfo.policies.squash import log_tanh_slope
+from rfo.policies.squash import bound_loss
 from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 
@@ -101,11 +101,11 @@ class RFO:
     """Weight of matching uniform actions (exploration)."""
     final_c_uni: float | None = None
     """Its value at the end of training, reached linearly; None keeps it."""
+    uniform_clip: float = 0.999
+    """Largest magnitude of those uniform actions."""
     c_bound: float = 0.0
     """Weight of ``-log(1 - a^2)``, mean over action dimensions, which holds actions off their bounds. Ours:
     the paper's objective has none."""
-    uniform_clip: float = 0.999
-    """Largest magnitude of those uniform actions."""
     coupling: str = "independent"
     """Which noise the matching terms start from: fresh (independent), or that which the policy made the
     latent of, and for a uniform action its own quantile (paired)."""
@@ -203,7 +203,7 @@ class RFO:
             context = actor.context(observation)
             past, uniform = self._matching(actor, normalize, context, data, noise, state.past, key)
             latent = actor.latent(context, noise)
-            bound = -log_tanh_slope(latent).mean()
+            bound = bound_loss(latent)
             total = pulled(pull, latent, data.action, self.reach) + self.c_bound * bound
             total += self.c_past * past + self._c_uni(state.updates) * uniform
             return total, {"loss_past": past, "loss_uniform": uniform, "loss_bound": bound}

@@ -1,4 +1,4 @@
-"""What tanh does to the density of a latent."""
+"""What tanh does to a latent: to its density, and to the gradient that reaches it."""
 
 from __future__ import annotations
 
@@ -12,3 +12,12 @@ from rfo.types import Array, Float
 def log_tanh_slope(latent: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``log(1 - tanh(z)^2)``, without cancellation at large |z|."""
     return 2.0 * (math.log(2.0) - latent - jax.nn.softplus(-2.0 * latent))
+
+
+def bound_loss(latent: Float[Array, "*shape A"]) -> Float[Array, ""]:
+    """L_bound: the mean of ``-log(1 - a^2)`` over all actions a = tanh(z) and their dimensions.
+
+    It grows without limit towards an action's bounds, where ``da / dz = 1 - a^2`` lets no gradient
+    through; its own one in a latent, but for the mean, is ``2 a``. Not from the paper (arXiv 2602.03501).
+    """
+    return -log_tanh_slope(latent).mean()

@@ -27,6 +27,9 @@ METHODS = ("rfo", "sapo", "shac", "apg", "ppo", "sac", "fpo")
 
 PUBLISHED_STYLES = ((0, (6, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)))
 
+RETURNS = "{x:,.10g}"
+"""How the ticks of an axis of returns are written: with all the digits that they have."""
+
 AXES = {"env_steps": "environment steps", "seconds": "training time [s]"}
 
 
@@ -131,7 +134,7 @@ def draw(
         _dress(panel, AXES[axis])
     panels[0].set_ylabel("return of training episodes")
     panels[0].set_ylim(*_range(runs, published))
-    panels[0].yaxis.set_major_formatter("{x:,.10g}")
+    panels[0].yaxis.set_major_formatter(RETURNS)
     handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
     figure.legend(list(handles.values()), list(handles), frameon=False, loc="outside right center")
     what = f"mean of {_seeds(counts.pop())}" if len(counts) == 1 else "mean over seeds"

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rfo.results.curves import styles
+from rfo.results.curves import RETURNS, styles
 from rfo.results.statistics import interquartile_mean
 
 Scores = Mapping[str, np.ndarray]
@@ -72,7 +72,7 @@ def _row(panel: Axes, row: int, values: np.ndarray, colour: str) -> None:
 def _dress(panel: Axes, rows: Sequence[str]) -> None:
     panel.set_yticks(range(len(rows)), rows)
     panel.set_ylim(len(rows) - 0.5, -0.5)
-    panel.xaxis.set_major_formatter("{x:,.10g}")
+    panel.xaxis.set_major_formatter(RETURNS)
     panel.locator_params(axis="x", nbins=4)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="x", color="#ddd", lw=0.6)
