@@ -11,7 +11,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
 # The shapes and types that annotations state are checked at every call, but in physics and tasks, whose
 # functions take NumPy's arrays and lists too and say in their own words what is wrong with them.
-ROOMS = ["rfo.policies", "rfo.algos", "rfo.train", "rfo.results", "rfo.view"]
+ROOMS = ["rfo.policies", "rfo.algos", "rfo.train", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
 
 

@@ -42,9 +42,13 @@ def model(data: dict[str, np.ndarray]) -> Model:
     bodies = len(per_env(data, data["model_body_mass"])[0])
     links = _links(data, bodies)
     joint = np.array([link.joint for link in links])
-    last = np.array([i for i, link in enumerate(links) if link.ends])  # the link that carries each body
+    last = np.array(
+        [i for i, link in enumerate(links) if link.ends]
+    )  # the link that carries each body
     free = joint == Joint.FREE
-    shift = data["model_joint_X_c"][:bodies, :3].astype(float)  # from the body's frame to its joint's
+    shift = data["model_joint_X_c"][:bodies, :3].astype(
+        float
+    )  # from the body's frame to its joint's
     com = data["model_body_com"][:bodies] - shift
 
     def of_bodies(values: np.ndarray) -> np.ndarray:
@@ -65,7 +69,10 @@ def model(data: dict[str, np.ndarray]) -> Model:
     controls = np.flatnonzero(scalar)[: int(data["const_num_act"])]
     return Model(
         parent=np.array(
-            [last[link.parent] if link.first and link.parent >= 0 else link.parent for link in links]
+            [
+                last[link.parent] if link.first and link.parent >= 0 else link.parent
+                for link in links
+            ]
         ),
         joint=joint,
         pos=np.array([link.pos for link in links]),
@@ -118,11 +125,21 @@ def _links(data: dict[str, np.ndarray], bodies: int) -> list[_Link]:
         if kind == FREE:  # a shift of its coordinates only, along the ground
             links.append(
                 _Link(
-                    body, parent, Joint.FREE, np.zeros(3), np.array([1.0, 0, 0, 0]), np.zeros(3), True, True
+                    body,
+                    parent,
+                    Joint.FREE,
+                    np.zeros(3),
+                    np.array([1.0, 0, 0, 0]),
+                    np.zeros(3),
+                    True,
+                    True,
                 )
             )
             continue
-        start, count = data["model_joint_axis_start"][body], data["model_joint_axis_dim"][body].sum()
+        start, count = (
+            data["model_joint_axis_start"][body],
+            data["model_joint_axis_dim"][body].sum(),
+        )
         axes = data["model_joint_axis"][start : start + count].astype(float)
         if (
             kind == COMPOUND
@@ -131,7 +148,9 @@ def _links(data: dict[str, np.ndarray], bodies: int) -> list[_Link]:
             axes = axes[[0, 2, 1]]
         for c, axis in enumerate(axes):
             anchor = frame[:3] - (data["model_joint_X_c"][parent, :3] if parent >= 0 else 0)
-            pos, quat = (anchor, frame[[6, 3, 4, 5]]) if c == 0 else (np.zeros(3), np.array([1.0, 0, 0, 0]))
+            pos, quat = (
+                (anchor, frame[[6, 3, 4, 5]]) if c == 0 else (np.zeros(3), np.array([1.0, 0, 0, 0]))
+            )
             above = parent if c == 0 else len(links) - 1
             shape = Joint.SLIDE if kind == PRISMATIC else Joint.HINGE
             links.append(_Link(body, above, shape, pos, quat, axis, c == 0, c == count - 1))
@@ -147,7 +166,9 @@ def _contact_spheres(
     rows = []
     for shape in sorted(touching):
         body, kind = int(data["model_shape_body"][shape]), int(data["model_shape_geo_type"][shape])
-        if not 0 <= body < len(last) or kind == BOX:  # the cart and its pole never come near the ground
+        if (
+            not 0 <= body < len(last) or kind == BOX
+        ):  # the cart and its pole never come near the ground
             continue
         half = data["model_shape_geo_scale"][shape, 1] if kind == CAPSULE else 0.0
         transform = data["model_shape_transform"][shape].astype(float)
@@ -161,7 +182,9 @@ def _contact_spheres(
         "contact_link": np.array([link for _, link, _ in rows], int),
         "contact_pos": np.array([centre for _, _, centre in rows]).reshape(-1, 3),
         "contact_radius": thickness[shapes],
-        **{f"contact_{k}": (values[shapes] + values[ground]) / 2 for k, values in constants.items()},
+        **{
+            f"contact_{k}": (values[shapes] + values[ground]) / 2 for k, values in constants.items()
+        },
         "contact_kh": np.zeros(len(rows)),
     }
 

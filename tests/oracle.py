@@ -58,7 +58,9 @@ def motion(model: Model, q: np.ndarray, qd: np.ndarray) -> Motion:
             m.angular[i], m.angular_drift[i] = m.angular[p], m.angular_drift[p]
             m.linear[i] = m.linear[p] + np.cross(m.angular[p], arm, axis=0)
             m.linear_drift[i] = (
-                m.linear_drift[p] + np.cross(m.angular_drift[p], arm) + np.cross(omega, np.cross(omega, arm))
+                m.linear_drift[p]
+                + np.cross(m.angular_drift[p], arm)
+                + np.cross(omega, np.cross(omega, arm))
             )
         if model.joint[i] == Joint.FREE:
             m.pos[i], m.rot[i] = q[iq : iq + 3], rotation(q[iq + 3 : iq + 7])
@@ -94,9 +96,15 @@ def dynamics(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, n
         inertia = m.rot[i] @ model.inertia[i] @ m.rot[i].T
         jacobian = m.linear[i] + np.cross(m.angular[i], arm, axis=0)
         omega = m.angular[i] @ qd
-        drift = m.linear_drift[i] + np.cross(m.angular_drift[i], arm) + np.cross(omega, np.cross(omega, arm))
+        drift = (
+            m.linear_drift[i]
+            + np.cross(m.angular_drift[i], arm)
+            + np.cross(omega, np.cross(omega, arm))
+        )
         torque = inertia @ m.angular_drift[i] + np.cross(omega, inertia @ omega)
-        mass_matrix += model.mass[i] * jacobian.T @ jacobian + m.angular[i].T @ inertia @ m.angular[i]
+        mass_matrix += (
+            model.mass[i] * jacobian.T @ jacobian + m.angular[i].T @ inertia @ m.angular[i]
+        )
         bias += model.mass[i] * jacobian.T @ (drift - model.gravity) + m.angular[i].T @ torque
         if model.joint[i] in (Joint.SLIDE, Joint.HINGE):
             iv = model.v_start[i]
@@ -134,7 +142,11 @@ def random_state(model: Model, rng: np.random.Generator) -> tuple[np.ndarray, np
     q = rng.normal(size=model.nq)
     for i, start in enumerate(model.q_start):
         if model.joint[i] in (Joint.FREE, Joint.BALL):
-            quat = slice(start + 3, start + 7) if model.joint[i] == Joint.FREE else slice(start, start + 4)
+            quat = (
+                slice(start + 3, start + 7)
+                if model.joint[i] == Joint.FREE
+                else slice(start, start + 4)
+            )
             q[quat] /= np.linalg.norm(q[quat])
     return q, rng.normal(size=model.nv)
 
@@ -152,12 +164,17 @@ def random_tree(seed: int, bodies: int = 7) -> str:
     rng = np.random.default_rng(seed)
     parents = [-1] + [int(rng.integers(-1, i)) for i in range(1, bodies)]
     joints = [JOINT_SETS[rng.integers(len(JOINT_SETS))] for _ in range(bodies)]
-    joints = [("free",) if p < 0 and rng.random() < 0.5 else j for p, j in zip(parents, joints, strict=True)]
+    joints = [
+        ("free",) if p < 0 and rng.random() < 0.5 else j
+        for p, j in zip(parents, joints, strict=True)
+    ]
     joints[0] = joints[0] or ("hinge",)
     texts = [_random_body(rng, i, joints[i]) for i in range(bodies)]
 
     def nested(parent: int) -> str:
-        return "".join(f"<body {texts[i]}{nested(i)}</body>" for i in range(bodies) if parents[i] == parent)
+        return "".join(
+            f"<body {texts[i]}{nested(i)}</body>" for i in range(bodies) if parents[i] == parent
+        )
 
     gravity = _numbers(rng.normal(size=3) * 5)
     return f"""<mujoco><compiler angle="radian" balanceinertia="true"/><option gravity="{gravity}"/>
@@ -179,7 +196,10 @@ def _random_body(rng: np.random.Generator, i: int, joints: tuple[str, ...]) -> s
     text += f'mass="{rng.uniform(0.5, 3):.3f}" diaginertia="{_numbers(rng.uniform(0.5, 1, 3))}"/>'
     shape = ("sphere", "capsule", "box")[i % 3]
     look = 'contype="0" conaffinity="0"'
-    return text + f'<geom type="{shape}" size=".1 .2 .3" pos="{_vector(rng)}" euler="{_vector(rng)}" {look}/>'
+    return (
+        text
+        + f'<geom type="{shape}" size=".1 .2 .3" pos="{_vector(rng)}" euler="{_vector(rng)}" {look}/>'
+    )
 
 
 def _vector(rng: np.random.Generator) -> str:

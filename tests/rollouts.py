@@ -30,11 +30,15 @@ class Rollout:
     def __init__(self, model: Model, envs: int, dt: float, substeps: int, dtype=np.float64):
         self.model = model
         self.dtype = np.dtype(dtype)
-        self._plan = Plan(ArticulatedKernels(model, dt / substeps, substeps, self.dtype), envs, threads=1)
+        self._plan = Plan(
+            ArticulatedKernels(model, dt / substeps, substeps, self.dtype), envs, threads=1
+        )
         rng = np.random.default_rng(7)
         self._of_q, self._of_qd = rng.normal(size=model.nq), rng.normal(size=model.nv)
 
-    def step(self, q: np.ndarray, qd: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, q: np.ndarray, qd: np.ndarray, control: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         q, qd = self._plan.forward(*self._cast(q, qd, control))
         return q, qd
 
@@ -128,7 +132,9 @@ def tree(seed: int) -> Model:
 def tree_inputs(model: Model, envs: int, steps: int) -> Inputs:
     """Any state, with quaternions of any length; about half of the contact spheres touch the ground."""
     rng = np.random.default_rng(5)
-    q, qd = (np.stack(x) for x in zip(*(random_state(model, rng) for _ in range(envs)), strict=True))
+    q, qd = (
+        np.stack(x) for x in zip(*(random_state(model, rng) for _ in range(envs)), strict=True)
+    )
     for start, kind in zip(model.q_start, model.joint, strict=True):
         if kind in (Joint.FREE, Joint.BALL):
             first = start + 3 * (kind == Joint.FREE)
@@ -161,11 +167,15 @@ def directional(
     direction = np.random.default_rng(0).choice([-1.0, 1.0], x.shape)
     axes = (0, 2) if name == "controls" else 1
     adjoint = (getattr(rollout.gradient(inputs), name) * direction).sum(axes)
-    above, below = (rollout.result(inputs._replace(**{name: x + s * eps * direction})) for s in (1, -1))
+    above, below = (
+        rollout.result(inputs._replace(**{name: x + s * eps * direction})) for s in (1, -1)
+    )
     return adjoint, (above - below) / (2 * eps)
 
 
-def assert_matches_differences(rollout: Rollout, inputs: Inputs, names=Inputs._fields, eps: float = EPS):
+def assert_matches_differences(
+    rollout: Rollout, inputs: Inputs, names=Inputs._fields, eps: float = EPS
+):
     for name in names:
         adjoint, differences = directional(rollout, inputs, name, eps)
         scale = np.abs(adjoint) + 1e-2 * np.abs(adjoint).max()

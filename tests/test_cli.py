@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rfo import experiments
-from rfo.cli import COMMANDS, main
-from rfo.options import parse_train
+from rfo.cli.main import COMMANDS, main
+from rfo.cli.options import parse_train
+from rfo.experiment import build as experiments
 from rfo.train import checkpoint
 
 SMALL = ["--algo", "apg", "--envs", "4", "--horizon", "4", "--actor-hidden", "8"]
@@ -53,7 +53,10 @@ def files(folder):
 def run(tmp_path_factory):
     """A finished run of 6 updates."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    assert main(["train", "truncating", *SMALL, "--steps", "96", "--seed", "2", "--out", str(path)]) == 0
+    assert (
+        main(["train", "truncating", *SMALL, "--steps", "96", "--seed", "2", "--out", str(path)])
+        == 0
+    )
     return path
 
 
@@ -73,7 +76,13 @@ def copied(run, tmp_path):
 
 def test_training_leaves_a_whole_run_folder(run):
     names = {path.name for path in run.iterdir()}
-    assert {"config.json", "versions.json", "metrics.jsonl", "evaluation.json", "timing.json"} <= names
+    assert {
+        "config.json",
+        "versions.json",
+        "metrics.jsonl",
+        "evaluation.json",
+        "timing.json",
+    } <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     assert (run / "checkpoints" / checkpoint.FINAL).exists()
     config = json.loads((run / "config.json").read_text())
@@ -92,7 +101,10 @@ def test_folder_is_the_last_line_printed_and_never_overwritten(
     status, out, _ = rfo(capsys, "train", "truncating", *SMALL, "--steps", "96", "--seeds", "2")
     printed = [Path(line) for line in out.splitlines()[-2:]]
     assert status == 0 and all((path / "config.json").exists() for path in printed)
-    assert [path.name.rsplit("-", 2)[0] for path in printed] == ["truncating-apg-s0", "truncating-apg-s1"]
+    assert [path.name.rsplit("-", 2)[0] for path in printed] == [
+        "truncating-apg-s0",
+        "truncating-apg-s1",
+    ]
     before = files(run)
     line = fails(capsys, "train", "truncating", *SMALL, "--out", run)
     assert "exists already" in line and "--resume" in line
@@ -107,7 +119,9 @@ def test_eval_prints_what_scripts_rely_on_and_repeats(run, capsys):
     assert result["mean"] == pytest.approx(np.mean(result["returns"]))
     assert {"std", "iqm"} <= result.keys()
     assert json.loads(rfo(capsys, "eval", run, "--episodes", "10", "--json")[1]) == result
-    _, out, _ = rfo(capsys, "eval", run, "--deterministic", "--json", "--seed", "2", "--episodes", "8")
+    _, out, _ = rfo(
+        capsys, "eval", run, "--deterministic", "--json", "--seed", "2", "--episodes", "8"
+    )
     recorded = json.loads((run / "evaluation.json").read_text())["deterministic"]
     assert json.loads(out)["returns"] == recorded["returns"]
     assert "return" in rfo(capsys, "eval", run, "--episodes", "4")[1]
@@ -140,12 +154,14 @@ def test_list_names_every_task_and_algorithm_without_loading_jax(capsys):
     assert set(listed["tasks"]) == set(experiments.TASKS)
     assert set(listed["algorithms"]) == set(experiments.ALGORITHMS)
     code = (
-        "import sys; from rfo.cli import main; main(['list']); "
+        "import sys; from rfo.cli.main import main; main(['list']); "
         "assert not {'jax', 'warp', 'mujoco'} & set(sys.modules)"
     )
     assert (
         "ant"
-        in subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+        in subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True, text=True
+        ).stdout
     )
 
 
@@ -167,11 +183,16 @@ def test_variants_and_the_evaluation_are_configured_as_asked():
     naive = parse_train(["lqr", "--algo", "naive_flow", "--evaluation-episodes", "6"]).experiment()
     assert naive == experiments.preset("lqr", "naive_flow", evaluation_episodes=6)
     assert naive.algorithm.c_past == naive.algorithm.c_uni == 0
-    assert parse_train(["lqr", "--algo=naive_flow", "--c-uni", "0.3"]).experiment().algorithm.c_uni == 0.3
+    assert (
+        parse_train(["lqr", "--algo=naive_flow", "--c-uni", "0.3"]).experiment().algorithm.c_uni
+        == 0.3
+    )
 
 
 def test_check_grad_judges_by_its_status_and_json(capsys, monkeypatch):
-    status, out, _ = rfo(capsys, "check-grad", "lqr", "--envs", "4", "--horizons", "1", "3", "--json")
+    status, out, _ = rfo(
+        capsys, "check-grad", "lqr", "--envs", "4", "--horizons", "1", "3", "--json"
+    )
     result = json.loads(out)
     assert status == 0 and result["ok"] is True and result["worst_relative_error"] < 1e-3
     status, out, _ = rfo(capsys, "check-grad", "lqr", "--envs", "4", "--horizons", "2")
@@ -181,12 +202,14 @@ def test_check_grad_judges_by_its_status_and_json(capsys, monkeypatch):
     assert status == 1 and json.loads(out)["ok"] is False
 
 
-WRONG = experiments.Task("test_gradients", "WrongLQR", "3 % off", steps=100)
+WRONG = experiments.Task("experiment.test_gradients", "WrongLQR", "3 % off", steps=100)
 
 
 def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
-    monkeypatch.setattr("rfo.speed.bench.SECONDS", 0.0)
-    status, out, err = rfo(capsys, "bench", "speed", "quadratic", "--algo", "apg", "--cores", "1", "--json")
+    monkeypatch.setattr("rfo.lab.speed.SECONDS", 0.0)
+    status, out, err = rfo(
+        capsys, "bench", "speed", "quadratic", "--algo", "apg", "--cores", "1", "--json"
+    )
     result = json.loads(out.splitlines()[-1])
     assert status == 0 and result["threads"] == 1 and "quadratic: env-steps/s" in err
     assert result["physics_env_steps_per_s"] > 0 and result["train_env_steps_per_s"] > 0
@@ -244,8 +267,10 @@ def test_bad_input_fails_with_one_line_that_helps(words, hint, capsys, tmp_path,
     assert list(tmp_path.iterdir()) == []  # nothing begun
 
 
-def test_a_mismatch_of_algorithm_and_task_is_refused_before_anything_is_made(capsys, tmp_path, monkeypatch):
-    blind = experiments.Task("test_experiments", "BlindLQR", "no gradient", steps=100)
+def test_a_mismatch_of_algorithm_and_task_is_refused_before_anything_is_made(
+    capsys, tmp_path, monkeypatch
+):
+    blind = experiments.Task("experiment.test_build", "BlindLQR", "no gradient", steps=100)
     monkeypatch.setattr(experiments, "TASKS", experiments.TASKS | {"blind": blind})
     assert "needs the gradient" in fails(capsys, "train", "blind", "--out", tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
@@ -280,7 +305,9 @@ def test_a_finished_run_is_not_trained_on(run, capsys):
     assert files(run) == before
 
 
-def test_full_disk_ends_with_one_line_and_keeps_the_run(tmp_path, capsys, monkeypatch, quick_timing):
+def test_full_disk_ends_with_one_line_and_keeps_the_run(
+    tmp_path, capsys, monkeypatch, quick_timing
+):
     replace = os.replace
 
     def full_after_the_second(source, target):
@@ -289,7 +316,17 @@ def test_full_disk_ends_with_one_line_and_keeps_the_run(tmp_path, capsys, monkey
         replace(source, target)
 
     out = tmp_path / "run"
-    words = ("train", "truncating", *SMALL, "--steps", "96", "--checkpoint-every", "1", "--out", out)
+    words = (
+        "train",
+        "truncating",
+        *SMALL,
+        "--steps",
+        "96",
+        "--checkpoint-every",
+        "1",
+        "--out",
+        out,
+    )
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full_after_the_second)
         status, _, err = rfo(capsys, *words)
@@ -309,10 +346,14 @@ def test_divergence_ends_with_a_dump_and_a_status(tmp_path, capsys, monkeypatch)
     status, printed, err = rfo(capsys, "train", "broken", *SMALL, "--steps", "1600", "--out", out)
     assert status == 1 and f"{out} diverged" in err
     assert printed.splitlines()[-1] == str(out)
-    assert (out / "diverged" / "report.json").exists() and (out / "diverged" / "state.ckpt").exists()
+    assert (out / "diverged" / "report.json").exists() and (
+        out / "diverged" / "state.ckpt"
+    ).exists()
 
 
-def test_ctrl_c_checkpoints_and_the_resumed_run_equals_an_uninterrupted_one(tmp_path, capsys, quick_timing):
+def test_ctrl_c_checkpoints_and_the_resumed_run_equals_an_uninterrupted_one(
+    tmp_path, capsys, quick_timing
+):
     """A process is stopped amid training; another one goes on and ends with the same numbers."""
     words = ["train", "truncating", *SMALL, "--steps", "32000"]
     out, whole = tmp_path / "stopped", tmp_path / "whole"
@@ -344,9 +385,13 @@ def test_ctrl_c_checkpoints_and_the_resumed_run_equals_an_uninterrupted_one(tmp_
 def metrics_so_far(run):
     """Complete lines of a file that is being written."""
     return [
-        line for line in (run / "metrics.jsonl").read_text().splitlines(keepends=True) if line.endswith("\n")
+        line
+        for line in (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+        if line.endswith("\n")
     ]
 
 
 def strip(line):
-    return {name: value for name, value in line.items() if name not in ("seconds", "steps_per_second")}
+    return {
+        name: value for name, value in line.items() if name not in ("seconds", "steps_per_second")
+    }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rfo.experiments import TASKS
+from rfo.experiment.build import TASKS
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "bench/environments/page.py"
@@ -29,7 +29,9 @@ def test_the_page_is_what_its_command_writes(command):
 def test_every_task_has_a_right_gradient_and_every_body_a_picture(command):
     errors = {name: command["gradient"](name)["gradient error"] for name in TASKS}
     assert [name for name, error in errors.items() if not error[0].isdigit()] == []
-    assert [name for name, task in TASKS.items() if task.simulated and not command["picture"](name)] == []
+    assert [
+        name for name, task in TASKS.items() if task.simulated and not command["picture"](name)
+    ] == []
 
 
 def test_what_was_not_measured_is_a_dash(command):

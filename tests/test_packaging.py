@@ -18,7 +18,11 @@ import rfo
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] not in ("", "#")]
+PINS = [
+    line
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line[:1] not in ("", "#")
+]
 PACKAGE_OF = {"warp": "warp-lang", "PIL": "pillow", "brax": "brax"}
 """Distribution of an import, where the names differ."""
 
@@ -27,7 +31,9 @@ def tracked():
     """Paths of the committed files."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
     return [Path(name) for name in names.decode().split("\0") if name and (ROOT / name).exists()]
 
 
@@ -47,7 +53,9 @@ def test_constraints_are_names_and_versions_only():
 
 
 def test_constraints_pin_the_whole_environment_within_what_the_project_allows():
-    pins = {canonicalize_name(name): version for name, _, version in (p.partition("==") for p in PINS)}
+    pins = {
+        canonicalize_name(name): version for name, _, version in (p.partition("==") for p in PINS)
+    }
     waiting, seen = [*requirements("dev").values()], set()
     while waiting:
         requirement = waiting.pop()
@@ -59,7 +67,9 @@ def test_constraints_pin_the_whole_environment_within_what_the_project_allows():
                 continue
             seen.add((name, extra))
             further = map(Requirement, metadata.distribution(name).requires or [])
-            waiting += [r for r in further if r.marker is None or r.marker.evaluate({"extra": extra})]
+            waiting += [
+                r for r in further if r.marker is None or r.marker.evaluate({"extra": extra})
+            ]
 
 
 def third_party(folder, own=()):
@@ -109,7 +119,9 @@ def test_wheel_holds_all_that_the_package_reads(tmp_path):
             shutil.copy(ROOT / path, source / path)
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
     done = subprocess.run(
-        [*build, "--disable-pip-version-check", "-w", tmp_path, source], capture_output=True, text=True
+        [*build, "--disable-pip-version-check", "-w", tmp_path, source],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")

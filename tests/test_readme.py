@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from rfo import cli
-from rfo.experiments import TASKS, is_robot
+from rfo.cli import main as cli
+from rfo.experiment.build import TASKS, is_robot
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted(
+    (ROOT / "docs").glob("*.md")
+)
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -65,7 +67,9 @@ def test_rfo_command_is_understood(command):
         assert known or not task, "a command named in passing may leave out its task"
 
 
-@pytest.mark.parametrize("wrong", ["train ant --c-pst 0.3", "evaluate RUN", "eval RUN --episodes many"])
+@pytest.mark.parametrize(
+    "wrong", ["train ant --c-pst 0.3", "evaluate RUN", "eval RUN --episodes many"]
+)
 def test_wrong_command_would_be_noticed(wrong):
     with pytest.raises(cli.UsageError):
         cli.command(shlex.split(wrong))
@@ -104,7 +108,9 @@ def test_names_of_the_code_exist(document):
             path = ROOT / "src" / "rfo" / room / f"{module}.py"
             assert path.exists(), code
             if names:
-                assert re.search(rf"^(class|def) {names[0]}\b", path.read_text(), re.MULTILINE), code
+                assert re.search(rf"^(class|def) {names[0]}\b", path.read_text(), re.MULTILINE), (
+                    code
+                )
 
 
 def test_python_of_this_environment_is_supported():

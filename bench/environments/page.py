@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rfo.experiments import TASKS, build_task
+from rfo.experiment.build import TASKS, build_task
 from rfo.physics.articulated import Articulated
 from rfo.physics.mpm import MPM
 from rfo.physics.tetrahedra import Tetrahedra
@@ -160,7 +160,9 @@ def soft(name: str, task) -> dict[str, str]:
         "tetrahedra": str(len(body.mesh.tets)),
         "muscles": str(body.controls),
         "mass [kg]": f"{body.mass.sum():.3g}",
-        "k_e, k_d, k_f, mu": ", ".join(f"{values[f'contact_{k}']:g}" for k in ("ke", "kd", "kf", "mu")),
+        "k_e, k_d, k_f, mu": ", ".join(
+            f"{values[f'contact_{k}']:g}" for k in ("ke", "kd", "kf", "mu")
+        ),
         "substeps": str(body.substeps),
     }
 
@@ -252,9 +254,14 @@ def speeds() -> dict[str, dict[str, str]]:
             found[name] = dict(zip(SPEED_COLUMNS, (*map(number, cells), load), strict=True))
     four_cores = recorded("speed/particles_4")["tasks"]
     for name, row in recorded("speed/particles_1")["tasks"].items():
-        one, four = row["processor"]["forward_backward"], four_cores[name]["wall"]["forward_backward"]
+        one, four = (
+            row["processor"]["forward_backward"],
+            four_cores[name]["wall"]["forward_backward"],
+        )
         load = f"{row['load']:.1f}, {four_cores[name]['load']:.1f}"
-        found[name] = dict(zip(SPEED_COLUMNS, (number(one), number(four), UNKNOWN, load), strict=True))
+        found[name] = dict(
+            zip(SPEED_COLUMNS, (number(one), number(four), UNKNOWN, load), strict=True)
+        )
     return found
 
 

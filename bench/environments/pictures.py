@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 
 from rfo.envs.base import open_loop
-from rfo.experiments import build_task, task_entry
+from rfo.experiment.build import build_task, task_entry
 from rfo.physics.kinematics import rotate
 
 OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "tasks"
@@ -65,7 +65,10 @@ def still(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
     shape = (STEPS[name], 1, task.spec.action_size)
     actions = jax.random.uniform(jax.random.key(1), shape, minval=-0.3, maxval=0.3)
     state, _ = jax.jit(lambda state: open_loop(task, state, actions))(state)
-    scene, frame = task.scene(), {key: np.asarray(rows)[0] for key, rows in task.frame(state).items()}
+    scene, frame = (
+        task.scene(),
+        {key: np.asarray(rows)[0] for key, rows in task.frame(state).items()},
+    )
     parts = list(rigid(scene.get("geoms", []), frame.get("poses")))
     loose = FLUID if name.startswith("fluid") else CLAY
     for point in frame.get("points", ()):
@@ -126,7 +129,9 @@ def place(faces: np.ndarray, pos, quat) -> np.ndarray:
     return np.asarray(rotate(jnp.asarray(quat, jnp.float32), jnp.asarray(faces))) + np.asarray(pos)
 
 
-def draw(faces: np.ndarray, colours: np.ndarray, moving: np.ndarray, ground: float | None) -> np.ndarray:
+def draw(
+    faces: np.ndarray, colours: np.ndarray, moving: np.ndarray, ground: float | None
+) -> np.ndarray:
     """Pixels (HEIGHT, WIDTH, 3): from far to near, shaded, with its shadow, framed by what moves."""
     normal = np.cross(faces[:, 2] - faces[:, 0], faces[:, 3] - faces[:, 1])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)

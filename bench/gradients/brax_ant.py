@@ -16,12 +16,16 @@ jax.config.update("jax_enable_x64", True)
 SUBSTEPS = 4
 
 
-def main(path: str, actions: np.ndarray, directions: np.ndarray, sizes: np.ndarray, horizons: np.ndarray):
+def main(
+    path: str, actions: np.ndarray, directions: np.ndarray, sizes: np.ndarray, horizons: np.ndarray
+):
     """Measure along directions (D, T, B, A) at actions (T, B, A)."""
     system = Ant(backend="spring").sys.tree_replace({"opt.timestep": 1 / 60 / SUBSTEPS})
     steps, batch, _ = actions.shape
     keys = jax.random.split(jax.random.key(0))
-    q = system.init_q + jax.random.uniform(keys[0], (batch, system.q_size()), minval=-0.1, maxval=0.1)
+    q = system.init_q + jax.random.uniform(
+        keys[0], (batch, system.q_size()), minval=-0.1, maxval=0.1
+    )
     qd = 0.1 * jax.random.normal(keys[1], (batch, system.qd_size()))
     start = jax.vmap(lambda q, qd: pipeline.init(system, q, qd))(q, qd)
 
@@ -44,7 +48,8 @@ def main(path: str, actions: np.ndarray, directions: np.ndarray, sizes: np.ndarr
         return np.cumsum(forward(moved, start), axis=0)[horizons - 1]
 
     numeric = [
-        [(returns(actions + e * d) - returns(actions - e * d)) / (2 * e) for e in sizes] for d in directions
+        [(returns(actions + e * d) - returns(actions - e * d)) / (2 * e) for e in sizes]
+        for d in directions
     ]
     np.savez(
         path,

@@ -32,7 +32,9 @@ LAWS = {
 def main() -> None:
     """Draw and save."""
     results = json.loads((HERE / "results.json").read_text())
-    plt.rcParams.update({"font.size": 8, "svg.hashsalt": "gradients", "axes.grid": True, "grid.alpha": 0.3})
+    plt.rcParams.update(
+        {"font.size": 8, "svg.hashsalt": "gradients", "axes.grid": True, "grid.alpha": 0.3}
+    )
     figure, (exact, norm, useful) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     draw_exactness(exact, results["exactness"])
     draw_norms(norm, results["norms"])
@@ -46,8 +48,12 @@ def draw_exactness(axes, exactness) -> None:
         if key in exactness:
             rows = exactness[key]
             error = [max(row["median"], 1e-10) for row in rows]
-            axes.plot([row["steps"] for row in rows], error, style, color=color, marker=".", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="control steps", title="Right? Error against differences")
+            axes.plot(
+                [row["steps"] for row in rows], error, style, color=color, marker=".", label=label
+            )
+    axes.set(
+        xscale="log", yscale="log", xlabel="control steps", title="Right? Error against differences"
+    )
     axes.set_xticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
     axes.minorticks_off()
     axes.axhline(0.01, color="black", linewidth=0.8, linestyle=":")
@@ -60,8 +66,12 @@ def draw_norms(axes, norms) -> None:
         parts = norms[key]["by_step"]
         steps = range(1, len(parts["median"]) + 1)
         axes.plot(steps, parts["median"], color=color, label=f"{label}, median")
-        axes.plot(steps, parts["p90"], color=color, linestyle=":", label=f"{label}, 90th percentile")
-    axes.set(yscale="log", xlabel="control step of the action", title="How large? Norm by control step")
+        axes.plot(
+            steps, parts["p90"], color=color, linestyle=":", label=f"{label}, 90th percentile"
+        )
+    axes.set(
+        yscale="log", xlabel="control step of the action", title="How large? Norm by control step"
+    )
     axes.legend(fontsize=6.5)
 
 
@@ -77,7 +87,10 @@ def draw_usefulness(axes, laws) -> None:
             label=label,
         )
     axes.set(
-        xscale="log", yscale="log", xlabel="change of every action", title="Useful? Error at finite steps"
+        xscale="log",
+        yscale="log",
+        xlabel="change of every action",
+        title="Useful? Error at finite steps",
     )
     axes.legend(fontsize=6.5)
 

@@ -17,7 +17,15 @@ from scipy.stats import spearmanr
 
 from rfo.envs.base import open_loop
 from rfo.envs.batch import Batch
-from rfo.envs.hand_reorient import ANGLE_EPS, RECORDED, SMOOTH, HandReorient, Penalties, angle, recorded_bonus
+from rfo.envs.tasks.hand_reorient import (
+    ANGLE_EPS,
+    RECORDED,
+    SMOOTH,
+    HandReorient,
+    Penalties,
+    angle,
+    recorded_bonus,
+)
 
 ENVIRONMENTS = 64
 DRAWS = 4
@@ -25,7 +33,11 @@ STEPS = 32
 WALK = 16
 """Control steps of random actions before each start."""
 SIZES = (1e-3, 1e-2, 1e-1)
-LAWS = {"recorded": RECORDED, "soft contact": SMOOTH._replace(limit_kd=RECORDED.limit_kd), "smooth": SMOOTH}
+LAWS = {
+    "recorded": RECORDED,
+    "soft contact": SMOOTH._replace(limit_kd=RECORDED.limit_kd),
+    "smooth": SMOOTH,
+}
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rfo.envs.ant import Ant, AntState
 from rfo.envs.base import open_loop
+from rfo.envs.tasks.ant import Ant, AntState
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.gradcheck import Direction
 from rfo.train.record import provenance
@@ -85,18 +85,26 @@ def start(env: Ant, kind: str) -> AntState:
     return jax.tree.map(lambda x: np.asarray(x, np.float32).astype(float), state)
 
 
-def gradients(env: Ant, state: AntState, actions: np.ndarray, horizons: tuple[int, ...]) -> np.ndarray:
+def gradients(
+    env: Ant, state: AntState, actions: np.ndarray, horizons: tuple[int, ...]
+) -> np.ndarray:
     """d R / d actions over each horizon (H, T, B, 8), in the precision of `env`."""
     dtype = env.simulator.dtype
     with jax.enable_x64(dtype == np.float64):
         state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
         program = jax.jit(jax.grad(lambda a, s, weight: (weight @ open_loop(env, s, a)[1]).sum()))
         weights = (np.arange(len(actions)) < np.array(horizons)[:, None]).astype(dtype)
-        return np.stack([np.asarray(program(actions.astype(dtype), state, w), float) for w in weights])
+        return np.stack(
+            [np.asarray(program(actions.astype(dtype), state, w), float) for w in weights]
+        )
 
 
 def differences(
-    env: Ant, state: AntState, actions: np.ndarray, sizes: tuple[float, ...], horizons: tuple[int, ...]
+    env: Ant,
+    state: AntState,
+    actions: np.ndarray,
+    sizes: tuple[float, ...],
+    horizons: tuple[int, ...],
 ) -> np.ndarray:
     """Central differences of R in float64 along each direction, (D, sizes, H, B)."""
     forward = jax.jit(lambda a: open_loop(env, state, a)[1])
@@ -106,11 +114,16 @@ def differences(
 
     directions = draws()[1]
     return np.asarray(
-        [[(returns(actions + h * d) - returns(actions - h * d)) / (2 * h) for h in sizes] for d in directions]
+        [
+            [(returns(actions + h * d) - returns(actions - h * d)) / (2 * h) for h in sizes]
+            for d in directions
+        ]
     )
 
 
-def sample(env: Ant, kind: str, sizes: tuple[float, ...], horizons: tuple[int, ...] = HORIZONS) -> Sample:
+def sample(
+    env: Ant, kind: str, sizes: tuple[float, ...], horizons: tuple[int, ...] = HORIZONS
+) -> Sample:
     """Adjoint and differences of one simulator from one kind of start."""
     state, (actions, directions, _) = start(env, kind), draws()
     gradient = gradients(env, state, actions, horizons)
@@ -133,7 +146,9 @@ def exactness(measured: Sample) -> list[dict[str, float]]:
         numeric = measured.numeric[:, :, h]
         scale = np.maximum(np.abs(numeric), np.sqrt(np.mean(numeric**2, axis=0)))
         checks = [
-            Direction(str(d), FINE, measured.analytic[d, h], numeric[d], scale[d], np.zeros_like(scale[d]))
+            Direction(
+                str(d), FINE, measured.analytic[d, h], numeric[d], scale[d], np.zeros_like(scale[d])
+            )
             for d in range(DIRECTIONS)
         ]
         error = np.concatenate([check.error[check.converged] for check in checks])
@@ -215,7 +230,10 @@ def laws() -> dict[str, tuple[str, Ant]]:
         **{f"stiffness x {x}": ("settled", ant(contact_ke=x * stiff)) for x in (0.03, 0.1, 0.3, 3)},
         **{f"damping x {x}": ("settled", ant(contact_kd=x * damped)) for x in (0.1, 0.3, 3)},
         **{f"friction slope x {x}": ("settled", ant(contact_kf=x * friction)) for x in (0.1, 10)},
-        "stiffness and damping x 0.1": ("settled", ant(contact_ke=0.1 * stiff, contact_kd=0.1 * damped)),
+        "stiffness and damping x 0.1": (
+            "settled",
+            ant(contact_ke=0.1 * stiff, contact_kd=0.1 * damped),
+        ),
         **{f"{n} substeps": ("settled", ant(substeps=n)) for n in (8, 32, 64)},
     }
 
@@ -283,7 +301,13 @@ def main() -> None:
         results["norms"]["brax"] = peer["norms"]
     if rows := recorded_rewarped(options.golden):
         results["exactness"]["rewarped 1.3.3, float32, reset (recorded)"] = rows
-    facts = {"batch": BATCH, "directions": DIRECTIONS, "fine": FINE, "coarse": COARSE, **provenance()}
+    facts = {
+        "batch": BATCH,
+        "directions": DIRECTIONS,
+        "fine": FINE,
+        "coarse": COARSE,
+        **provenance(),
+    }
     facts["command"] = "python bench/gradients/measure.py"
     (HERE / "results.json").write_text(json.dumps({"facts": facts, **results}, indent=1) + "\n")
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import open_loop
-from rfo.envs.soft_jumper import CORRECTED, FAITHFUL, SoftJumper, SoftState, bench, table
+from rfo.envs.tasks.soft_jumper import CORRECTED, FAITHFUL, SoftJumper, SoftState, bench, table
 from rfo.physics.tetrahedra import TetrahedraState
 from rfo.train.record import provenance
 
@@ -59,13 +59,18 @@ def gradient(name: str, state: SoftState, actions: np.ndarray, dtype: Any) -> np
     )
 
 
-def differences(name: str, state: SoftState, actions: np.ndarray, directions: np.ndarray) -> np.ndarray:
+def differences(
+    name: str, state: SoftState, actions: np.ndarray, directions: np.ndarray
+) -> np.ndarray:
     """(D, sizes, H, B) in float64."""
     task = make(name, np.float64)
     forward = jax.jit(lambda a: open_loop(task, cast(state, np.float64), a)[1])
     returns = lambda a: np.cumsum(np.asarray(forward(a)), axis=0)[np.array(HORIZONS) - 1]  # noqa: E731
     return np.array(
-        [[(returns(actions + h * d) - returns(actions - h * d)) / (2 * h) for h in SIZES] for d in directions]
+        [
+            [(returns(actions + h * d) - returns(actions - h * d)) / (2 * h) for h in SIZES]
+            for d in directions
+        ]
     )
 
 
@@ -96,12 +101,15 @@ def measured(name: str, kind: str) -> dict[str, Any]:
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
     results = {
-        name: {kind: measured(name, kind) for kind in ("from reset", "on the ground")} for name in BODIES
+        name: {kind: measured(name, kind) for kind in ("from reset", "on the ground")}
+        for name in BODIES
     }
     facts = {"batch": BATCH, "horizons": HORIZONS, "sizes": SIZES, "machine": provenance()}
     path = Path(__file__).with_name("soft.json")
     path.write_text(json.dumps({**facts, "results": results}, indent=1) + "\n")
-    print("| relative error of the adjoint, median | 1 step | 8 steps | 32 steps |\n|---|---|---|---|")
+    print(
+        "| relative error of the adjoint, median | 1 step | 8 steps | 32 steps |\n|---|---|---|---|"
+    )
     for name, kinds in results.items():
         for kind, row in kinds.items():
             for precision in ("float32", "float64"):
@@ -111,7 +119,9 @@ def main() -> None:
         for kind, row in kinds.items():
             shares = ", ".join(f"{x:.0%}" for x in row["converged"])
             norms = ", ".join(f"{x:.3g}" for x in row["float64"]["norm"][-1])
-            print(f"{name}, {kind}: converged {shares}; norm over 32 steps, median, 90 %, max: {norms}")
+            print(
+                f"{name}, {kind}: converged {shares}; norm over 32 steps, median, 90 %, max: {norms}"
+            )
 
 
 if __name__ == "__main__":

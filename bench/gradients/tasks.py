@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rfo.experiments import TASKS, build_task
-from rfo.gradients import check_gradient, gradient_verdict
+from rfo.experiment.build import TASKS, build_task
+from rfo.experiment.gradients import check_gradient, gradient_verdict
 from rfo.physics.mpm import MPM
 from rfo.train.record import plain
 

@@ -27,10 +27,11 @@ import numpy as np
 from scipy.signal import find_peaks
 from scipy.stats import gaussian_kde
 
-from rfo import experiments, runs
 from rfo.algos.returns import segment_return
 from rfo.algos.rollout import SATURATION, decisions, rollout
 from rfo.envs.batch import Batch
+from rfo.experiment import build as experiments
+from rfo.experiment import run as runs
 from rfo.policies.flow import FlowPolicy
 from rfo.types import Array, Observation
 
@@ -126,7 +127,9 @@ def main() -> None:
         name = path.parents[1].relative_to(options.runs).as_posix()
         found[name] = anatomy(path.parents[1])
         print(name, found[name], flush=True)
-    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(values)}" for name, values in found.items())
+    lines = ",\n".join(
+        f" {json.dumps(name)}: {json.dumps(values)}" for name, values in found.items()
+    )
     options.out.write_text(f"{{\n{lines}\n}}\n")
 
 

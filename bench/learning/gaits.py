@@ -42,7 +42,8 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     runs = parser.parse_args().runs
     found = {
-        path.parent.relative_to(runs).as_posix(): gait(path) for path in sorted(runs.rglob("replay.npz"))
+        path.parent.relative_to(runs).as_posix(): gait(path)
+        for path in sorted(runs.rglob("replay.npz"))
     }
     print(json.dumps(found, indent=1))
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rfo.results.curves import styles
+from rfo.lab.curves import styles
 
 RESULTS = Path(__file__).parent / "results" / "comparison"
 OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "mechanism.svg"
@@ -55,7 +55,9 @@ def draw(panel: Axes, runs: dict[str, dict[str, dict[str, float]]], metric: str)
     for method, (style, colour) in styles(METHODS).items():
         seeds = [run for name, run in runs.items() if name.split("/")[0] == method]
         steps = sorted(map(int, set.intersection(*(set(seed) for seed in seeds))))
-        curves = np.array([[seed[str(step)].get(metric, np.nan) for step in steps] for seed in seeds])
+        curves = np.array(
+            [[seed[str(step)].get(metric, np.nan) for step in steps] for seed in seeds]
+        )
         at = 1000 * np.array(steps)
         panel.plot(at, curves.T, color=colour, ls=style, lw=0.5, alpha=0.5)
         panel.plot(at, np.median(curves, axis=0), color=colour, ls=style, lw=2, label=method)

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from rfo.experiments import build, build_task, preset
+from rfo.experiment.build import build, build_task, preset
 from rfo.train.trainer import compiled_update, initial_state
 
 OUTPUT = Path(__file__).with_name("camera.json")
@@ -38,7 +38,11 @@ def main() -> None:
         }
         print(name, json.dumps(results[name], indent=1), flush=True)
     versions = {"jax": jax.__version__, "load": os.getloadavg()[0]}
-    settings = {"environments": ENVIRONMENTS, "horizon": HORIZON, "cores": len(os.sched_getaffinity(0))}
+    settings = {
+        "environments": ENVIRONMENTS,
+        "horizon": HORIZON,
+        "cores": len(os.sched_getaffinity(0)),
+    }
     OUTPUT.write_text(json.dumps({**settings, **versions, "tasks": results}, indent=1) + "\n")
 
 
@@ -97,7 +101,9 @@ def update(name):
 
 def weighed(observation):
     """A number that depends on all of it."""
-    return sum(jnp.sum(x * jnp.cos(jnp.arange(x.size)).reshape(x.shape)) for x in observation.values())
+    return sum(
+        jnp.sum(x * jnp.cos(jnp.arange(x.size)).reshape(x.shape)) for x in observation.values()
+    )
 
 
 def compare(vertices, camera):
@@ -107,7 +113,9 @@ def compare(vertices, camera):
     pairs = []
     while len(pairs) < 5 or sum(map(sum, pairs)) < SECONDS:
         pairs.append((seconds(vertices), seconds(camera)))
-    rates = [ENVIRONMENTS * HORIZON / statistics.median(times) for times in zip(*pairs, strict=True)]
+    rates = [
+        ENVIRONMENTS * HORIZON / statistics.median(times) for times in zip(*pairs, strict=True)
+    ]
     low, middle, high = statistics.quantiles([b / a for a, b in pairs], n=4, method="inclusive")
     return {
         "vertices_env_steps_per_s": round(rates[0]),

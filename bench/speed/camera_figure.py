@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 
 from rfo.envs.base import open_loop
-from rfo.envs.soft_jumper import soft_jumper_camera
+from rfo.envs.tasks.soft_jumper import soft_jumper_camera
 
 OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "camera.png"
 STEPS = 24
@@ -42,7 +42,9 @@ def main() -> None:
 def deformed(task):
     """(N, 3) vertices and (P, 3) points about the vertices' mean, after some steps of random muscles."""
     state = task.reset(jax.random.key(1), 1)
-    action = jax.random.uniform(jax.random.key(2), (1, task.spec.action_size), minval=-1.0, maxval=1.0)
+    action = jax.random.uniform(
+        jax.random.key(2), (1, task.spec.action_size), minval=-1.0, maxval=1.0
+    )
     swing = jnp.sin(jnp.arange(STEPS) / 3)[:, None, None]
     state, _ = jax.jit(lambda a: open_loop(task, state, a))(jnp.sign(action) * swing)
     q = state.physics.q

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import open_loop
-from rfo.experiments import TASKS as REGISTERED
-from rfo.experiments import build_task
+from rfo.experiment.build import TASKS as REGISTERED
+from rfo.experiment.build import build_task
 from rfo.train.record import provenance
 
 REWARPED = {"rolling_flat": 0.97, "fluid_move": 1.55, "hand_flip": 0.83}
@@ -60,7 +60,9 @@ def wall(name: str) -> dict[str, float]:
     forward = jax.jit(lambda a: open_loop(task, state, a)[1].sum())
     both = jax.jit(jax.value_and_grad(lambda a: open_loop(task, state, a)[1].sum()))
     return {
-        kind: STEPS * ENVIRONMENTS / best(lambda f=f: jax.block_until_ready(f(actions)), time.perf_counter)
+        kind: STEPS
+        * ENVIRONMENTS
+        / best(lambda f=f: jax.block_until_ready(f(actions)), time.perf_counter)
         for kind, f in (("forward", forward), ("forward_backward", both))
     }
 
@@ -79,12 +81,18 @@ def processor(name: str) -> dict[str, float]:
     return {
         "forward": ENVIRONMENTS / forward,
         "forward_backward": ENVIRONMENTS / (forward + adjoint),
-        "ns_per_particle_and_substep": (forward + adjoint) * 1e9 / ENVIRONMENTS / simulator.kernels.work * 24,
+        "ns_per_particle_and_substep": (forward + adjoint)
+        * 1e9
+        / ENVIRONMENTS
+        / simulator.kernels.work
+        * 24,
     }
 
 
 def _upright(place: jax.Array) -> jax.Array:
-    return jnp.concatenate([place, jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (len(place), 1))], axis=-1)
+    return jnp.concatenate(
+        [place, jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (len(place), 1))], axis=-1
+    )
 
 
 def memory(name: str) -> dict[str, int]:
@@ -92,7 +100,11 @@ def memory(name: str) -> dict[str, int]:
     kernels = build_task(name, threads=1).simulator.kernels
     size = kernels.dtype.itemsize
     kept = size * sum(kernels.input_widths)
-    return {"kept": kept, "scratch": size * kernels.values["scratch"], "env_steps_in_8_GiB": LIMIT // kept}
+    return {
+        "kept": kept,
+        "scratch": size * kernels.values["scratch"],
+        "env_steps_in_8_GiB": LIMIT // kept,
+    }
 
 
 def measure(name: str) -> dict[str, Any]:

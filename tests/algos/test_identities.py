@@ -18,7 +18,7 @@ from rfo.algos.sapo import SAPO
 from rfo.algos.shac import SHAC
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
-from rfo.envs.probe import LQR, ReachCloud, Terminating
+from rfo.envs.tasks.probe import LQR, ReachCloud, Terminating
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy

@@ -11,7 +11,7 @@ from rfo.algos.sapo import SAPO
 from rfo.algos.shac import SHAC
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
-from rfo.envs.probe import LQR, Bimodal, Delayed, ReachCloud, Terminating
+from rfo.envs.tasks.probe import LQR, Bimodal, Delayed, ReachCloud, Terminating
 
 SMALL = {"actor_hidden": (32,), "actor_learning_rate": 1e-2, "activation": "silu", "gain": 1.0}
 CRITIC = {"critic_hidden": (32,), "critic_iterations": 2, "critic_batches": 2, "critic_learning_rate": 5e-3}

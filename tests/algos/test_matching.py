@@ -11,7 +11,7 @@ from rfo.algos.matching import matching_error, paired_uniform_latents, uniform_l
 from rfo.algos.rfo import RFO, Past
 from rfo.algos.rollout import rollout
 from rfo.envs.batch import Batch
-from rfo.envs.probe import Quadratic
+from rfo.envs.tasks.probe import Quadratic
 from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy, integrate
 from rfo.policies.normalize import Normalizer

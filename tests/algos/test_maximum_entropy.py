@@ -10,7 +10,7 @@ import pytest
 from rfo.algos.sapo import SAPO
 from rfo.algos.soft_flow import SoftFlow
 from rfo.envs.batch import Batch
-from rfo.envs.probe import Quadratic
+from rfo.envs.tasks.probe import Quadratic
 from rfo.policies.gaussian import tanh_gaussian_log_prob
 
 SETTINGS = {"horizon": 1, "updates": 400, "actor_hidden": (32,), "actor_learning_rate": 1e-2}

@@ -9,7 +9,7 @@ from rfo.algos.fpo import FPO
 from rfo.algos.ppo import PPO
 from rfo.algos.sac import SAC
 from rfo.envs.batch import Batch
-from rfo.envs.probe import Truncating
+from rfo.envs.tasks.probe import Truncating
 
 SMALL = {"actor_hidden": (32,), "critic_hidden": (32,), "gamma": 0.9, "critic_learning_rate": 5e-3}
 ON_POLICY = SMALL | {"horizon": 4, "batches": 2, "critic_batches": 2, "critic_iterations": 4}

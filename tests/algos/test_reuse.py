@@ -11,7 +11,7 @@ from rfo.algos.reuse import pulled
 from rfo.algos.rfo import RFO
 from rfo.algos.sapo import SAPO
 from rfo.envs.batch import Batch
-from rfo.envs.probe import LQR
+from rfo.envs.tasks.probe import LQR
 
 ENV = Batch(LQR(), 16)
 SMALL = {"horizon": 8, "actor_hidden": (16,), "critic_hidden": (16,), "critic_iterations": 1}

@@ -8,7 +8,7 @@ import pytest
 from rfo.algos.rollout import rollout
 from rfo.algos.sac import SAC, Transitions, soft_target, stored, transitions
 from rfo.envs.batch import Batch
-from rfo.envs.probe import ReachCloud, Terminating, Truncating
+from rfo.envs.tasks.probe import ReachCloud, Terminating, Truncating
 from rfo.policies.gaussian import tanh_gaussian_log_prob
 from rfo.train import checkpoint
 from rfo.train.trainer import state_shapes

@@ -16,7 +16,7 @@ from rfo.algos.sapo import SAPO
 from rfo.algos.shac import SHAC
 from rfo.algos.surrogate import asymmetric_surrogate, clipped_surrogate, estimate, minibatches
 from rfo.envs.batch import Batch
-from rfo.envs.probe import Truncating
+from rfo.envs.tasks.probe import Truncating
 from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy
 from rfo.policies.gaussian import gaussian_kl, gaussian_log_prob, tanh_gaussian_log_prob

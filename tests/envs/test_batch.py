@@ -9,7 +9,7 @@ import pytest
 
 from rfo.envs.base import EnvSpec, Step
 from rfo.envs.batch import Batch
-from rfo.envs.probe import ReachCloud, Terminating, Truncating
+from rfo.envs.tasks.probe import ReachCloud, Terminating, Truncating
 
 
 class Chain(NamedTuple):
@@ -22,7 +22,11 @@ class Chain(NamedTuple):
         return EnvSpec("chain", 3, 1, self.length, dt=1.0)
 
     def reset(self, key, batch):
-        return {"x": jnp.full(batch, 0.1), "limit": jnp.full(batch, 1e3), "poison": jnp.zeros(batch)}
+        return {
+            "x": jnp.full(batch, 0.1),
+            "limit": jnp.full(batch, 1e3),
+            "poison": jnp.zeros(batch),
+        }
 
     def observe(self, state):
         return jnp.stack([state["x"], state["limit"], state["poison"]], axis=-1)
@@ -108,7 +112,9 @@ def test_a_neighbours_reset_leaves_gradients_and_values_untouched():
     assert resets == 0 and more_resets > 0
     assert calm == busy and calm_gradient == busy_gradient
     # and that gradient is the whole chain's: finite differences over all six steps
-    ahead, behind = (run(batch, started(batch, x=[0.5, 0.5]), w).reward[:, 0].sum() for w in (0.31, 0.29))
+    ahead, behind = (
+        run(batch, started(batch, x=[0.5, 0.5]), w).reward[:, 0].sum() for w in (0.31, 0.29)
+    )
     assert calm_gradient == pytest.approx(float(ahead - behind) / 0.02, rel=1e-2)
 
 
@@ -134,7 +140,9 @@ def test_a_non_finite_environment_is_contained_counted_and_restarted():
     (sick, out), gradient = jax.value_and_grad(total, has_aux=True)(
         0.3, pair, started(pair, x=[0.5, 0.5], poison=[0.0, 1.0])
     )
-    (well, _), expected = jax.value_and_grad(total, has_aux=True)(0.3, single, started(single, x=[0.5]))
+    (well, _), expected = jax.value_and_grad(total, has_aux=True)(
+        0.3, single, started(single, x=[0.5])
+    )
     assert sick == well
     assert gradient == pytest.approx(float(expected), rel=1e-6)
     np.testing.assert_array_equal(out.nonfinite[:, 1], [True] + [False] * 5)  # reset heals it

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rfo.envs.camera import DepthCamera
-from rfo.envs.soft_jumper import table
-from rfo.experiments import build_task
+from rfo.envs.tasks.soft_jumper import table
+from rfo.experiment.build import build_task
 from rfo.physics.mesh import from_voxels
 
 CUBE = from_voxels([(0, 0, 0)], 1.0)
@@ -21,7 +21,9 @@ AXES = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
 def look(camera, vertices, triangles=None):
     """(P, 3) of one body."""
     triangles = CUBE.surface if triangles is None else triangles
-    return np.asarray(visible_points(camera, jnp.asarray(vertices, jnp.float32)[None], triangles)[0])
+    return np.asarray(
+        visible_points(camera, jnp.asarray(vertices, jnp.float32)[None], triangles)[0]
+    )
 
 
 def distinct(points):
@@ -90,14 +92,18 @@ def test_what_is_near_hides_what_is_behind():
         np.testing.assert_allclose(points[behind, 0], 0, atol=1e-6)
         np.testing.assert_allclose(points[~behind, 0], -2, atol=1e-6)
         assert points[behind, 2].min() > 0.5 > points[~behind, 2].max()
-        assert len(distinct(points[behind])) == len(distinct(points[~behind])) == 50  # 10 x 5 pixels
+        assert (
+            len(distinct(points[behind])) == len(distinct(points[~behind])) == 50
+        )  # 10 x 5 pixels
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_ray_casting(seed):
     """On a deformed table from a random direction: the same pixels hit, at the same depths, in order."""
     vertices, triangles = crumpled()
-    camera = DepthCamera(tuple(np.random.default_rng(seed).normal(size=3)), 4.0, pixels=24, points=576)
+    camera = DepthCamera(
+        tuple(np.random.default_rng(seed).normal(size=3)), 4.0, pixels=24, points=576
+    )
     origins, ahead = rays(camera, vertices)
     depth = moller_trumbore(origins, ahead, vertices, triangles).min(axis=1)
     hit = np.isfinite(depth)
@@ -122,7 +128,9 @@ def test_grid_lines_leave_no_cracks():
     plate = from_voxels([(i, j, 0) for i in range(7) for j in range(7)], 0.1)
     for angle in np.linspace(0.1, 3, 5):
         camera = DepthCamera((np.cos(angle), np.sin(angle), -0.3), 0.6, pixels=6, points=36)
-        points = look(camera, plate.vertices @ (camera.axes * [[1], [1], [-1]]) + 0.37, plate.surface)
+        points = look(
+            camera, plate.vertices @ (camera.axes * [[1], [1], [-1]]) + 0.37, plate.surface
+        )
         assert len(distinct(points)) == 36
         np.testing.assert_allclose((points - 0.37) @ camera.axes[2], -0.1, atol=1e-6)
 
@@ -183,7 +191,9 @@ def test_an_empty_view_gives_the_mean_and_its_gradient():
     np.testing.assert_allclose(
         look(camera, vertices, triangles), np.tile(vertices.mean(0), (5, 1)), atol=1e-5
     )
-    gradient = jax.grad(lambda x: camera.visible_points(x, triangles)[..., 1].sum())(jnp.array([vertices]))
+    gradient = jax.grad(lambda x: camera.visible_points(x, triangles)[..., 1].sum())(
+        jnp.array([vertices])
+    )
     np.testing.assert_allclose(gradient[0, :, 1], 5 / 16, rtol=1e-5)
     assert not np.any(gradient[0, :, ::2])
 
@@ -193,15 +203,19 @@ def test_gradient_is_the_barycentric_weights():
     off the middle with the weights that solve for the pixel's place, by hand."""
     corners = jnp.array([[[0.0, 0.0, 0.0], [0.0, 3.0, 0.3], [0.3, 0.0, 3.0]]])
     jacobian = jax.jacobian(
-        lambda x: DepthCamera((1, 0, 0), 0.1, pixels=1, points=1).visible_points(x, np.array([[0, 1, 2]]))[
-            0, 0
-        ]
+        lambda x: DepthCamera((1, 0, 0), 0.1, pixels=1, points=1).visible_points(
+            x, np.array([[0, 1, 2]])
+        )[0, 0]
     )(corners)[:, 0]
-    np.testing.assert_allclose(jacobian, np.einsum("ij,k->ikj", np.eye(3), np.ones(3) / 3), atol=1e-6)
+    np.testing.assert_allclose(
+        jacobian, np.einsum("ij,k->ikj", np.eye(3), np.ones(3) / 3), atol=1e-6
+    )
 
     # Along x, right is -y and up is z: pixels of 1 m around (y, z) = (1, 1.1), row by row from the top left.
     camera = DepthCamera((1, 0, 0), 2.0, pixels=2, points=4)
-    jacobian = jax.jacobian(lambda x: camera.visible_points(x, np.array([[0, 1, 2]]))[0, :, 1])(corners)
+    jacobian = jax.jacobian(lambda x: camera.visible_points(x, np.array([[0, 1, 2]]))[0, :, 1])(
+        corners
+    )
     matrix = np.vstack([np.asarray(corners)[0].T[1:], np.ones(3)])
     places = [(1.5, 1.6), (0.5, 1.6), (1.5, 0.6), (0.5, 0.6)]
     by_hand = [np.linalg.solve(matrix, [y, z, 1]) for y, z in places]
@@ -217,7 +231,8 @@ def test_gradient_follows_the_material():
     points = look(camera, vertices, triangles)
     corners, moved = vertices[triangles], (vertices + 1e-3 * motion)[triangles]
     weights = np.linalg.solve(
-        np.swapaxes(corners, 1, 2)[None], np.tile(points[:, None, :, None], (1, len(triangles), 1, 1))
+        np.swapaxes(corners, 1, 2)[None],
+        np.tile(points[:, None, :, None], (1, len(triangles), 1, 1)),
     )[..., 0]
     on = (np.abs(weights.sum(-1) - 1) < 1e-4) & (weights.min(-1) > -1e-4)
     assert on.any(axis=1).all()
@@ -261,14 +276,22 @@ def test_degenerate_triangles_leave_all_finite(degenerate):
     body = jnp.asarray(vertices, jnp.float32)[None]
     for direction in AXES[::5]:
         camera = DepthCamera(direction, 2.0, points=10)
-        value, gradient = jax.value_and_grad(lambda x: visible_points(camera, x, CUBE.surface).sum())(body)  # noqa: B023
+        value, gradient = jax.value_and_grad(
+            lambda x: visible_points(camera, x, CUBE.surface).sum()
+        )(body)  # noqa: B023
         assert np.isfinite(value)
         np.testing.assert_allclose(gradient.sum(axis=1), 10, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"direction": (0, 0, 0)}, {"direction": (np.nan, 0, 1)}, {"window": 0}, {"pixels": 0}, {"points": 0}],
+    [
+        {"direction": (0, 0, 0)},
+        {"direction": (np.nan, 0, 1)},
+        {"window": 0},
+        {"pixels": 0},
+        {"points": 0},
+    ],
 )
 def test_wrong_cameras_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -286,5 +309,7 @@ def test_a_task_sees_through_its_camera():
     origin = q.mean(1, keepdims=True) * [1, 1, 0]
     np.testing.assert_allclose(points, 0.1 * (seen - origin), atol=1e-6)
     walked = state._replace(physics=state.physics._replace(q=q + jnp.array([5.0, -2.0, 1.0])))
-    np.testing.assert_allclose(task.observe(walked)["points"], points + jnp.array([0, 0, 0.1]), atol=2e-6)
+    np.testing.assert_allclose(
+        task.observe(walked)["points"], points + jnp.array([0, 0, 0.1]), atol=2e-6
+    )
     assert "particle_q" not in task.observe(state)

@@ -9,7 +9,7 @@ from rfo.algos.rfo import RFO
 from rfo.envs.base import Step, open_loop
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
-from rfo.envs.probe import LQR, ReachCloud, Terminating, Truncating
+from rfo.envs.tasks.probe import LQR, ReachCloud, Terminating, Truncating
 
 GAMMA = 0.5
 
@@ -30,11 +30,14 @@ def assert_trees_close(a, b):
 def numbers(tree):
     """Keys as their data."""
     return jax.tree.map(
-        lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree
+        lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
+        tree,
     )
 
 
-@pytest.mark.parametrize("task", [Terminating(life=3), ReachCloud(points=4)], ids=lambda t: t.spec.name)
+@pytest.mark.parametrize(
+    "task", [Terminating(life=3), ReachCloud(points=4)], ids=lambda t: t.spec.name
+)
 def test_a_chunk_of_one_is_no_chunk_bit_for_bit(task):
     """Over steps at which episodes end, for vectors and clouds."""
     plain, chunked = Batch(task, 8), ChunkedBatch(task, 8, 1, GAMMA)
@@ -50,9 +53,14 @@ def test_a_chunk_of_one_is_no_chunk_bit_for_bit(task):
 
 def test_no_chunk_trains_bit_for_bit_as_before_and_a_chunk_of_one_too():
     """A whole update of RFO, gradient and critics included."""
-    algorithm = RFO(horizon=4, critic_batches=2, critic_iterations=1, actor_hidden=(8,), critic_hidden=(8,))
+    algorithm = RFO(
+        horizon=4, critic_batches=2, critic_iterations=1, actor_hidden=(8,), critic_hidden=(8,)
+    )
     outcomes = []
-    for env in (Batch(Terminating(life=3), 8), ChunkedBatch(Terminating(life=3), 8, 1, algorithm.gamma)):
+    for env in (
+        Batch(Terminating(life=3), 8),
+        ChunkedBatch(Terminating(life=3), 8, 1, algorithm.gamma),
+    ):
         update = jax.jit(lambda key, env=env: algorithm.update(algorithm.init(key, env), env))
         state, _ = update(jax.random.key(0))
         outcomes.append((state.actor.net, state.critics.nets, state.normalizer))
@@ -161,7 +169,9 @@ def test_a_break_inside_a_chunk_is_contained():
     np.testing.assert_array_equal(out.duration, [2, 3])
     assert np.isfinite(out.state.observation).all()
     np.testing.assert_array_equal(out.reward[1], whole.reward[1])
-    gradient, intact = (jax.grad(lambda a, e=e: e.step(start, a).reward.sum())(action) for e in (env, plain))
+    gradient, intact = (
+        jax.grad(lambda a, e=e: e.step(start, a).reward.sum())(action) for e in (env, plain)
+    )
     assert np.isfinite(gradient).all()
     np.testing.assert_allclose(gradient[1], intact[1], rtol=1e-6)
 

@@ -10,7 +10,7 @@ import pytest
 
 from rfo.envs.base import Environment, Renderable, open_loop
 from rfo.envs.batch import OBSERVATION_LIMIT, Batch, where_env
-from rfo.experiments import TASKS, build_task
+from rfo.experiment.build import TASKS, build_task
 from rfo.physics.gradcheck import check
 
 B = 5
@@ -27,7 +27,13 @@ FIXED_START = {"bimodal"}
 
 VERSIONS = {"soft_jumper", "soft_jumper_corrected", "soft_jumper_camera", "soft_worm"}
 """Tasks whose code is another one's, with another body: soft_jumper_small's or its camera's."""
-VERSIONS |= {"humanoid", "humanoid_corrected", "cheetah", "hand_reorient_corrected", "hand_reorient_smooth"}
+VERSIONS |= {
+    "humanoid",
+    "humanoid_corrected",
+    "cheetah",
+    "hand_reorient_corrected",
+    "hand_reorient_smooth",
+}
 """The ant's, the hopper's, the hand's."""
 
 ROUGH = {"humanoid_corrected", "hand_reorient_corrected", "hand_reorient_smooth", "soft_worm"}
@@ -70,7 +76,9 @@ def rewards(name, state, controls):
 def assert_equal(a, b, **tolerance):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(np.asarray(x, float), np.asarray(y, float), **(tolerance or {"rtol": 0}))
+        np.testing.assert_allclose(
+            np.asarray(x, float), np.asarray(y, float), **(tolerance or {"rtol": 0})
+        )
 
 
 def differ(a, b):
@@ -82,7 +90,9 @@ def named(observation):
 
 
 def shapes(spec):
-    return {"vector": (spec.observation,)} if isinstance(spec.observation, int) else spec.observation
+    return (
+        {"vector": (spec.observation,)} if isinstance(spec.observation, int) else spec.observation
+    )
 
 
 @every_task
@@ -126,7 +136,12 @@ def test_numbers_stay_bounded(name):
 
     def step(state, action):
         after = env.step(state, action)
-        return after.state, (after.next_observation, after.reward, after.nonfinite, after.state.elapsed)
+        return after.state, (
+            after.next_observation,
+            after.reward,
+            after.nonfinite,
+            after.state.elapsed,
+        )
 
     _, (observation, reward, nonfinite, elapsed) = jax.jit(lambda s, a: jax.lax.scan(step, s, a))(
         env.init(jax.random.key(3)), actions(name, 120, seed=3)
@@ -155,9 +170,9 @@ def test_gradient_is_right_and_alive(name):
     state, controls = programs(name)[0](jax.random.key(5), B), actions(name, 4)
     if (approach := TASKS[name].approach) is not None:
         action, steps = approach
-        state = jax.jit(lambda s: open_loop(task(name), s, jnp.tile(jnp.array(action), (steps, B, 1)))[0])(
-            state
-        )
+        state = jax.jit(
+            lambda s: open_loop(task(name), s, jnp.tile(jnp.array(action), (steps, B, 1)))[0]
+        )(state)
     report = check(
         lambda a: rewards(name, state, a),
         controls,
@@ -176,7 +191,10 @@ def test_environments_do_not_influence_each_other(name):
     reset, step = programs(name)
     state, control = reset(jax.random.key(6), B), actions(name, 1)[0]
     first = jnp.arange(B) == 0
-    changed = where_env(first, reset(jax.random.key(60), B), state), where_env(first, -control, control)
+    changed = (
+        where_env(first, reset(jax.random.key(60), B), state),
+        where_env(first, -control, control),
+    )
     rows, changed_rows = step(state, control), step(*changed)
     assert_equal(*(jax.tree.map(lambda x: x[1:], after) for after in (rows, changed_rows)))
     assert differ(*(jax.tree.map(lambda x: x[:1], after) for after in (rows, changed_rows)))
@@ -218,7 +236,10 @@ def test_compiled_and_mapped_over_seeds(name):
     env, keys = task(name), jax.random.split(jax.random.key(8), 2)
     # rounding of positions shows in the velocities of fast modes, and more in their gradient in space
     loose = {"soft": 1e-4, "rolling": 1e-3, "fluid": 1e-3, "hand_flip": 1e-3}
-    close = {"rtol": 1e-4, "atol": next((loose[kind] for kind in loose if name.startswith(kind)), 1e-5)}
+    close = {
+        "rtol": 1e-4,
+        "atol": next((loose[kind] for kind in loose if name.startswith(kind)), 1e-5),
+    }
     control = actions(name, 2, seed=8)  # one per seed
 
     def start_and_step(key, action):
@@ -255,7 +276,9 @@ def test_replay(name):
     assert tint.shape == points.shape[:2] and np.abs(tint).max(initial=0) <= 1
 
 
-@pytest.mark.parametrize("name", [name for name in SIMULATED if not hasattr(build_task(name), "size")])
+@pytest.mark.parametrize(
+    "name", [name for name in SIMULATED if not hasattr(build_task(name), "size")]
+)
 def test_building_a_task_again_reads_no_file(name):
     body = "mesh" if "soft" in name else "model"
     assert getattr(build_task(name).simulator, body) is getattr(task(name).simulator, body)

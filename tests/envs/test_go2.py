@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_rigid_tasks import assert_uniform
 
-from rfo.envs.go2 import FASTEST, SLOWEST, START_JOINTS, Go2, Go2State, reward, terminated
+from rfo.envs.tasks.go2 import FASTEST, SLOWEST, START_JOINTS, Go2, Go2State, reward, terminated
 from rfo.physics.articulated import ArticulatedState
 
 
@@ -18,7 +18,12 @@ def env():
 
 
 def state(
-    quat=(1.0, 0, 0, 0), height=0.3, velocity=(0.0, 0, 0), spin=(0.0, 0, 0), command=(0.0, 0, 0), action=0.0
+    quat=(1.0, 0, 0, 0),
+    height=0.3,
+    velocity=(0.0, 0, 0),
+    spin=(0.0, 0, 0),
+    command=(0.0, 0, 0),
+    action=0.0,
 ):
     """One robot in the standing pose."""
     q = jnp.array([[0.0, 0, height, *quat, *START_JOINTS]])
@@ -31,7 +36,9 @@ TURNED = (0.5**0.5, 0, 0, 0.5**0.5)
 
 
 def test_it_sees_the_world_as_its_trunk_does():
-    seen = np.asarray(env().observe(state(TURNED, velocity=(-0.2, 1.0, 0.1), spin=(0.3, 0.4, 0.5))))[0]
+    seen = np.asarray(
+        env().observe(state(TURNED, velocity=(-0.2, 1.0, 0.1), spin=(0.3, 0.4, 0.5)))
+    )[0]
     np.testing.assert_allclose(seen[:9], [1.0, 0.2, 0.1, 0.4, -0.3, 0.5, 0, 0, -1], atol=1e-6)
     lying = np.asarray(env().observe(state((0.5**0.5, 0.5**0.5, 0, 0))))[
         0
@@ -39,7 +46,9 @@ def test_it_sees_the_world_as_its_trunk_does():
     np.testing.assert_allclose(lying[6:9], [0, -1, 0], atol=1e-6)
     moved = state(command=(0.7, 0.1, -0.2), action=0.25)
     moved = moved._replace(
-        physics=ArticulatedState(moved.physics.q.at[0, 8].add(0.3), moved.physics.qd.at[0, 17].set(4.0))
+        physics=ArticulatedState(
+            moved.physics.q.at[0, 8].add(0.3), moved.physics.qd.at[0, 17].set(4.0)
+        )
     )
     seen = np.asarray(env().observe(moved))[0]
     np.testing.assert_allclose(seen[9:12], [0.7, 0.1, -0.2])
@@ -103,7 +112,9 @@ def test_the_servo_follows_the_action():
     """A raised calf, with nothing to push against, turns to its new rest: half a radian times 0.4."""
     up = state(height=1.0)
     action = jnp.zeros((1, 12)).at[0, 2].set(0.4)
-    end = jax.jit(lambda s: jax.lax.fori_loop(0, 15, lambda _, s: env().step(s, action).state, s))(up)
+    end = jax.jit(lambda s: jax.lax.fori_loop(0, 15, lambda _, s: env().step(s, action).state, s))(
+        up
+    )
     bent = np.asarray(end.physics.q[0, 7:]) - np.array(START_JOINTS)
     assert bent[2] == pytest.approx(0.2, abs=0.02)
     assert np.abs(np.delete(bent, 2)).max() < 0.03

@@ -13,8 +13,8 @@ import pytest
 
 from golden import accelerations, coordinates, mass_matrices, model, recorded, replay
 from oracle import motion
-from rfo.envs.humanoid import TARGET_X, humanoid, humanoid_corrected, reward
-from rfo.envs.runner import RunnerState
+from rfo.envs.running import RunningState
+from rfo.envs.tasks.humanoid import TARGET_X, humanoid, humanoid_corrected, reward
 from rfo.physics.articulated import Articulated, ArticulatedState
 
 
@@ -30,7 +30,9 @@ class AsRecorded(Articulated):
         super().__init__(model(data()), float(data()["const_sim_dt"]), 1)
 
     def bias(self, state):
-        return super().bias(state) - np.stack(list(map(self._within_joints, *map(np.asarray, state))))
+        return super().bias(state) - np.stack(
+            list(map(self._within_joints, *map(np.asarray, state)))
+        )
 
     def _within_joints(self, q, qd):
         """Generalised force (nv,) of those accelerations."""
@@ -70,7 +72,9 @@ def start(step=-1):
     """Our (q, qd), y up, after a control step; -1 is the initial state."""
     if step < 0:
         return coordinates(data(), data()["init_joint_q"], data()["init_joint_qd"])
-    return coordinates(data(), data()["traj_state_joint_q"][step], data()["traj_state_joint_qd"][step])
+    return coordinates(
+        data(), data()["traj_state_joint_q"][step], data()["traj_state_joint_qd"][step]
+    )
 
 
 def z_up(q, qd):
@@ -89,7 +93,9 @@ def upright(quat):
 def test_the_model_file_holds_the_recorded_constants():
     ours, theirs = humanoid().simulator.model, model(data())
     for name in ("parent", "joint", "mass", "com", "inertia", "armature", "damping", "control_dof"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(ours, name), getattr(theirs, name), atol=2e-6, err_msg=name
+        )
     for name in (
         "contact_link",
         "contact_radius",
@@ -129,7 +135,7 @@ def test_the_corrected_hips_swing_about_y_and_turn_about_z():
 def test_observations_and_rewards_of_recorded_states():
     env = humanoid()
     for step, action in enumerate(data()["actions"]):
-        state = RunnerState(z_up(*start(step)), jnp.asarray(action))
+        state = RunningState(z_up(*start(step)), jnp.asarray(action))
         expected = data()["traj_obs_obs"][step].copy()
         expected[:, 1:5] = upright(expected[:, [4, 1, 2, 3]])
         expected[:, 5:11] = expected[:, [5, 7, 6, 8, 10, 9]] * [1, -1, 1, 1, -1, 1]
@@ -146,7 +152,9 @@ def test_one_substep(probe):
     state = ArticulatedState(jnp.asarray(q, jnp.float32), jnp.asarray(qd, jnp.float32))
     mass = one.mass_matrix(state).astype(float)
     theirs = mass_matrices(data(), q, data()[f"{probe}_out_H"])
-    np.testing.assert_allclose(mass - np.diag(one.model.armature), theirs, atol=2e-6 * np.abs(theirs).max())
+    np.testing.assert_allclose(
+        mass - np.diag(one.model.armature), theirs, atol=2e-6 * np.abs(theirs).max()
+    )
     force = -one.bias(state).astype(float)
     force[:, one.model.control_dof] += one.model.control_gear * action
     qdd = np.linalg.solve(mass, force[..., None])[..., 0]
@@ -169,8 +177,10 @@ def test_a_step_of_the_task_is_a_step_of_the_recorded_model():
     env, theirs = humanoid(), Articulated(model(data()), 1 / 60, 48)
     for step in (-1, 5, 12):
         action = jnp.asarray(data()["actions"][step + 1])
-        outcome = env.step(RunnerState(z_up(*start(step)), action), action)
-        after = theirs.step(ArticulatedState(*(jnp.asarray(x, jnp.float32) for x in start(step))), action)
+        outcome = env.step(RunningState(z_up(*start(step)), action), action)
+        after = theirs.step(
+            ArticulatedState(*(jnp.asarray(x, jnp.float32) for x in start(step))), action
+        )
         expected = z_up(np.asarray(after.q), np.asarray(after.qd))
         np.testing.assert_allclose(outcome.state.physics.q, expected.q, atol=5e-5)
         np.testing.assert_allclose(outcome.state.physics.qd, expected.qd, atol=5e-3)
@@ -184,7 +194,13 @@ def recorded_reward(q, qd, action):
     up = 2 * (y * z - w * x)
     lift = jnp.clip(q[:, 1] - 0.84, -1, 0.1)
     height = jnp.where(lift < 0, -200 * lift**2, 10 * lift)
-    return qd[:, 0] + 0.1 * up + forward / (east**2 + south**2) ** 0.5 + height - 0.002 * (action**2).sum(1)
+    return (
+        qd[:, 0]
+        + 0.1 * up
+        + forward / (east**2 + south**2) ** 0.5
+        + height
+        - 0.002 * (action**2).sum(1)
+    )
 
 
 def test_gradient_over_one_step():
@@ -208,5 +224,7 @@ def test_gradient_over_one_step():
     along = np.sum(np.asarray(jax.grad(total)(jnp.asarray(actions))) * direction, axis=(0, 2))
     plain = Articulated(substep().model, substep().dt, 1)
     np.testing.assert_allclose(along, difference(plain, refresh=True), rtol=5e-3)
-    np.testing.assert_allclose(difference(substep(), refresh=False), data()["fd_values"][0, 0, 0], rtol=5e-3)
+    np.testing.assert_allclose(
+        difference(substep(), refresh=False), data()["fd_values"][0, 0, 0], rtol=5e-3
+    )
     assert np.all(np.abs(along / data()["fd_values"][0, 0, 0] - 1) < 0.5)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from golden import accelerations, coordinates, mass_matrices, model, recorded, replay
-from rfo.envs import ant, cartpole
+from rfo.envs.tasks import ant, cartpole
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.mjcf import ContactParameters, load
 
@@ -49,17 +49,30 @@ def test_our_model_files_hold_the_recorded_constants(task):
     asset = files("rfo.envs").joinpath(f"assets/{task}.xml")
     ours = load(asset.read_text(), ContactParameters(ke=5.2e4, kd=1e3, kf=650.0, mu=0.625))
     names = ["parent", "joint", "mass", "com", "inertia", "armature", "damping", "control_dof"]
-    names += ["contact_link", "contact_radius", "contact_ke", "contact_kd", "contact_kf", "contact_mu"]
+    names += [
+        "contact_link",
+        "contact_radius",
+        "contact_ke",
+        "contact_kd",
+        "contact_kf",
+        "contact_mu",
+    ]
     for name in names:
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(ours, name), getattr(theirs, name), atol=2e-6, err_msg=name
+        )
     np.testing.assert_allclose(ours.pos[1:], theirs.pos[1:], atol=1e-6)
     np.testing.assert_allclose(np.abs(ours.control_gear), np.abs(theirs.control_gear))
     bounded = np.abs(theirs.limit_upper) < 100  # the pole's limit is beyond any turn
     for name in ("limit_lower", "limit_upper"):
-        np.testing.assert_allclose(getattr(ours, name)[bounded], getattr(theirs, name)[bounded], atol=1e-6)
+        np.testing.assert_allclose(
+            getattr(ours, name)[bounded], getattr(theirs, name)[bounded], atol=1e-6
+        )
     if task == "ant":
         np.testing.assert_allclose(ours.axis[1:], theirs.axis[1:], atol=1e-6)
-        np.testing.assert_allclose(np.sort(ours.contact_pos, 0), np.sort(theirs.contact_pos, 0), atol=1e-6)
+        np.testing.assert_allclose(
+            np.sort(ours.contact_pos, 0), np.sort(theirs.contact_pos, 0), atol=1e-6
+        )
     else:  # the frames of cart and pole keep z up: the slide is x, the hinge y in both
         np.testing.assert_allclose(ours.axis, np.eye(3)[:2])
 
@@ -100,7 +113,9 @@ def test_observations_and_rewards_of_recorded_states(task):
             state = ant.AntState(state, jnp.asarray(action))
         expected = in_our_axes(task, data["traj_obs_obs"][step])
         np.testing.assert_allclose(env.observe(state), expected, atol=5e-6)
-        np.testing.assert_allclose(ENVIRONMENTS[task].reward(state), data["traj_reward"][step], atol=2e-5)
+        np.testing.assert_allclose(
+            ENVIRONMENTS[task].reward(state), data["traj_reward"][step], atol=2e-5
+        )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -208,7 +223,9 @@ def reward(task, q, qd):
 def test_rewards_of_recorded_states(task):
     data = recorded(task)
     for step in range(len(data["actions"])):
-        np.testing.assert_allclose(reward(task, *start(data, step)), data["traj_reward"][step], atol=2e-5)
+        np.testing.assert_allclose(
+            reward(task, *start(data, step)), data["traj_reward"][step], atol=2e-5
+        )
 
 
 def gradient(task, sim, q, qd, actions):
@@ -227,7 +244,10 @@ def gradient(task, sim, q, qd, actions):
 def difference(data, task, sim, q, qd, actions, direction, refresh, eps=1e-3):
     """Central difference per environment along a direction, of the replay."""
     ends = [
-        sum(reward(task, *x) for x in zip(*replay(data, sim, q, qd, moved, refresh=refresh), strict=True))
+        sum(
+            reward(task, *x)
+            for x in zip(*replay(data, sim, q, qd, moved, refresh=refresh), strict=True)
+        )
         for moved in (actions + eps * direction, actions - eps * direction)
     ]
     return (ends[0] - ends[1]) / (2 * eps)
@@ -249,7 +269,9 @@ def test_gradient_over_the_last_steps(task, steps, between):
         return np.sum(values * directions, axis=(1, 3))
 
     def differences(refresh):
-        return np.stack([difference(data, task, sim, q, qd, actions, d, refresh) for d in directions])
+        return np.stack(
+            [difference(data, task, sim, q, qd, actions, d, refresh) for d in directions]
+        )
 
     assert relative(along(ours), differences(refresh=True)) < 2e-3
     assert relative(along(theirs), differences(refresh=False)) < 2e-3
@@ -261,13 +283,21 @@ def test_gradient_over_the_first_steps(task, horizon, between):
     """Before the ant touches the ground, against Rewarped's own central differences."""
     data = recorded(task)
     sim, (q, qd) = simulator(data), start(data)
-    actions, directions = data["actions"][:horizon], data["fd_directions"][:, :horizon].astype(float)
+    actions, directions = (
+        data["actions"][:horizon],
+        data["fd_directions"][:, :horizon].astype(float),
+    )
     theirs = data["fd_values"][:, 0, list(data["fd_horizons"]).index(horizon)]
     ours = np.sum(gradient(task, sim, q, qd, actions) * directions, axis=(1, 3))
     assert relative(ours, theirs) < between
     if task == "ant":  # without contact the matrix is all that is between them
         held, fresh = (
-            np.stack([difference(data, task, sim, q, qd, actions, d, refresh, eps=1e-2) for d in directions])
+            np.stack(
+                [
+                    difference(data, task, sim, q, qd, actions, d, refresh, eps=1e-2)
+                    for d in directions
+                ]
+            )
             for refresh in (False, True)
         )
         assert relative(held, theirs) < 2e-3

@@ -14,7 +14,7 @@ from test_rigid_tasks import assert_uniform
 
 from golden import recorded
 from oracle import motion
-from rfo.envs.hand_reorient import (
+from rfo.envs.tasks.hand_reorient import (
     HandState,
     angle,
     hand_reorient,
@@ -42,9 +42,14 @@ VERSIONS = hand_reorient(), hand_reorient_smooth()
 
 def start(step=-1):
     """Our (q, qd) after a control step; -1 is the initial state."""
-    names = ("init_joint_q", "init_joint_qd") if step < 0 else ("traj_state_joint_q", "traj_state_joint_qd")
+    names = (
+        ("init_joint_q", "init_joint_qd")
+        if step < 0
+        else ("traj_state_joint_q", "traj_state_joint_qd")
+    )
     q, twist = (
-        np.array(data()[name] if step < 0 else data()[name][step], float).reshape(4, -1) for name in names
+        np.array(data()[name] if step < 0 else data()[name][step], float).reshape(4, -1)
+        for name in names
     )
     qd = twist.copy()
     qd[:, 16:19] = twist[:, 19:] + np.cross(twist[:, 16:19], q[:, 16:19])
@@ -70,7 +75,9 @@ def test_observations_and_rewards_of_recorded_states():
         for first in (35, 48, 52):  # quaternions
             expected[:, first : first + 4] = expected[:, [first + 3, first, first + 1, first + 2]]
         np.testing.assert_allclose(env.observe(state), expected, atol=2e-6)
-        np.testing.assert_allclose(reward(state, recorded_bonus), data()["traj_reward"][step], atol=2e-6)
+        np.testing.assert_allclose(
+            reward(state, recorded_bonus), data()["traj_reward"][step], atol=2e-6
+        )
 
 
 def test_the_model_file_holds_the_recorded_constants():
@@ -86,10 +93,14 @@ def test_the_model_file_holds_the_recorded_constants():
     np.testing.assert_allclose(same, 1, atol=1e-6)
     np.testing.assert_allclose(model.axis[:16], data()["model_joint_axis"][:16])
     for name in ("limit_lower", "limit_upper", "limit_ke", "limit_kd"):
-        np.testing.assert_allclose(getattr(model, name)[:16], data()[f"model_joint_{name}"][:16], rtol=1e-6)
+        np.testing.assert_allclose(
+            getattr(model, name)[:16], data()[f"model_joint_{name}"][:16], rtol=1e-6
+        )
     np.testing.assert_allclose(model.armature[:16], data()["model_joint_armature"][:16])
     np.testing.assert_allclose(model.control_gear, data()["const_action_scale"])
-    np.testing.assert_allclose(model.pairs.law, np.tile([500.0, 100, 100, 0.5, 0], (len(model.pairs.law), 1)))
+    np.testing.assert_allclose(
+        model.pairs.law, np.tile([500.0, 100, 100, 0.5, 0], (len(model.pairs.law), 1))
+    )
 
 
 def test_who_may_touch_whom():
@@ -102,7 +113,9 @@ def test_who_may_touch_whom():
         if max(a, b) < 43 and kind[a] in (0, 1) and kind[b] in (0, 1)
     }
     pairs = hand_reorient().simulator.model.pairs
-    ours = {frozenset(pair) for pair in zip(pairs.link.tolist(), pairs.target.tolist(), strict=True)}
+    ours = {
+        frozenset(pair) for pair in zip(pairs.link.tolist(), pairs.target.tolist(), strict=True)
+    }
     # it tests the tip of a finger against the link before the last, and not the cube against the index's base
     assert theirs - ours == {frozenset((last - 1, last)) for last in (3, 7, 11, 15)}
     assert ours - theirs == {frozenset((12, 16))}
@@ -127,12 +140,16 @@ def mass_of_recorded(q, index):
 
 def test_rewarped_takes_the_inertia_of_another_link():
     q, _ = start()
-    size = data()["sub_out_H"].reshape(4, 22, 22)[:, :16, :16] + np.diag(data()["model_joint_armature"][:16])
+    size = data()["sub_out_H"].reshape(4, 22, 22)[:, :16, :16] + np.diag(
+        data()["model_joint_armature"][:16]
+    )
     by_number = np.stack([mass_of_recorded(x, np.arange(17)) for x in q])
     by_child = np.stack([mass_of_recorded(x, data()["model_joint_child"][:17]) for x in q])
     ours = hand_reorient().simulator.mass_matrix(single(*start()))[:, :16, :16]
     np.testing.assert_allclose(by_number, size, atol=5e-6 * size.max())
-    np.testing.assert_allclose(by_child, ours, atol=0.02 * ours.max(), err_msg="apart from balanced inertias")
+    np.testing.assert_allclose(
+        by_child, ours, atol=0.02 * ours.max(), err_msg="apart from balanced inertias"
+    )
     assert np.abs(by_child - size).max() > 0.5 * size.max()
 
 
@@ -201,7 +218,9 @@ def test_reward_by_hand(turn):
         expected = 1 / (abs(turn) + 0.1) - 0.0002 * 4 + (most if abs(turn) < 0.1 else 0)
         np.testing.assert_allclose(reward(state, bonus), expected, rtol=1e-3)
     aside = state._replace(physics=state.physics._replace(q=state.physics.q.at[:, 16].add(0.1)))
-    np.testing.assert_allclose(reward(aside, recorded_bonus), reward(state, recorded_bonus) - 1, rtol=1e-4)
+    np.testing.assert_allclose(
+        reward(aside, recorded_bonus), reward(state, recorded_bonus) - 1, rtol=1e-4
+    )
 
 
 def test_success_draws_another_goal_once():
@@ -225,7 +244,11 @@ def test_an_episode_ends_when_the_cube_is_lost():
     heights = jnp.array([0.56 + 0.23, 0.56 + 0.25, 0.56 - 0.25])
     state = lying(0.5, 3)
     state = state._replace(physics=state.physics._replace(q=state.physics.q.at[:, 18].set(heights)))
-    assert jax.jit(hand_reorient().step)(state, jnp.zeros((3, 16))).terminated.tolist() == [False, True, True]
+    assert jax.jit(hand_reorient().step)(state, jnp.zeros((3, 16))).terminated.tolist() == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_the_hand_carries_the_cube():

@@ -7,7 +7,14 @@ import pytest
 
 from golden import BOX, CAPSULE, per_env, recorded, rotate
 from rfo.envs.base import open_loop
-from rfo.envs.hand_flip import CLAY, START, FlipState, hand_flip, hand_flip_corrected, hand_flip_small
+from rfo.envs.tasks.hand_flip import (
+    CLAY,
+    START,
+    FlipState,
+    hand_flip,
+    hand_flip_corrected,
+    hand_flip_small,
+)
 from rfo.physics.mpm import MPMState
 
 AXES = [2, 0, 1]
@@ -23,7 +30,10 @@ def axes(quat):
 
 def recorded_start(data):
     fields = {"x": "x", "v": "v", "C": "C", "F": "F_trial"}
-    arrays = {ours: per_env(data, data[f"init_mpm_{theirs}"])[..., AXES] for ours, theirs in fields.items()}
+    arrays = {
+        ours: per_env(data, data[f"init_mpm_{theirs}"])[..., AXES]
+        for ours, theirs in fields.items()
+    }
     arrays |= {name: arrays[name][..., AXES, :] for name in "CF"}
     particles = MPMState(**{name: jnp.asarray(x) for name, x in arrays.items()})
     joints = jnp.asarray(per_env(data, data["init_joint_q"]))
@@ -83,7 +93,10 @@ def test_the_hand_is_the_references():
         "box" if k == BOX else "capsule" for k in kind[acting]
     ]
     np.testing.assert_array_equal([tool.body for tool in env.simulator.tools], body[acting])
-    places, sizes = data["model_shape_transform"][:43][acting], data["model_shape_geo_scale"][:43][acting]
+    places, sizes = (
+        data["model_shape_transform"][:43][acting],
+        data["model_shape_geo_scale"][:43][acting],
+    )
     for tool, place, size in zip(env.simulator.tools, places, sizes, strict=True):
         np.testing.assert_allclose(tool.pos, place[:3], atol=1e-6)
         np.testing.assert_allclose(tool.size, size[: len(tool.size)], atol=1e-6)

@@ -7,15 +7,15 @@ import pytest
 
 from golden import per_env, recorded
 from rfo.envs.base import open_loop
-from rfo.envs.fluid_move import FluidState, fluid_move, fluid_move_corrected, fluid_move_small
 from rfo.envs.particles import cloud
-from rfo.envs.rolling_flat import (
+from rfo.envs.tasks.fluid_move import FluidState, fluid_move, fluid_move_corrected, fluid_move_small
+from rfo.envs.tasks.rolling_flat import (
     RollingState,
     rolling_flat,
     rolling_flat_corrected,
     rolling_flat_small,
 )
-from rfo.gradients import check_gradient, gradient_verdict
+from rfo.experiment.gradients import check_gradient, gradient_verdict
 from rfo.physics.mpm import MPMState
 
 AXES = [2, 0, 1]
@@ -25,7 +25,10 @@ TASKS = {"rolling_pin": rolling_flat, "transport": fluid_move}
 
 def start(task, data):
     fields = {"x": "x", "v": "v", "C": "C", "F": "F_trial"}
-    arrays = {ours: per_env(data, data[f"init_mpm_{theirs}"])[..., AXES] for ours, theirs in fields.items()}
+    arrays = {
+        ours: per_env(data, data[f"init_mpm_{theirs}"])[..., AXES]
+        for ours, theirs in fields.items()
+    }
     arrays |= {name: arrays[name][..., AXES, :] for name in "CF"}
     particles = MPMState(**{name: jnp.asarray(x) for name, x in arrays.items()})
     joints = jnp.asarray(per_env(data, data["init_joint_q"]))
@@ -82,7 +85,7 @@ def test_constants_of_the_reference(task):
         assert env.simulator.material.mu == pytest.approx(float(data["mpm_material_mu"][0]))
         block = env._block
     else:
-        from rfo.envs.fluid_move import LIMITS
+        from rfo.envs.tasks.fluid_move import LIMITS
 
         low, high = LIMITS[:, [1, 2, 0]]
         block = env._water
@@ -107,7 +110,10 @@ def test_the_doubled_reward_is_within_reach_only_where_corrected():
 
 def test_spilling_costs_and_has_a_gradient_only_where_corrected():
     """A tenth of the observed water lies 0.01 m outside of the box, the box half a metre from its target."""
-    for task, share, alive in ((fluid_move, 1.0, False), (fluid_move_corrected, 1 / (1 + np.exp(-1)), True)):
+    for task, share, alive in (
+        (fluid_move, 1.0, False),
+        (fluid_move_corrected, 1 / (1 + np.exp(-1)), True),
+    ):
         env = task(threads=1)
         state = env.reset(jax.random.key(0), 1)
         x = jnp.zeros_like(state.particles.x) + state.joints[:, None]
@@ -116,7 +122,9 @@ def test_spilling_costs_and_has_a_gradient_only_where_corrected():
         target = state.joints.at[:, 0].add(0.5)
 
         def reward(x, env=env, state=state, target=target):
-            return env.reward(state._replace(particles=state.particles._replace(x=x), target=target))[0]
+            return env.reward(
+                state._replace(particles=state.particles._replace(x=x), target=target)
+            )[0]
 
         inside = 0.0 if task is fluid_move else 1 / (1 + np.exp(0.105 / 0.01))
         expected = 0.1 / 1.25**2 - 0.1 * share - 0.9 * inside
@@ -167,5 +175,9 @@ def test_a_gentle_hand_carries_the_water():
 
     state, reward = jax.jit(lambda s: jax.lax.scan(step, s, length=150))(state)
     away = np.abs(state.particles.x - state.joints[:, None])
-    assert np.all(away < np.array([0.11, 0.09, 0.08]) + 0.3 * env.size.grid.dx), "inside of the walls"
-    assert reward[-1, 0] > reward[10, 0] + 0.003 and np.linalg.norm(state.joints - state.target) < 0.05
+    assert np.all(away < np.array([0.11, 0.09, 0.08]) + 0.3 * env.size.grid.dx), (
+        "inside of the walls"
+    )
+    assert (
+        reward[-1, 0] > reward[10, 0] + 0.003 and np.linalg.norm(state.joints - state.target) < 0.05
+    )

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.batch import Batch
-from rfo.envs.pendulum import Pendulum, PendulumState
+from rfo.envs.tasks.pendulum import Pendulum, PendulumState
 
 EPISODES = 6
 
@@ -29,12 +29,16 @@ def test_every_step_is_that_of_gymnasium():
     generator = np.random.default_rng(0)
     angle, speed = generator.uniform(-np.pi, np.pi, EPISODES), generator.uniform(-1, 1, EPISODES)
     envs = list(oracles(angle, speed))
-    controls = generator.uniform(-1.3, 1.3, (task.spec.episode_length, EPISODES, 1)).cumsum(0) % 2.6 - 1.3
+    controls = (
+        generator.uniform(-1.3, 1.3, (task.spec.episode_length, EPISODES, 1)).cumsum(0) % 2.6 - 1.3
+    )
     fastest = 0.0
     with jax.enable_x64(True):
         step = jax.jit(task.step)
         for t, control in enumerate(controls):
-            state = PendulumState(*map(jnp.asarray, np.transpose([env.unwrapped.state for env in envs])))
+            state = PendulumState(
+                *map(jnp.asarray, np.transpose([env.unwrapped.state for env in envs]))
+            )
             ours = step(state, jnp.asarray(control))
             theirs = [env.step(2 * action) for env, action in zip(envs, control, strict=True)]
             observation, reward, terminated, truncated, _ = zip(*theirs, strict=True)

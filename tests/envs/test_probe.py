@@ -7,7 +7,15 @@ import pytest
 import scipy.linalg
 
 from rfo.envs.base import Environment
-from rfo.envs.probe import LQR, Bimodal, Delayed, Quadratic, ReachCloud, Terminating, Truncating
+from rfo.envs.tasks.probe import (
+    LQR,
+    Bimodal,
+    Delayed,
+    Quadratic,
+    ReachCloud,
+    Terminating,
+    Truncating,
+)
 
 TASKS = [Quadratic(), ReachCloud(), LQR(), Terminating(), Truncating(), Delayed()]
 
@@ -35,7 +43,9 @@ def test_best_policy_earns_the_stated_value_and_no_other_more(task):
         value = discounted(task, state, task.best_action, discount, 1500)
         np.testing.assert_allclose(value, task.value(state), rtol=1e-5, atol=1e-6)
         for shift in (0.05, -0.05):
-            other = discounted(task, state, lambda s, d=shift: task.best_action(s) + d, discount, 1500)
+            other = discounted(
+                task, state, lambda s, d=shift: task.best_action(s) + d, discount, 1500
+            )
             assert jnp.all(other <= value + 1e-9) and jnp.any(other < value - 1e-4)
 
 
@@ -64,7 +74,9 @@ def test_reward_gradient_of_the_quadratic():
 
 def test_actions_are_clipped_to_the_box():
     task, state = Quadratic(), jnp.zeros((1, 2))
-    assert task.step(state, jnp.full((1, 2), 5.0)).reward == task.step(state, jnp.ones((1, 2))).reward
+    assert (
+        task.step(state, jnp.full((1, 2), 5.0)).reward == task.step(state, jnp.ones((1, 2))).reward
+    )
 
 
 def test_bimodal_optimum_is_beyond_deterministic_and_gaussian_policies():

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 import golden
-from rfo.envs.ant import START_JOINTS, Ant, AntState
-from rfo.envs.ant import reward as ant_reward
-from rfo.envs.cartpole import CartPole
-from rfo.envs.cartpole import reward as cartpole_reward
-from rfo.envs.cheetah import Cheetah
-from rfo.envs.cheetah import reward as cheetah_reward
-from rfo.envs.hopper import Hopper
-from rfo.envs.hopper import reward as hopper_reward
-from rfo.envs.humanoid import humanoid
-from rfo.envs.humanoid import reward as humanoid_reward
-from rfo.envs.runner import RunnerState
+from rfo.envs.running import RunningState
+from rfo.envs.tasks.ant import START_JOINTS, Ant, AntState
+from rfo.envs.tasks.ant import reward as ant_reward
+from rfo.envs.tasks.cartpole import CartPole
+from rfo.envs.tasks.cartpole import reward as cartpole_reward
+from rfo.envs.tasks.cheetah import Cheetah
+from rfo.envs.tasks.cheetah import reward as cheetah_reward
+from rfo.envs.tasks.hopper import Hopper
+from rfo.envs.tasks.hopper import reward as hopper_reward
+from rfo.envs.tasks.humanoid import humanoid
+from rfo.envs.tasks.humanoid import reward as humanoid_reward
 from rfo.physics.articulated import ArticulatedState
 from rfo.physics.kinematics import multiply
 
@@ -36,14 +36,18 @@ def recorded_state(data, step):
     if step < 0:
         q, qd = golden.coordinates(data, data["init_joint_q"], data["init_joint_qd"])
     else:
-        q, qd = golden.coordinates(data, data["traj_state_joint_q"][step], data["traj_state_joint_qd"][step])
+        q, qd = golden.coordinates(
+            data, data["traj_state_joint_q"][step], data["traj_state_joint_qd"][step]
+        )
     if q.shape[1] == 15:
         q = np.concatenate([z_up(q[:, :3]), turned(q[:, 3:7]), q[:, 7:]], axis=1)
         qd = np.concatenate([z_up(qd[:, :3]), z_up(qd[:, 3:6]), qd[:, 6:]], axis=1)
     physics = ArticulatedState(jnp.asarray(q, jnp.float32), jnp.asarray(qd, jnp.float32))
     if q.shape[1] == 2:
         return physics
-    return AntState(physics, jnp.asarray(data["actions"][step]) if step >= 0 else jnp.zeros((len(q), 8)))
+    return AntState(
+        physics, jnp.asarray(data["actions"][step]) if step >= 0 else jnp.zeros((len(q), 8))
+    )
 
 
 def recorded_observation(data, step):
@@ -71,7 +75,9 @@ def test_observation_and_reward_of_every_recorded_state(name, kind, reward):
         expected = recorded_observation(data, step)
         np.testing.assert_allclose(env.observe(state), expected, atol=1e-6 * np.abs(expected).max())
         if step >= 0:
-            np.testing.assert_allclose(reward(state), data["traj_reward"][step], rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(
+                reward(state), data["traj_reward"][step], rtol=1e-6, atol=1e-6
+            )
 
 
 @pytest.mark.parametrize(("name", "kind", "reward"), CASES)
@@ -84,7 +90,9 @@ def test_a_step_from_every_recorded_state(name, kind, reward):
     for step, action in enumerate(data["actions"]):
         before, expected = recorded_observation(data, step - 1), recorded_observation(data, step)
         after = advance(recorded_state(data, step - 1), action)
-        observation = after.observation[:, : -env.spec.action_size] if name == "ant" else after.observation
+        observation = (
+            after.observation[:, : -env.spec.action_size] if name == "ant" else after.observation
+        )
         size = observation.shape[1]
         share.append(relative(observation - expected[:, :size], (expected - before)[:, :size]))
         np.testing.assert_allclose(after.reward, data["traj_reward"][step], atol=0.1)
@@ -162,7 +170,8 @@ def test_cheetah_pays_for_speed_and_charges_for_torque():
 
 
 @pytest.mark.parametrize(
-    ("z", "height"), [(0.94, 1.0), (1.5, 1.0), (0.89, 0.5), (0.84, 0.0), (0.74, -2.0), (-1.0, -200.0)]
+    ("z", "height"),
+    [(0.94, 1.0), (1.5, 1.0), (0.89, 0.5), (0.84, 0.0), (0.74, -2.0), (-1.0, -200.0)],
 )
 def test_humanoid_reward_by_hand(z, height):
     """Upright and well headed at 2 m/s; then lying on its back, head to the sky no more."""
@@ -175,32 +184,44 @@ def test_humanoid_reward_by_hand(z, height):
         .at[1, jnp.array([3, 5])]
         .set(0.5**0.5 * jnp.array([1, -1]))
     )
-    state = RunnerState(
-        ArticulatedState(q, jnp.zeros((2, 27)).at[:, 0].set(2.0)), jnp.zeros((2, 21)).at[0, :4].set(0.5)
+    state = RunningState(
+        ArticulatedState(q, jnp.zeros((2, 27)).at[:, 0].set(2.0)),
+        jnp.zeros((2, 21)).at[0, :4].set(0.5),
     )
-    np.testing.assert_allclose(humanoid_reward(state), [2 + 0.1 + 1 + height - 0.002, 2 + height], atol=1e-4)
+    np.testing.assert_allclose(
+        humanoid_reward(state), [2 + 0.1 + 1 + height - 0.002, 2 + height], atol=1e-4
+    )
 
 
 def test_humanoid_terminates_below_its_height():
     """On its back, where the ground does not lift the torso."""
     env, heights = humanoid(), jnp.array([0.70, 0.72, 0.76, 0.80])
     q = jnp.zeros((4, 28)).at[:, 2].set(heights).at[:, 3].set(0.5**0.5).at[:, 5].set(-(0.5**0.5))
-    still = RunnerState(ArticulatedState(q, jnp.zeros((4, 27))), jnp.zeros((4, 21)))
-    assert jax.jit(env.step)(still, jnp.zeros((4, 21))).terminated.tolist() == [True, True, False, False]
+    still = RunningState(ArticulatedState(q, jnp.zeros((4, 27))), jnp.zeros((4, 21)))
+    assert jax.jit(env.step)(still, jnp.zeros((4, 21))).terminated.tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_ant_terminates_below_its_height():
     """Judged after the step, in which feet that start in the ground are pushed out."""
     env, heights = Ant(), np.linspace(0.15, 0.35, 9)
     q = jnp.array([[0, 0, height, 1, 0, 0, 0, *START_JOINTS] for height in heights])
-    after = jax.jit(env.step)(AntState(ArticulatedState(q, jnp.zeros((9, 14))), jnp.zeros((9, 8))), q[:, :8])
+    after = jax.jit(env.step)(
+        AntState(ArticulatedState(q, jnp.zeros((9, 14))), jnp.zeros((9, 8))), q[:, :8]
+    )
     np.testing.assert_array_equal(after.terminated, after.observation[:, 0] < 0.27)
     assert after.terminated[0] and not after.terminated[-1]
 
 
 def test_cartpole_pays_for_the_angle_from_upright_however_often_it_turned():
     turns = 2 * np.pi * jnp.arange(-2, 3)
-    state = ArticulatedState(jnp.stack([jnp.full(5, 2.0), 0.5 + turns], axis=1), jnp.full((5, 2), 3.0))
+    state = ArticulatedState(
+        jnp.stack([jnp.full(5, 2.0), 0.5 + turns], axis=1), jnp.full((5, 2), 3.0)
+    )
     by_hand = -(0.5**2) - 0.1 * 9 - 0.05 * 4 - 0.1 * 9
     np.testing.assert_allclose(cartpole_reward(state), by_hand, rtol=1e-5)
 
@@ -211,7 +232,10 @@ def test_cartpole_pays_for_the_angle_from_upright_however_often_it_turned():
 )
 def test_hopper_reward_by_hand(z, height):
     """Upright at 2 m/s, then tilted by 30 degrees, which costs the whole reward of being upright."""
-    q, qd = jnp.zeros((2, 6)).at[:, 1].set(z).at[1, 2].set(np.pi / 6), jnp.zeros((2, 6)).at[:, 0].set(2.0)
+    q, qd = (
+        jnp.zeros((2, 6)).at[:, 1].set(z).at[1, 2].set(np.pi / 6),
+        jnp.zeros((2, 6)).at[:, 0].set(2.0),
+    )
     action = jnp.array([[1.0, -0.5, 0.0], [0.0, 0.0, 0.0]])
     expected = [2 + height + 1 - 0.125, 2 + height]
     np.testing.assert_allclose(hopper_reward(ArticulatedState(q, qd), action), expected, atol=1e-4)

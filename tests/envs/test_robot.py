@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rfo.envs.robot import Robot, forward
-from rfo.experiments import ExperimentError, build_task, preset
-from rfo.options import parse_train
+from rfo.cli.options import parse_train
+from rfo.envs.tasks.robot import Robot, forward
+from rfo.experiment.build import ExperimentError, build_task, preset
 from rfo.physics.articulated import ArticulatedState
 from rfo.train.record import default_path
 
@@ -38,7 +38,9 @@ def test_a_planar_robot_hides_x_and_a_free_one_its_place():
 
 
 def test_reward_and_end_are_as_told():
-    ball = Robot(FREE.format(gear=1), lambda state, action: state.q[:, 0] + action[:, 0], lowest=0.4)
+    ball = Robot(
+        FREE.format(gear=1), lambda state, action: state.q[:, 0] + action[:, 0], lowest=0.4
+    )
     heights, action = jnp.array([0.3, 0.8]), jnp.full((2, 1), 3.0)
     start = ball.reset(jax.random.key(0), 2)
     q = start.q.at[:, 2].set(heights).at[:, 0].set(5.0)

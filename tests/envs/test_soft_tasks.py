@@ -7,7 +7,7 @@ import pytest
 
 from golden import per_env, recorded
 from rfo.envs.base import open_loop
-from rfo.envs.soft_jumper import (
+from rfo.envs.tasks.soft_jumper import (
     EDGE,
     SoftState,
     bench,
@@ -45,7 +45,9 @@ def jumper():
 def recorded_body(data, dtype=np.float32):
     """The simulator on the recorded mesh, with the constants that the file holds and our defaults name."""
     vertices = upright(per_env(data, data["model_particle_q"])[0])
-    tets = data["model_tet_indices"][: len(data["model_tet_indices"]) // int(data["const_num_envs"])]
+    tets = data["model_tet_indices"][
+        : len(data["model_tet_indices"]) // int(data["const_num_envs"])
+    ]
     defaults = SoftMaterial()
     assert np.all(data["model_tet_materials"] == [defaults.mu, defaults.lambda_, defaults.damping])
     body = Tetrahedra(
@@ -70,7 +72,9 @@ def recorded_start(data):
 def test_our_table_is_the_reference_s(jumper):
     """The same vertices, as many tetrahedra of either size, the same mass and surface area."""
     theirs, ours = recorded_body(jumper).mesh, table()
-    cells = lambda m: {tuple(v) for v in np.rint((m.vertices - m.vertices.min(0)) / EDGE).astype(int)}  # noqa: E731
+    cells = lambda m: {
+        tuple(v) for v in np.rint((m.vertices - m.vertices.min(0)) / EDGE).astype(int)
+    }  # noqa: E731
     assert cells(ours) == cells(theirs)
     assert len(ours.tets) == len(theirs.tets) == 444
     np.testing.assert_allclose(np.sort(ours.volumes), np.sort(theirs.volumes), rtol=1e-5)
@@ -123,11 +127,18 @@ def test_gradient_is_the_corrected_reference_s(jumper):
 
 
 def test_sizes():
-    sizes = {name: (len(m.vertices), len(m.tets)) for name, m in (("bench", bench()), ("worm", worm()))}
+    sizes = {
+        name: (len(m.vertices), len(m.tets)) for name, m in (("bench", bench()), ("worm", worm()))
+    }
     assert sizes == {"bench": (36, 50), "worm": (54, 80)}
     spec = soft_jumper(threads=1).spec
     assert spec.action_size == 222
-    assert spec.observation == {"particle_q": (204, 3), "com_q": (3,), "com_qd": (3,), "actions": (222,)}
+    assert spec.observation == {
+        "particle_q": (204, 3),
+        "com_q": (3,),
+        "com_qd": (3,),
+        "actions": (222,),
+    }
     assert (spec.dt, spec.episode_length) == (1 / 60, 300)
 
 
@@ -139,7 +150,9 @@ def test_reset_lifts_shifts_and_scales(task):
     scale = np.ptp(q[..., 2], axis=1) / np.ptp(rest[:, 2])
     middle = rest.mean(0) if task.version.about_centre else np.zeros(3)
     shift = (
-        (q.mean(1) - rest.mean(0)) if task.version.about_centre else q.mean(1) / scale[:, None] - rest.mean(0)
+        (q.mean(1) - rest.mean(0))
+        if task.version.about_centre
+        else q.mean(1) / scale[:, None] - rest.mean(0)
     )
     rebuilt = (rest - middle) * scale[:, None, None] + middle
     rebuilt += shift[:, None] * (1 if task.version.about_centre else scale[:, None, None])
@@ -190,7 +203,9 @@ def test_a_corrected_task_is_the_same_wherever_it_starts():
     for make, same in ((soft_jumper_corrected, True), (soft_jumper, False)):
         task = make(threads=1)
         state = task.reset(jax.random.key(3), 2)
-        moved = SoftState(state.physics._replace(q=state.physics.q + jnp.array([30.0, 0, 0])), state.action)
+        moved = SoftState(
+            state.physics._replace(q=state.physics.q + jnp.array([30.0, 0, 0])), state.action
+        )
         points = [np.asarray(task.observe(s)["particle_q"]) for s in (state, moved)]
         assert np.allclose(*points, atol=1e-5) == same
         rewards = [np.asarray(open_loop(task, s, actions)[1]) for s in (state, moved)]
@@ -199,11 +214,15 @@ def test_a_corrected_task_is_the_same_wherever_it_starts():
 
 def test_frame_shows_the_muscles_of_the_surface(task):
     state = task.reset(jax.random.key(4), 2)
-    state = state._replace(action=jax.random.uniform(jax.random.key(5), state.action.shape, minval=-1))
+    state = state._replace(
+        action=jax.random.uniform(jax.random.key(5), state.action.shape, minval=-1)
+    )
     frame, mesh = task.frame(state), task.simulator.mesh
     np.testing.assert_array_equal(frame["vertices"], state.physics.q)
     for triangle in (0, len(mesh.surface) // 2, -1):
         owner = next(
-            i for i, tet in enumerate(mesh.tets) if set(mesh.surface[triangle].tolist()) <= set(tet.tolist())
+            i
+            for i, tet in enumerate(mesh.tets)
+            if set(mesh.surface[triangle].tolist()) <= set(tet.tolist())
         )
         np.testing.assert_array_equal(frame["activation"][:, triangle], state.action[:, owner // 2])

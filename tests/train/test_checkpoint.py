@@ -79,7 +79,10 @@ def test_without_an_intact_checkpoint_one_line_says_so(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"weights": jax.ShapeDtypeStruct((3, 2), jnp.float32)}, {"more": jax.ShapeDtypeStruct((), jnp.float32)}],
+    [
+        {"weights": jax.ShapeDtypeStruct((3, 2), jnp.float32)},
+        {"more": jax.ShapeDtypeStruct((), jnp.float32)},
+    ],
 )
 def test_another_configuration_is_refused(tmp_path, change):
     path = tmp_path / "a.ckpt"

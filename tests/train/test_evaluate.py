@@ -10,7 +10,7 @@ from scipy import stats
 from toy import Lives
 
 from rfo.envs.batch import Batch
-from rfo.envs.probe import LQR, Truncating
+from rfo.envs.tasks.probe import LQR, Truncating
 from rfo.train.evaluate import Episodes, Evaluator, shares, summarise
 
 
@@ -29,13 +29,17 @@ STILL = Noisy(jnp.array(0.0))
 
 def episodes(returns):
     returns = np.array(returns, float).reshape(1, -1)
-    return Episodes(returns, np.ones_like(returns, int), np.zeros_like(returns, bool), {}, np.zeros(1))
+    return Episodes(
+        returns, np.ones_like(returns, int), np.zeros_like(returns, bool), {}, np.zeros(1)
+    )
 
 
 def test_short_episodes_are_not_favoured():
     """Lives last 1 or 20 steps and pay 1 per step: 10.5 on average. Of the first 600 to finish, whichever
     environment they come from, hardly any is long; 4 per environment have the right mean."""
-    result = Evaluator(Batch(Lives(), 150), deterministic=True)(STILL, jax.random.key(0), per_environment=4)
+    result = Evaluator(Batch(Lives(), 150), deterministic=True)(
+        STILL, jax.random.key(0), per_environment=4
+    )
     assert result.returns.shape == (4, 150)
     assert set(np.unique(result.returns)) == {1.0, 20.0}
     np.testing.assert_array_equal(result.returns, result.lengths)
@@ -44,7 +48,9 @@ def test_short_episodes_are_not_favoured():
 
 def test_long_episodes_are_run_to_their_end():
     """LQR is truncated after 250 steps, more than two chunks; at rest at the origin it pays nothing."""
-    result = Evaluator(Batch(LQR(episode_length=250), 3), deterministic=True)(STILL, jax.random.key(0), 2)
+    result = Evaluator(Batch(LQR(episode_length=250), 3), deterministic=True)(
+        STILL, jax.random.key(0), 2
+    )
     assert np.all(result.lengths == 250)
     assert len(result.reward) == 250
 
@@ -55,7 +61,9 @@ def test_deterministic_means_without_noise_and_both_protocols_repeat():
     noisy = Evaluator(Batch(Truncating(), 8), deterministic=False)
     key = jax.random.key(3)
     for evaluator in (still, noisy):
-        np.testing.assert_array_equal(evaluator(STILL, key, 40).returns, evaluator(STILL, key, 40).returns)
+        np.testing.assert_array_equal(
+            evaluator(STILL, key, 40).returns, evaluator(STILL, key, 40).returns
+        )
     assert still(STILL, key, 40).returns.min() > 5 * (1 - 0.36)
     # the same targets, and noise of variance 0.01 at each of 5 steps
     difference = still(STILL, key, 40).returns - noisy(STILL, key, 40).returns
@@ -79,7 +87,9 @@ def test_statistics_by_hand():
     summary = summarise(episodes(returns), deterministic=True)
     assert summary["mean"] == pytest.approx(71 / 8)
     assert summary["std"] == pytest.approx(np.sqrt(np.sum((np.array(returns) - 71 / 8) ** 2) / 7))
-    assert summary["iqm"] == pytest.approx((2 + 3 + 4 + 5) / 4)  # without the two lowest and highest
+    assert summary["iqm"] == pytest.approx(
+        (2 + 3 + 4 + 5) / 4
+    )  # without the two lowest and highest
     low, high = stats.t.interval(0.95, 7, 71 / 8, summary["std"] / np.sqrt(8))
     assert summary["interval"] == pytest.approx([low, high])
     assert summary["episodes"] == 8 and summary["deterministic"] is True
@@ -93,7 +103,13 @@ def test_one_episode_has_no_spread():
 
 @pytest.mark.parametrize(
     ("wanted", "environments", "split"),
-    [(128, 64, (64, 2)), (1, 64, (1, 1)), (100, 64, (50, 2)), (101, 64, (51, 2)), (64, 64, (64, 1))],
+    [
+        (128, 64, (64, 2)),
+        (1, 64, (1, 1)),
+        (100, 64, (50, 2)),
+        (101, 64, (51, 2)),
+        (64, 64, (64, 1)),
+    ],
 )
 def test_shares_reach_the_number_with_few_to_spare(wanted, environments, split):
     size, each = shares(wanted, environments)

@@ -23,7 +23,8 @@ def test_a_state_that_is_not_finite_ends_the_run_at_once():
 
 
 @pytest.mark.parametrize(
-    ("bad", "word"), [({"nonfinite": 0.5 / HORIZON}, "environments"), ({"grad_norm": np.nan}, "gradient")]
+    ("bad", "word"),
+    [({"nonfinite": 0.5 / HORIZON}, "environments"), ({"grad_norm": np.nan}, "gradient")],
 )
 def test_trouble_ends_the_run_only_when_it_lasts(bad, word):
     guard = Guard(HORIZON)
@@ -37,7 +38,9 @@ def test_trouble_ends_the_run_only_when_it_lasts(bad, word):
 
 def test_a_few_contained_environments_are_no_divergence():
     guard = Guard(HORIZON)
-    assert all(guard.judge(**{**HEALTHY, "nonfinite": 0.4 / HORIZON}) is None for _ in range(3 * PATIENCE))
+    assert all(
+        guard.judge(**{**HEALTHY, "nonfinite": 0.4 / HORIZON}) is None for _ in range(3 * PATIENCE)
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

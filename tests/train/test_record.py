@@ -92,15 +92,31 @@ def test_rewinding_drops_later_lines_and_a_torn_one(tmp_path):
     folder.append(line(3))
     folder.close()
     assert [json.loads(text)["update"] for text in metrics.read_text().splitlines()] == [1, 2, 3]
-    assert [step for step, _ in events(folder.path)] == [10, 20, 30, 30]  # both event files are kept
+    assert [step for step, _ in events(folder.path)] == [
+        10,
+        20,
+        30,
+        30,
+    ]  # both event files are kept
 
 
 def test_replay_is_described_beside_its_arrays(tmp_path):
     folder = RunFolder.create(tmp_path / "run", {})
-    frames = {"poses": np.arange(42.0).reshape(3, 2, 7), "vertices": np.arange(36.0).reshape(3, 4, 3)}
+    frames = {
+        "poses": np.arange(42.0).reshape(3, 2, 7),
+        "vertices": np.arange(36.0).reshape(3, 4, 3),
+    }
     surface = {"triangles": np.array([[0, 1, 2]])}
-    folder.write_replay({"task": "t", "dt": 0.1, "geoms": [], "surface": surface}, frames, np.arange(3.0))
-    written = {"task": "t", "dt": 0.1, "geoms": [], "surface": {"triangles": [[0, 1, 2]]}, "frames": 3}
+    folder.write_replay(
+        {"task": "t", "dt": 0.1, "geoms": [], "surface": surface}, frames, np.arange(3.0)
+    )
+    written = {
+        "task": "t",
+        "dt": 0.1,
+        "geoms": [],
+        "surface": {"triangles": [[0, 1, 2]]},
+        "frames": 3,
+    }
     assert folder.read_json("replay.json") == written
     with np.load(folder.path / "replay.npz") as arrays:
         assert set(arrays) == {"poses", "vertices", "reward"}
@@ -110,7 +126,11 @@ def test_replay_is_described_beside_its_arrays(tmp_path):
 
 
 def test_plain_leaves_nothing_that_json_lacks():
-    value = {"a": np.float32(0.5), "b": (np.arange(2), float("inf")), 3: [np.nan, np.bool_(True), None]}
+    value = {
+        "a": np.float32(0.5),
+        "b": (np.arange(2), float("inf")),
+        3: [np.nan, np.bool_(True), None],
+    }
     assert plain(value) == {"a": 0.5, "b": [[0, 1], None], "3": [None, True, None]}
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from toy import small_apg
 
 from rfo.envs.batch import Batch
-from rfo.envs.probe import LQR, ReachCloud
+from rfo.envs.tasks.probe import LQR, ReachCloud
 from rfo.train import timing
 from rfo.train.trainer import initial_state
 
@@ -36,7 +36,9 @@ def test_the_slow_part_shows():
     env = Batch(SlowLQR(), 4)
     state = initial_state(algorithm, env, [0])
     speeds = timing.split(algorithm, env, state)
-    assert set(speeds) == {f"{part}_steps_per_second" for part in ("update", "physics", "policy", "critic")}
+    assert set(speeds) == {
+        f"{part}_steps_per_second" for part in ("update", "physics", "policy", "critic")
+    }
     assert all(rate > 0 for rate in speeds.values())
     assert speeds["physics_steps_per_second"] < 0.2 * speeds["policy_steps_per_second"]
     assert speeds["update_steps_per_second"] < 2 * speeds["physics_steps_per_second"]

@@ -9,7 +9,7 @@ import pytest
 from toy import Broken, batch, leaves, small_apg, train
 
 from rfo.algos.rfo import RFO
-from rfo.envs.probe import LQR, ReachCloud, Terminating
+from rfo.envs.tasks.probe import LQR, ReachCloud, Terminating
 from rfo.train import checkpoint, guard, trainer
 from rfo.train.record import RunFolder
 
@@ -33,8 +33,12 @@ def small_rfo():
 
 def lines(folder):
     """Metrics without what the clock decides."""
-    content = [json.loads(text) for text in (folder.path / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in content]
+    content = [
+        json.loads(text) for text in (folder.path / "metrics.jsonl").read_text().splitlines()
+    ]
+    return [
+        {name: value for name, value in line.items() if name not in WALL_CLOCK} for line in content
+    ]
 
 
 def stopping_after(update):
@@ -101,13 +105,17 @@ def test_seeds_trained_together_equal_each_trained_alone(tmp_path):
     task, algorithm = Terminating(), small_rfo()
     together, folders = train(tmp_path / "together", task, algorithm, seeds=(3, 4), updates=UPDATES)
     for i, seed in enumerate((3, 4)):
-        alone, (folder,) = train(tmp_path / "alone", task, algorithm, seeds=(seed,), updates=UPDATES)
+        alone, (folder,) = train(
+            tmp_path / "alone", task, algorithm, seeds=(seed,), updates=UPDATES
+        )
         for a, b in zip(leaves(together.states[i]), leaves(alone.states[0]), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
         for a, b in zip(lines(folders[i]), lines(folder), strict=True):
             assert a.keys() == b.keys()
             assert a["episodes"] == b["episodes"]
-            known = a["return_mean"] is not None  # the first episodes were cut short and are not recorded
+            known = (
+                a["return_mean"] is not None
+            )  # the first episodes were cut short and are not recorded
             assert known == (b["return_mean"] is not None)
             assert not known or a["return_mean"] == pytest.approx(b["return_mean"], rel=1e-4)
         assert lines(folder)[-1]["return_mean"] is not None
@@ -116,9 +124,13 @@ def test_seeds_trained_together_equal_each_trained_alone(tmp_path):
 
 def test_every_update_has_its_line_with_the_names_that_scripts_rely_on(tmp_path):
     _, (folder,) = train(tmp_path, LQR(), updates=20)
-    content = [json.loads(text) for text in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    content = [
+        json.loads(text) for text in (folder.path / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [line["env_steps"] for line in content] == [16 * update for update in range(1, 21)]
-    assert all(line["return_mean"] is None for line in content[:15])  # no episode of 64 steps has ended
+    assert all(
+        line["return_mean"] is None for line in content[:15]
+    )  # no episode of 64 steps has ended
     assert all(line["return_mean"] < 0 for line in content[15:])
     seconds = [line["seconds"] for line in content]
     assert seconds == sorted(seconds) and seconds[0] > 0
@@ -170,7 +182,9 @@ def test_one_seed_that_diverges_does_not_stop_the_other(tmp_path, monkeypatch):
 
 def test_a_poisoned_state_ends_the_run_at_once(tmp_path):
     outcome, (folder,) = train(tmp_path / "healthy", LQR(), updates=1)
-    poisoned = outcome.states[0]._replace(actor=jax.tree.map(lambda x: x * np.nan, outcome.states[0].actor))
+    poisoned = outcome.states[0]._replace(
+        actor=jax.tree.map(lambda x: x * np.nan, outcome.states[0].actor)
+    )
     progress = {"update": 1, "seconds": 0.0, "window": []}
     outcome, (folder,) = train(tmp_path, LQR(), updates=9, start=trainer.Start(poisoned, progress))
     assert outcome.diverged == ["the training state is not finite"]

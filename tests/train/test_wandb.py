@@ -6,10 +6,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from rfo import cli
+from rfo.cli import main as cli
 from rfo.train.record import RunFolder
 
-SMALL = ["lqr", "--algo", "apg", "--envs", "2", "--horizon", "2", "--actor-hidden", "4", "--steps", "12"]
+SMALL = [
+    "lqr",
+    "--algo",
+    "apg",
+    "--envs",
+    "2",
+    "--horizon",
+    "2",
+    "--actor-hidden",
+    "4",
+    "--steps",
+    "12",
+]
 
 
 class StandIn:
@@ -27,7 +39,13 @@ class StandIn:
 
 class StandInRun:
     def __init__(self, settings, fails):
-        self.settings, self.fails, self.logged, self.axis, self.finished = settings, fails, [], None, 0
+        self.settings, self.fails, self.logged, self.axis, self.finished = (
+            settings,
+            fails,
+            [],
+            None,
+            0,
+        )
 
     def define_metric(self, name, step_metric):
         self.axis = (name, step_metric)

@@ -47,7 +47,9 @@ class Lives:
         return {"geoms": [ball], "surface": {"triangles": [[0, 1, 2]]}}
 
     def frame(self, state):
-        position = jnp.stack([state.left * 1.0, state.total * 1.0, jnp.zeros(len(state.left))], axis=-1)
+        position = jnp.stack(
+            [state.left * 1.0, state.total * 1.0, jnp.zeros(len(state.left))], axis=-1
+        )
         turn = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0, 0.0]), (len(state.left), 4))
         poses = jnp.concatenate([position, turn], axis=-1)[:, None]
         return {"poses": poses, "vertices": state.left[:, None, None] * jnp.eye(3)}
@@ -58,7 +60,9 @@ class Broken:
     """Pays NaN in the first `count` environments at every step."""
 
     count: int
-    spec: ClassVar[EnvSpec] = EnvSpec("broken", observation=1, action_size=1, episode_length=8, dt=1.0)
+    spec: ClassVar[EnvSpec] = EnvSpec(
+        "broken", observation=1, action_size=1, episode_length=8, dt=1.0
+    )
 
     def reset(self, key, batch):
         return jax.random.uniform(key, (batch, 1))

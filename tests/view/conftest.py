@@ -73,7 +73,9 @@ def poses() -> np.ndarray:
 
 def write_run(folder: Path, task: str, scene: dict, frames: dict[str, np.ndarray]) -> Path:
     folder.mkdir()
-    (folder / "replay.json").write_text(json.dumps({"task": task, "dt": DT, "frames": FRAMES, **scene}))
+    (folder / "replay.json").write_text(
+        json.dumps({"task": task, "dt": DT, "frames": FRAMES, **scene})
+    )
     (folder / "config.json").write_text(json.dumps({"task": task, "algorithm": "rfo", "seed": 0}))
     reward = 4 + np.sin(16 * DT * np.arange(FRAMES)) + 0.01 * np.arange(FRAMES)
     np.savez(folder / "replay.npz", reward=reward.astype(np.float32), **frames)
@@ -99,7 +101,9 @@ def particle_run_folder(tmp_path: Path) -> Path:
     points = np.stack([x + 1.25 * t, y + 0 * t, z + 0.05 + 0.2 * np.abs(np.sin(6 * t))], axis=-1)
     tint = np.where(t < DT * FRAMES / 2, -1.0, 1.0) * np.ones(64)
     frames = {"points": points.astype(np.float32), "tint": tint.astype(np.float32)}
-    return write_run(tmp_path / "particles-rfo-0", "particles", {"points": {"radius": 0.06}}, frames)
+    return write_run(
+        tmp_path / "particles-rfo-0", "particles", {"points": {"radius": 0.06}}, frames
+    )
 
 
 @pytest.fixture
@@ -109,7 +113,9 @@ def soft_run_folder(tmp_path: Path) -> Path:
     t = DT * np.arange(FRAMES)[:, None]
     squeeze = 1 + 0.2 * np.sin(12 * t)
     x, y, z = 0.4 * CUBE.T
-    vertices = np.stack([x + 1.25 * t, y / squeeze, z * squeeze + 0.3 * np.abs(np.sin(6 * t))], axis=-1)
+    vertices = np.stack(
+        [x + 1.25 * t, y / squeeze, z * squeeze + 0.3 * np.abs(np.sin(6 * t))], axis=-1
+    )
     activation = np.where(t < DT * FRAMES / 2, -1.0, 1.0) * np.ones(len(TRIANGLES))
     frames = {"vertices": vertices.astype(np.float32), "activation": activation.astype(np.float32)}
     return write_run(tmp_path / "soft-rfo-0", "soft", {"surface": {"triangles": TRIANGLES}}, frames)

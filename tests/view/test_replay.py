@@ -20,7 +20,9 @@ FLAGS = (
     "--enable-unsafe-swiftshader --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=800,500"
 )
-in_browser = pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is installed")
+in_browser = pytest.mark.skipif(
+    BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is installed"
+)
 
 
 def embedded(page):
@@ -98,7 +100,10 @@ def test_names_cannot_break_out_of_the_page(run_folder):
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (lambda folder: rewrite(folder, poses=np.zeros((240, 9, 6))), r"poses .* shape \(240, bodies, 7\)"),
+        (
+            lambda folder: rewrite(folder, poses=np.zeros((240, 9, 6))),
+            r"poses .* shape \(240, bodies, 7\)",
+        ),
         (lambda folder: rewrite(folder, poses=np.zeros((239, 9, 7))), r"shape \(240, bodies, 7\)"),
         (lambda folder: rewrite(folder, reward=np.zeros(0)), r"shape \(frames,\)"),
         (lambda folder: rewrite(folder, reward=np.zeros((240, 1))), r"shape \(frames,\)"),
@@ -109,8 +114,14 @@ def test_names_cannot_break_out_of_the_page(run_folder):
         (lambda folder: (folder / "replay.npz").write_bytes(b"PK broken"), "cannot be read"),
         (lambda folder: (folder / "replay.json").write_text("{"), "is not JSON"),
         (lambda folder: redescribe(folder, lambda c: c.pop("dt")), "lacks dt"),
-        (lambda folder: redescribe(folder, lambda c: c["geoms"][1].update(type="mesh")), "not mesh"),
-        (lambda folder: redescribe(folder, lambda c: c["geoms"][3].update(size=[1])), "needs 2 sizes"),
+        (
+            lambda folder: redescribe(folder, lambda c: c["geoms"][1].update(type="mesh")),
+            "not mesh",
+        ),
+        (
+            lambda folder: redescribe(folder, lambda c: c["geoms"][3].update(size=[1])),
+            "needs 2 sizes",
+        ),
         (lambda folder: redescribe(folder, lambda c: c["geoms"][1].update(body=9)), "has 9 bodies"),
         (lambda folder: redescribe(folder, lambda c: c["geoms"][1].pop("rgba")), "lacks rgba"),
     ],
@@ -133,15 +144,33 @@ def without_vertices(folder):
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (lambda folder: rewrite(folder, vertices=np.zeros((240, 8))), r"shape \(240, vertices, 3\)"),
-        (lambda folder: rewrite(folder, vertices=np.full((240, 8, 3), np.inf)), "vertices .* frame 0"),
-        (lambda folder: rewrite(folder, activation=np.zeros((240, 12, 1))), r"shape \(240, triangles\)"),
-        (lambda folder: rewrite(folder, activation=np.zeros((240, 11))), "has 11 triangles, the surface 12"),
-        (lambda folder: rewrite(folder, activation=np.full((240, 12), -1.5)), r"in \[-1, 1\], not at -1.5"),
+        (
+            lambda folder: rewrite(folder, vertices=np.zeros((240, 8))),
+            r"shape \(240, vertices, 3\)",
+        ),
+        (
+            lambda folder: rewrite(folder, vertices=np.full((240, 8, 3), np.inf)),
+            "vertices .* frame 0",
+        ),
+        (
+            lambda folder: rewrite(folder, activation=np.zeros((240, 12, 1))),
+            r"shape \(240, triangles\)",
+        ),
+        (
+            lambda folder: rewrite(folder, activation=np.zeros((240, 11))),
+            "has 11 triangles, the surface 12",
+        ),
+        (
+            lambda folder: rewrite(folder, activation=np.full((240, 12), -1.5)),
+            r"in \[-1, 1\], not at -1.5",
+        ),
         (lambda folder: corner(folder, 8), "corner 8, but vertices has 8"),
         (lambda folder: corner(folder, -1), "corner -1, but"),
         (lambda folder: corner(folder, 0.5), "whole numbers"),
-        (lambda folder: redescribe(folder, lambda c: c["surface"]["triangles"][0].pop()), "three whole"),
+        (
+            lambda folder: redescribe(folder, lambda c: c["surface"]["triangles"][0].pop()),
+            "three whole",
+        ),
         (without_vertices, "but vertices has 0"),
     ],
 )
@@ -156,7 +185,10 @@ def test_malformed_surface_is_refused_by_name(soft_run_folder, spoil, complaint)
     [
         (lambda folder: rewrite(folder, points=np.zeros((240, 64))), r"shape \(240, points, 3\)"),
         (lambda folder: rewrite(folder, tint=np.zeros((240, 63))), "tint has 63 points, points 64"),
-        (lambda folder: rewrite(folder, tint=np.full((240, 64), 1.5)), r"tint must lie in \[-1, 1\]"),
+        (
+            lambda folder: rewrite(folder, tint=np.full((240, 64), 1.5)),
+            r"tint must lie in \[-1, 1\]",
+        ),
         (lambda folder: redescribe(folder, lambda c: c.pop("points")), "positive radius"),
     ],
 )
@@ -184,7 +216,9 @@ def browse(page, profile, *flags, address="", seconds):
 def picture(page, tmp_path, time):
     """The page at a time of the episode, as (height, width, 3) numbers."""
     file = tmp_path / f"{time}.png"
-    browse(page, tmp_path / f"profile{time}", f"--screenshot={file}", address=f"#t={time}", seconds=1)
+    browse(
+        page, tmp_path / f"profile{time}", f"--screenshot={file}", address=f"#t={time}", seconds=1
+    )
     return np.asarray(Image.open(file).convert("RGB"), float)
 
 
@@ -231,7 +265,9 @@ def test_browser_draws_what_deforms_in_its_colours(kind, request, tmp_path):
     if kind == "particle_run_folder":
         return
     legend = early[96:130, 500:780]
-    assert (legend[..., 2] > 1.4 * legend[..., 0]).any() and (legend[..., 0] > 1.4 * legend[..., 2]).any()
+    assert (legend[..., 2] > 1.4 * legend[..., 0]).any() and (
+        legend[..., 0] > 1.4 * legend[..., 2]
+    ).any()
 
 
 @in_browser

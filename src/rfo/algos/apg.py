@@ -10,7 +10,14 @@ import jax.numpy as jnp
 
 from rfo.algos.optimize import DescentState
 from rfo.algos.returns import segment_return
-from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.rollout import (
+    Rollout,
+    TrainedPolicy,
+    decisions,
+    policy_metrics,
+    rollout,
+    rollout_metrics,
+)
 from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.gaussian import GaussianPolicy

@@ -18,7 +18,14 @@ from rfo.algos.matching import (
 from rfo.algos.optimize import DescentState
 from rfo.algos.returns import segment_return, td_lambda
 from rfo.algos.reuse import descend, pulled
-from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.rollout import (
+    Rollout,
+    TrainedPolicy,
+    decisions,
+    policy_metrics,
+    rollout,
+    rollout_metrics,
+)
 from rfo.algos.settings import descent, encoder, flow_policy, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics

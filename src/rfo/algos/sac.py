@@ -11,7 +11,14 @@ from jax.flatten_util import ravel_pytree
 
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.returns import n_step
-from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.rollout import (
+    Rollout,
+    TrainedPolicy,
+    decisions,
+    policy_metrics,
+    rollout,
+    rollout_metrics,
+)
 from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics

@@ -11,7 +11,14 @@ import jax.numpy as jnp
 from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.optimize import DescentState
 from rfo.algos.returns import segment_return, td_lambda
-from rfo.algos.rollout import Rollout, TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.rollout import (
+    Rollout,
+    TrainedPolicy,
+    decisions,
+    policy_metrics,
+    rollout,
+    rollout_metrics,
+)
 from rfo.algos.settings import descent, encoder, require, require_common
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics

@@ -41,8 +41,14 @@ class DepthCamera:
     points: int = 128
 
     def __post_init__(self) -> None:
-        if len(self.direction) != 3 or not np.isfinite(self.direction).all() or not any(self.direction):
-            raise ValueError(f"direction must be three finite numbers, not all 0; it is {self.direction}")
+        if (
+            len(self.direction) != 3
+            or not np.isfinite(self.direction).all()
+            or not any(self.direction)
+        ):
+            raise ValueError(
+                f"direction must be three finite numbers, not all 0; it is {self.direction}"
+            )
         if not (np.isfinite(self.window) and self.window > 0):
             raise ValueError(f"window must be positive [m], not {self.window}")
         for name in ("pixels", "points"):
@@ -97,7 +103,9 @@ class DepthCamera:
         seen = nearest >= 0
         pixel = _chosen(seen, self.points)
         triangle = jnp.take_along_axis(nearest, pixel, axis=1)
-        rows = jnp.take_along_axis(maps[:, :, :2], triangle[..., None, None], axis=1)  # (B, P, 2, 3)
+        rows = jnp.take_along_axis(
+            maps[:, :, :2], triangle[..., None, None], axis=1
+        )  # (B, P, 2, 3)
         weights = jnp.sum(rows[..., :2] * centres[pixel][:, :, None], axis=-1) + rows[..., 2]
         corners = jnp.take_along_axis(
             vertices, jnp.asarray(triangles)[triangle].reshape(len(vertices), -1, 1), axis=1
@@ -120,7 +128,9 @@ def _maps(corners: Float[Array, "B S 3 3"]) -> Float[Array, "B S 3 3"]:
     inverse = jnp.stack([by, -bx, -ay, ax], -1) / jnp.where(seen, area, 1.0)[..., None]
     inverse = inverse.reshape(*seen.shape, 2, 2)
     slopes = jnp.concatenate([inverse, jnp.sum(sides[..., 2:] * inverse, -2, keepdims=True)], -2)
-    offsets = origin[..., 2:] * jnp.array([0.0, 0.0, 1.0]) - jnp.sum(slopes * origin[..., None, :2], -1)
+    offsets = origin[..., 2:] * jnp.array([0.0, 0.0, 1.0]) - jnp.sum(
+        slopes * origin[..., None, :2], -1
+    )
     maps = jnp.concatenate([slopes, offsets[..., None]], -1)
     return jnp.where(seen[..., None, None], maps, jnp.array([0.0, 0.0, -1.0]))
 
@@ -132,7 +142,9 @@ def _nearest(maps: Float[Array, "B S 3 3"], centres: Float[Array, "Q 2"]) -> Int
     """
     right, up = centres.T
 
-    def draw(best: tuple[Array, Array], triangle: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+    def draw(
+        best: tuple[Array, Array], triangle: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array], None]:
         depth, index = best
         rows, number = triangle
         first, second, ahead = (

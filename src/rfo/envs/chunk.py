@@ -43,14 +43,18 @@ class ChunkedBatch(Batch):
         if chunk < 1:
             raise ValueError(f"a chunk must hold at least 1 action, not {chunk}")
         if executed is not None and not 1 <= executed <= chunk:
-            raise ValueError(f"of a chunk of {chunk} actions 1 to {chunk} can be executed, not {executed}")
+            raise ValueError(
+                f"of a chunk of {chunk} actions 1 to {chunk} can be executed, not {executed}"
+            )
         self.chunk, self.discount = chunk, discount
         self.executed = chunk if executed is None else executed
 
     @property
     def spec(self) -> EnvSpec:
         """The task's specification with the chunk for an action; times stay those of control steps."""
-        return dataclasses.replace(self.task.spec, action_size=self.chunk * self.task.spec.action_size)
+        return dataclasses.replace(
+            self.task.spec, action_size=self.chunk * self.task.spec.action_size
+        )
 
     @property
     def stride(self) -> int:
@@ -63,7 +67,9 @@ class ChunkedBatch(Batch):
 
     def step(self, state: BatchState, action: Float[Array, "B CA"]) -> BatchStep:
         """The control steps of one chunk; `duration` tells how many each environment took."""
-        first, *others = jnp.moveaxis(action.reshape(self.size, self.chunk, -1), 1, 0)[: self.executed]
+        first, *others = jnp.moveaxis(action.reshape(self.size, self.chunk, -1), 1, 0)[
+            : self.executed
+        ]
         start = super().step(state, first)
         if not others:
             return start

@@ -74,7 +74,9 @@ def cloud(x: Float[Array, "B N 3"], points: int) -> Float[Array, "B P 3"]:
     return x[:, :: max(1, x.shape[1] // points)][:, :points]
 
 
-def path(start: Float[Array, "B J"], end: Float[Array, "B J"], substeps: int) -> Float[Array, "B S+1 J"]:
+def path(
+    start: Float[Array, "B J"], end: Float[Array, "B J"], substeps: int
+) -> Float[Array, "B S+1 J"]:
     """Joints at the start and after each substep, at a constant rate."""
     share = (jnp.arange(substeps + 1, dtype=start.dtype) / substeps)[:, None]
     return start[:, None] + share * (end - start)[:, None]

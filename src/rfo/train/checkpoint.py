@@ -45,7 +45,12 @@ def save(path: Path, state: PyTree, progress: dict[str, Any]) -> None:
     eqx.tree_serialise_leaves(payload, _raw_keys(state))
     content = payload.getvalue()
     told = json.dumps(plain(progress), sort_keys=True, allow_nan=False)
-    header = {"format": FORMAT, "sha256": _digest(told, content), "bytes": len(content), "progress": told}
+    header = {
+        "format": FORMAT,
+        "sha256": _digest(told, content),
+        "bytes": len(content),
+        "progress": told,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(header).encode() + b"\n" + content)
 
@@ -74,15 +79,21 @@ def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
     if not intact:
         raise DamagedError(f"{path} is damaged (its content does not match its hash)")
     if header["format"] != FORMAT:
-        raise RunError(f"{path} has checkpoint format {header['format']}; this version reads {FORMAT}")
+        raise RunError(
+            f"{path} has checkpoint format {header['format']}; this version reads {FORMAT}"
+        )
     try:
         raw = eqx.tree_deserialise_leaves(BytesIO(content), _raw_keys(like))
     except Exception as error:  # whatever a wrong shape, type or count of leaves raises in there
-        raise RunError(f"{path} does not fit its config.json: was that edited, or rfo updated?") from error
+        raise RunError(
+            f"{path} does not fit its config.json: was that edited, or rfo updated?"
+        ) from error
     return _typed_keys(raw, like), json.loads(told)
 
 
-def load_latest(folder: Path, like: PyTree, notice: Callable[[str], None]) -> tuple[PyTree, dict[str, Any]]:
+def load_latest(
+    folder: Path, like: PyTree, notice: Callable[[str], None]
+) -> tuple[PyTree, dict[str, Any]]:
     """Read the newest checkpoint that is intact; `notice` is told of each damaged one passed over.
 
     Raises:
@@ -90,14 +101,18 @@ def load_latest(folder: Path, like: PyTree, notice: Callable[[str], None]) -> tu
     """
     paths = newest_first(folder)
     if not paths:
-        raise RunError(f"no checkpoint in {folder}: the run ended before its first one; train again")
+        raise RunError(
+            f"no checkpoint in {folder}: the run ended before its first one; train again"
+        )
     for path in paths:
         try:
             return load(path, like)
         except DamagedError as damage:
             notice(f"{damage}; falling back to the one before")
     names = ", ".join(path.name for path in paths)
-    raise RunError(f"every checkpoint in {folder} is damaged ({names}); restore a copy or train again")
+    raise RunError(
+        f"every checkpoint in {folder} is damaged ({names}); restore a copy or train again"
+    )
 
 
 def newest_first(folder: Path) -> list[Path]:

@@ -104,8 +104,12 @@ class Evaluator:
 
         def step(carry: tuple[BatchState, _Tally], key: PRNGKey):
             state, tally = carry
-            out = self.env.step(state, policy(state.observation, None if self.deterministic else key))
-            here = jnp.arange(len(tally.returns))[:, None] == tally.finished  # row of the running episode
+            out = self.env.step(
+                state, policy(state.observation, None if self.deterministic else key)
+            )
+            here = (
+                jnp.arange(len(tally.returns))[:, None] == tally.finished
+            )  # row of the running episode
             here &= out.done
             task = self.env.task
             frame = task.frame(state.task) if isinstance(task, Renderable) else {}

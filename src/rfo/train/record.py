@@ -34,7 +34,17 @@ import numpy as np
 
 FLUSH_INTERVAL = 5.0
 """Time after which TensorBoard sees the newest metrics [s]."""
-REPORTED_PACKAGES = ("rfo", "jax", "jaxlib", "equinox", "optax", "warp-lang", "mujoco", "numpy", "scipy")
+REPORTED_PACKAGES = (
+    "rfo",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "optax",
+    "warp-lang",
+    "mujoco",
+    "numpy",
+    "scipy",
+)
 
 
 class RunError(Exception):
@@ -222,9 +232,13 @@ class EventFile:
         from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
-        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in _finite(line).items()]
+        scalars = [
+            Summary.Value(tag=name, simple_value=value) for name, value in _finite(line).items()
+        ]
         step = int(line["env_steps"] or 0)
-        self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
+        self._writer.write_event(
+            Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
+        )
         if time.monotonic() >= self._next_flush:
             self._writer.flush()
             self._next_flush = time.monotonic() + FLUSH_INTERVAL
@@ -236,7 +250,11 @@ class EventFile:
 
 def _finite(line: dict[str, float | int | None]) -> dict[str, float]:
     """The numbers of a line that can be drawn."""
-    return {name: float(value) for name, value in line.items() if value is not None and math.isfinite(value)}
+    return {
+        name: float(value)
+        for name, value in line.items()
+        if value is not None and math.isfinite(value)
+    }
 
 
 def require_wandb() -> Any:
@@ -248,7 +266,9 @@ def require_wandb() -> Any:
     try:
         import wandb  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise RunError("wandb is not installed: pip install 'rfo[wandb]', or leave out --wandb") from None
+        raise RunError(
+            "wandb is not installed: pip install 'rfo[wandb]', or leave out --wandb"
+        ) from None
     return wandb
 
 
@@ -318,7 +338,16 @@ def provenance() -> dict[str, Any]:
 
 def git_revision(folder: Path) -> str | None:
     """Revision of the source tree, `-dirty` appended if it has changes; None outside of a repository."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(folder),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -42,7 +42,9 @@ def split(algorithm: Algorithm, env: Batch, state: PyTree) -> dict[str, float]:
     seconds = {
         "update": _fastest(lambda: update(state)),
         "physics": physics_seconds(env, decisions, algorithm.needs_gradient),
-        "policy": _policy_seconds(algorithm.policy(state), env, decisions, algorithm.needs_gradient),
+        "policy": _policy_seconds(
+            algorithm.policy(state), env, decisions, algorithm.needs_gradient
+        ),
     }
     seconds["critic"] = max(seconds["update"] - seconds["physics"] - seconds["policy"], 1e-9)
     return {f"{name}_steps_per_second": steps / value for name, value in seconds.items()}

@@ -104,7 +104,9 @@ class Track:
     diverged: str | None = None
     recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=DUMPED_LINES))
 
-    def record(self, line: dict[str, Any], metrics: dict[str, float], finite: bool) -> dict[str, Any]:
+    def record(
+        self, line: dict[str, Any], metrics: dict[str, float], finite: bool
+    ) -> dict[str, Any]:
         """Write one update's line and judge it; returns the line."""
         self.window.add(metrics["episodes"], metrics["episode_return"])
         line = {**line, "return_mean": self.window.mean, **metrics}
@@ -202,7 +204,8 @@ class _Loop:
         self.plan, self.seeds = plan, len(seeds)
         self.steps_per_update = algorithm.horizon * env.size
         self.tracks = [
-            Track(folder, Guard(algorithm.horizon), ReturnWindow(progress["window"])) for folder in folders
+            Track(folder, Guard(algorithm.horizon), ReturnWindow(progress["window"]))
+            for folder in folders
         ]
         self.begin: int = progress["update"]
         self.recorded = self.begin
@@ -210,7 +213,9 @@ class _Loop:
         self.clock = time.perf_counter()
         self.pending: deque[tuple[int, Metrics, Array]] = deque()
         self.rate = Rate()
-        self.screen = Screen(title, plan.updates * self.steps_per_update, self.begin * self.steps_per_update)
+        self.screen = Screen(
+            title, plan.updates * self.steps_per_update, self.begin * self.steps_per_update
+        )
         self.state = start.state if start else initial_state(algorithm, env, seeds)
         self.update = compiled_update(algorithm, env, self.seeds)
 

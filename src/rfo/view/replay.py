@@ -81,7 +81,9 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     try:
         with np.load(path) as file:
             reward = np.asarray(file["reward"], dtype="<f4")
-            frames = {name: np.asarray(file[name], dtype="<f4") for name in FRAME_SHAPES if name in file}
+            frames = {
+                name: np.asarray(file[name], dtype="<f4") for name in FRAME_SHAPES if name in file
+            }
     except (KeyError, OSError, ValueError, BadZipFile) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if reward.ndim != 1 or len(reward) == 0:
@@ -125,15 +127,22 @@ def _check_scene(scene: dict[str, Any], bodies: int) -> None:
 
 def _check_surface(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None:
     triangles = scene.get("surface", {}).get("triangles", [])
-    if not all(len(corners) == 3 and all(type(corner) is int for corner in corners) for corners in triangles):
+    if not all(
+        len(corners) == 3 and all(type(corner) is int for corner in corners)
+        for corners in triangles
+    ):
         raise ValueError("the surface in replay.json needs triangles of three whole numbers each")
     count = frames["vertices"].shape[1] if "vertices" in frames else 0
     strangers = [corner for corners in triangles for corner in corners if not 0 <= corner < count]
     if strangers:
-        raise ValueError(f"a triangle has the corner {strangers[0]}, but vertices has {count} vertices")
+        raise ValueError(
+            f"a triangle has the corner {strangers[0]}, but vertices has {count} vertices"
+        )
     activation = frames.get("activation", np.zeros((1, len(triangles))))
     if activation.shape[1] != len(triangles):
-        raise ValueError(f"activation has {activation.shape[1]} triangles, the surface {len(triangles)}")
+        raise ValueError(
+            f"activation has {activation.shape[1]} triangles, the surface {len(triangles)}"
+        )
     _check_unit("activation", activation)
 
 
@@ -149,7 +158,9 @@ def _check_points(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None:
 
 def _check_unit(name: str, values: np.ndarray) -> None:
     if np.abs(values).max(initial=0) > 1:
-        raise ValueError(f"{name} must lie in [-1, 1], not at {values.flat[np.abs(values).argmax()]}")
+        raise ValueError(
+            f"{name} must lie in [-1, 1], not at {values.flat[np.abs(values).argmax()]}"
+        )
 
 
 def _page(

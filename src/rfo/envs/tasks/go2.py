@@ -1,0 +1,181 @@
+"""Go2: a quadruped robot that people own walks as it is told."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rfo.envs.base import EnvSpec, Step
+from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.kinematics import link_poses, rotate
+from rfo.physics.mjcf import ContactParameters, load
+from rfo.physics.model import Model
+from rfo.types import Array, Bool, Float, PRNGKey
+
+SUBSTEPS = 16
+CONTACT = ContactParameters(ke=1e4, kd=1e2, kf=2e2, mu=0.8)
+LIMIT_KE, LIMIT_KD = 1e2, 1.0
+
+START_HEIGHT = 0.28
+"""Of the trunk's centre [m]."""
+START_JOINTS = (0.0, 0.9, -1.8) * 4
+"""Standing: hip, thigh and calf of each leg [rad]."""
+JOINT_NOISE = 0.1
+"""[rad]"""
+VELOCITY_NOISE = 0.1
+"""[m/s, rad/s]"""
+FASTEST = (1.5, 0.4, 0.8)
+"""Of the commands: forward, sideways [m/s], turning [rad/s]."""
+SLOWEST = (0.0, -0.4, -0.8)
+
+SPEED_WIDTH = 0.25
+"""Squared error at which half of the reward for a speed is left [m^2/s^2, rad^2/s^2]."""
+TURN_WEIGHT = 0.5
+BOUNCE_COST = 1.0
+"""[s^2/m^2]"""
+ROLL_COST = 0.05
+"""[s^2/rad^2]"""
+TILT_COST = 1.0
+ACTION_COST = 0.01
+JERK_COST = 0.02
+JOINT_VELOCITY_SCALE = 0.05
+TERMINATION_HEIGHT = 0.15
+"""Of the trunk's centre [m]."""
+TERMINATION_TILT = 0.5
+"""Vertical component of the trunk's z axis."""
+
+
+class Go2State(NamedTuple):
+    """Physics, what is asked for, and what the observation tells of the past."""
+
+    physics: ArticulatedState
+    command: Float[Array, "B 3"]
+    """Velocity forward and to the left [m/s], turning to the left [rad/s], as the trunk sees them."""
+    action: Float[Array, "B 12"]
+    """The last action; zero after a reset."""
+
+
+class Go2:
+    """A Unitree Go2 follows a velocity command, drawn anew for every episode.
+
+    **Action** (12): the rest of each joint's servo is the standing pose plus half a radian times the action;
+    hip, thigh and calf of the legs FL, FR, RL, RR. The servo has 40 N m/rad and 1 N m s/rad.
+
+    **Observation** (48), all as seen by the trunk:
+
+    ====== ==============================================================================
+    0-2    velocity [m/s]
+    3-5    angular velocity [rad/s]
+    6-8    downwards, (0, 0, -1) when upright
+    9-11   command: forward, to the left [m/s], turning to the left [rad/s]
+    12-23  joint angles from the standing pose [rad]
+    24-35  joint velocities [20 rad/s]
+    36-47  the last action
+    ====== ==============================================================================
+
+    **Reward**: h(e_v) + 0.5 h(e_w) - v_z^2 - 0.05 (w_x^2 + w_y^2) - (d_x^2 + d_y^2) - 0.01 |a|^2
+    - 0.02 |a - a_last|^2, of the state after the step, with h(e) = 1 / (1 + e^2 / 0.25), the errors e_v and
+    e_w of velocity and turning, and the direction d of downwards. The tails of h are heavy so that its
+    gradient reaches far. The episode terminates when the trunk is below 0.15 m or leans by more than 60
+    degrees; it is truncated after 500 steps of 1/50 s, each of 16 substeps.
+
+    **Reset**: standing, at any heading; joints +-0.1 rad, velocities +-0.1; the command between
+    (0, -0.4 m/s, -0.8 rad/s) and (1.5 m/s, 0.4 m/s, 0.8 rad/s), all uniform.
+
+    **Contact** with the ground: stiffness 1e4 N/m, damping 100 N s/m, friction slope 200 N s/m, friction
+    coefficient 0.8; joint limits 100 N m/rad and 1 N m s/rad.
+
+    Args:
+        threads: CPU threads of the physics, by default as many as speed up the batch.
+    """
+
+    spec = EnvSpec("go2", observation=48, action_size=12, episode_length=500, dt=1 / 50)
+
+    def __init__(self, threads: int | None = None):
+        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
+
+    def reset(self, key: PRNGKey, batch: int) -> Go2State:
+        """Standing, see the class."""
+        draw = jax.random.uniform(key, (batch, 34), minval=-1.0, maxval=1.0)
+        turn, bend, velocity, wish = jnp.split(draw, (1, 13, 31), axis=-1)
+        place = jnp.broadcast_to(jnp.array([0.0, 0.0, START_HEIGHT]), (batch, 3))
+        half, level = jnp.pi / 2 * turn, jnp.zeros((batch, 2))
+        joints = jnp.array(START_JOINTS) + JOINT_NOISE * bend
+        q = jnp.concatenate([place, jnp.cos(half), level, jnp.sin(half), joints], axis=-1)
+        slowest, fastest = jnp.array(SLOWEST), jnp.array(FASTEST)
+        command = slowest + (wish + 1) / 2 * (fastest - slowest)
+        return Go2State(
+            ArticulatedState(q, VELOCITY_NOISE * velocity), command, jnp.zeros((batch, 12))
+        )
+
+    def observe(self, state: Go2State) -> Float[Array, "B 48"]:
+        """See the class."""
+        q, qd = state.physics
+        joints = q[:, 7:] - jnp.array(START_JOINTS)
+        return jnp.concatenate(
+            [
+                *_seen_by_trunk(state),
+                state.command,
+                joints,
+                JOINT_VELOCITY_SCALE * qd[:, 6:],
+                state.action,
+            ],
+            axis=-1,
+        )
+
+    def step(self, state: Go2State, action: Float[Array, "B 12"]) -> Step:
+        """See the class."""
+        action = jnp.clip(action, -1.0, 1.0)
+        after = state._replace(physics=self.simulator.step(state.physics, action), action=action)
+        return Step(after, self.observe(after), reward(after, state.action), terminated(after))
+
+    def scene(self) -> dict[str, Any]:
+        """See `rfo.envs.base.Renderable`."""
+        return {"geoms": list(self.simulator.model.geoms)}
+
+    def frame(self, state: Go2State) -> dict[str, Array]:
+        """See `rfo.envs.base.Renderable`."""
+        return {"poses": link_poses(self.simulator.model, state.physics.q)}
+
+
+def reward(state: Go2State, last_action: Float[Array, "B 12"]) -> Float[Array, " B"]:
+    """Of arriving in a state, see `Go2`."""
+    velocity, spin, down = _seen_by_trunk(state)
+
+    def squared(x: Array) -> Array:
+        return jnp.sum(x**2, axis=-1)
+
+    speed_error = squared(velocity[:, :2] - state.command[:, :2])
+    turn_error = (spin[:, 2] - state.command[:, 2]) ** 2
+    followed = 1 / (1 + speed_error / SPEED_WIDTH) + TURN_WEIGHT / (1 + turn_error / SPEED_WIDTH)
+    restless = (
+        BOUNCE_COST * velocity[:, 2] ** 2
+        + ROLL_COST * squared(spin[:, :2])
+        + TILT_COST * squared(down[:, :2])
+    )
+    effort = ACTION_COST * squared(state.action) + JERK_COST * squared(state.action - last_action)
+    return followed - restless - effort
+
+
+def terminated(state: Go2State) -> Bool[Array, " B"]:
+    """Whether the robot lies or leans too far."""
+    _, _, down = _seen_by_trunk(state)
+    return (state.physics.q[:, 2] < TERMINATION_HEIGHT) | (-down[:, 2] < TERMINATION_TILT)
+
+
+def _seen_by_trunk(state: Go2State) -> tuple[Array, Array, Array]:
+    """Velocity [m/s], angular velocity [rad/s] and the direction of downwards, each (B, 3)."""
+    q, qd = state.physics
+    back = q[:, 3:7] * jnp.array([1.0, -1.0, -1.0, -1.0])
+    down = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), (len(q), 3))
+    return rotate(back, qd[:, :3]), rotate(back, qd[:, 3:6]), rotate(back, down)
+
+
+@cache
+def _model() -> Model:
+    text = files("rfo.envs").joinpath("assets/go2.xml").read_text()
+    return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)

@@ -1,0 +1,270 @@
+"""Soft walkers: bodies of voxels, driven by muscles, move along x.
+
+`soft_jumper` is Rewarped's SoftJumper (its ``jumper`` with the body "table"), rebuilt from its constants: a
+table whose 204 vertices all lie on its surface. `table` makes that mesh anew, with as many tetrahedra (444)
+and controls (222).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.envs.base import EnvSpec, Step
+from rfo.envs.camera import DepthCamera
+from rfo.physics.mesh import TetMesh, from_boxes, from_voxels, split
+from rfo.physics.tetrahedra import SoftMaterial, Tetrahedra, TetrahedraState
+from rfo.types import Array, Float, PRNGKey
+
+DT = 1 / 60
+"""Control step [s]."""
+SUBSTEPS = 80
+EPISODE_LENGTH = 300
+EDGE = 0.354428
+"""Of a cube [m]."""
+START_HEIGHT = 0.2
+"""Of the lowest vertices above the ground [m]."""
+MUSCLE = 0.3
+"""Activation at full action."""
+OBSERVED = 0.1
+"""Factor on observed positions and velocities, hence also in the reward."""
+SPEED_WEIGHT = 10.0
+HEIGHT_WEIGHT = 30.0
+ACTION_WEIGHT = 0.001
+SHIFT = np.array([0.8, 0.8])
+"""Largest horizontal shift at a reset [m]."""
+LIFT = 0.4
+"""Largest rise at a reset [m]."""
+STRETCH = 0.1
+"""Largest change of scale at a reset: bodies start strained."""
+
+
+@cache
+def table() -> TetMesh:
+    """A slab of 7 x 7 x 2 cells on four legs of three cells, 110 cells in all.
+
+    The slab is of columns two cells high, with vertices half-way up its outer edges only, so that none lies
+    inside: 204 vertices, 444 tetrahedra of 1/6 or 1/3 of a cell, as many of each as the reference has.
+    """
+    legs = [((i, j, k), (i + 1, j + 1, k + 1)) for i in (0, 6) for j in (0, 6) for k in range(3)]
+    columns = [((i, j, 3), (i + 1, j + 1, 5)) for i in range(7) for j in range(7)]
+    sides = [(i, j, 4) for i in range(8) for j in range(8) if {i, j} & {0, 7}]
+    return _placed(split(from_boxes(legs + columns, EDGE), EDGE * np.array(sides)))
+
+
+@cache
+def bench() -> TetMesh:
+    """A slab of 3 x 2 cells on two broad legs: 10 cells, 50 tetrahedra."""
+    slab = [(i, j, 1) for i in range(3) for j in range(2)]
+    return _placed(from_voxels(slab + [(i, j, 0) for i in (0, 2) for j in range(2)], EDGE))
+
+
+@cache
+def worm() -> TetMesh:
+    """A flat beam of 8 x 2 cells: 80 tetrahedra."""
+    return _placed(from_voxels([(i, j, 0) for i in range(8) for j in range(2)], EDGE))
+
+
+class SoftState(NamedTuple):
+    """State between two control steps."""
+
+    physics: TetrahedraState
+    action: Float[Array, "B A"]
+    """Last action, part of the observation."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """What two tasks on one body may differ in.
+
+    The reference's bodies start scaled about the world's origin, see their points in world coordinates, and
+    damp a mere translation (`rfo.physics.tetrahedra.SoftMaterial.drag`). None of it depends on the body
+    alone: the farther it starts or walks from the origin, the stranger what it sees. `corrected` scales and
+    sees the body about its own centre, and damps deformation only.
+    """
+
+    drag: float
+    about_centre: bool
+
+
+FAITHFUL = Version(drag=1.0, about_centre=False)
+CORRECTED = Version(drag=0.0, about_centre=True)
+
+AHEAD_AND_BESIDE = (-1.0, 1.0, -0.5)
+"""Direction of a view on the front, the right side and the top of a body that walks along x."""
+
+
+class SoftJumper:
+    """A soft body runs along x and stays up.
+
+    Observation: ``particle_q`` (N, 3), positions of all vertices (about their mean's place on the ground in
+    the corrected version); ``com_q`` (3,) and ``com_qd`` (3,), their mean position and velocity, these all
+    times 0.1; ``actions`` (A,), the last action. With a camera ``points`` (P, 3) takes the place of
+    ``particle_q``: where it sees the surface, with no identity of a point. Action: activation of two
+    tetrahedra each, neighbours in the mesh's order, times 0.3. Reward:
+    ``10 (0.1 v_x) + 30 (0.1 (z - z_start)) - 0.001 |a|^2`` of the mean velocity and height. Never
+    terminates.
+
+    Args:
+        name: of the task.
+        body: at rest, where it starts.
+        version: `FAITHFUL` or `CORRECTED`.
+        threads: CPU threads of the physics.
+        camera: None for an observation of all vertices.
+        dtype: of the physics.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        body: TetMesh,
+        version: Version = CORRECTED,
+        threads: int | None = None,
+        camera: DepthCamera | None = None,
+        dtype: Any = np.float32,
+    ):
+        muscle = np.arange(len(body.tets)) // 2
+        self.version = version
+        self.camera = camera
+        self.simulator = Tetrahedra(
+            body,
+            DT,
+            SUBSTEPS,
+            muscle=muscle,
+            gain=MUSCLE,
+            material=SoftMaterial(drag=version.drag),
+            threads=threads,
+            dtype=dtype,
+        )
+        size = self.simulator.controls
+        self._start_height = float(body.vertices[:, 2].mean())
+        self._spec = EnvSpec(
+            name=name,
+            observation={
+                **(
+                    {"points": (camera.points, 3)}
+                    if camera
+                    else {"particle_q": body.vertices.shape}
+                ),
+                "com_q": (3,),
+                "com_qd": (3,),
+                "actions": (size,),
+            },
+            action_size=size,
+            episode_length=EPISODE_LENGTH,
+            dt=DT,
+        )
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Sizes and facts of the task."""
+        return self._spec
+
+    def reset(self, key: PRNGKey, batch: int) -> SoftState:
+        """Shifted, lifted and scaled at random, at rest."""
+        shift_key, scale_key = jax.random.split(key)
+        low, high = jnp.array([*-SHIFT, 0.0]), jnp.array([*SHIFT, LIFT])
+        shift = jax.random.uniform(shift_key, (batch, 1, 3), minval=low, maxval=high)
+        scale = 1 + STRETCH * jax.random.uniform(scale_key, (batch, 1, 1), minval=-1.0)
+        rest = self.simulator.init(batch)
+        if self.version.about_centre:
+            middle = rest.q.mean(1, keepdims=True)
+            q = middle + (rest.q - middle) * scale + shift
+        else:
+            q = (rest.q + shift) * scale
+        physics = TetrahedraState(q.astype(rest.q.dtype), rest.qd)
+        return SoftState(physics, jnp.zeros((batch, self._spec.action_size), rest.q.dtype))
+
+    def observe(self, state: SoftState) -> dict[str, Array]:
+        """See the class."""
+        q, qd = state.physics
+        middle = q.mean(1)
+        origin = middle * jnp.array([1.0, 1.0, 0.0]) if self.version.about_centre else jnp.zeros(3)
+        if self.camera is None:
+            name, cloud = "particle_q", q
+        else:
+            name, cloud = "points", self.camera.visible_points(q, self.simulator.mesh.surface)
+        return {
+            name: OBSERVED * (cloud - jnp.broadcast_to(origin, middle.shape)[:, None]),
+            "com_q": OBSERVED * middle,
+            "com_qd": OBSERVED * qd.mean(1),
+            "actions": state.action,
+        }
+
+    def step(self, state: SoftState, action: Float[Array, "B A"]) -> Step:
+        """One control step of 80 substeps."""
+        action = jnp.clip(action, -1.0, 1.0)
+        after = SoftState(self.simulator.step(state.physics, action), action)
+        return Step(
+            state=after,
+            observation=self.observe(after),
+            reward=self.reward(after),
+            terminated=jnp.zeros(len(action), bool),
+        )
+
+    def reward(self, state: SoftState) -> Float[Array, " B"]:
+        """Of arriving in a state, see the class."""
+        q, qd = state.physics
+        speed = OBSERVED * qd.mean(1)[:, 0]
+        height = OBSERVED * (q.mean(1)[:, 2] - self._start_height)
+        effort = jnp.sum(state.action**2, axis=-1)
+        return SPEED_WEIGHT * speed + HEIGHT_WEIGHT * height - ACTION_WEIGHT * effort
+
+    def scene(self) -> dict[str, Any]:
+        """See `rfo.envs.base.Renderable`."""
+        ground = {"type": "plane", "size": [], "body": -1, "pos": [0, 0, 0], "quat": [1, 0, 0, 0]}
+        return {
+            "geoms": [ground | {"rgba": [0.8, 0.8, 0.8, 1]}],
+            "surface": {"triangles": self.simulator.mesh.surface.tolist()},
+        }
+
+    def frame(self, state: SoftState) -> dict[str, Array]:
+        """See `rfo.envs.base.Renderable`."""
+        muscle = self.simulator.mesh.surface_tets // 2
+        return {"vertices": state.physics.q, "activation": state.action[:, muscle]}
+
+
+def _placed(mesh: TetMesh) -> TetMesh:
+    """The mesh centred on the vertical axis, its lowest vertices at `START_HEIGHT`."""
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    middle = (low + high) / 2
+    return TetMesh(
+        mesh.vertices + np.array([-middle[0], -middle[1], START_HEIGHT - low[2]]), mesh.tets
+    )
+
+
+def soft_jumper(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
+    """The reference's task."""
+    return SoftJumper("soft_jumper", table(), FAITHFUL, threads, dtype=dtype)
+
+
+def soft_jumper_corrected(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
+    """The same body, with what `Version` says mended."""
+    return SoftJumper("soft_jumper_corrected", table(), CORRECTED, threads, dtype=dtype)
+
+
+def soft_jumper_small(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
+    """A small body that learns in minutes."""
+    return SoftJumper("soft_jumper_small", bench(), CORRECTED, threads, dtype=dtype)
+
+
+def soft_worm(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
+    """Another shape."""
+    return SoftJumper("soft_worm", worm(), CORRECTED, threads, dtype=dtype)
+
+
+def soft_jumper_camera(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
+    """The corrected table, seen by a depth camera."""
+    camera = DepthCamera(AHEAD_AND_BESIDE, window=4.0, pixels=16, points=96)
+    return SoftJumper("soft_jumper_camera", table(), CORRECTED, threads, camera, dtype=dtype)
+
+
+def soft_jumper_small_camera(threads: int | None = None, dtype: Any = np.float32) -> SoftJumper:
+    """The small body, seen by a depth camera."""
+    camera = DepthCamera(AHEAD_AND_BESIDE, window=1.5, pixels=12, points=64)
+    return SoftJumper("soft_jumper_small_camera", bench(), CORRECTED, threads, camera, dtype=dtype)

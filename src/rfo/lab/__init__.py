@@ -1,0 +1,1 @@
+"""The laboratory: suites, statistics, tables, figures, reports and measurements of finished runs."""

@@ -1,0 +1,184 @@
+"""Learning curves of several algorithms and seeds in one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from rfo.lab.results import Run
+from rfo.lab.statistics import half_interval
+
+COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Okabe and Ito's, which colour-blind readers tell apart."""
+
+LINES = tuple(product(("-", "--", ":"), COLOURS))
+"""Style and colour of each label in turn."""
+
+METHODS = ("rfo", "sapo", "shac", "apg", "ppo", "sac", "fpo")
+"""Labels with a line of their own among `LINES`, in its order."""
+
+PUBLISHED_STYLES = ((0, (6, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)))
+
+RETURNS = "{x:,.10g}"
+"""How the ticks of an axis of returns are written: with all the digits that they have."""
+
+AXES = {"env_steps": "environment steps", "seconds": "training time [s]"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A number from elsewhere, drawn as a horizontal line: its label says where it comes from."""
+
+    value: float
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Mean over seeds and its 95 % confidence interval on a common grid of N points.
+
+    `low` and `high` are NaN where fewer than two seeds have a value.
+    """
+
+    x: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def band(runs: Sequence[Run], along: str = "env_steps", points: int = 200) -> Band:
+    """Mean of `return_mean` over runs that differ in their seeds only.
+
+    Each curve is interpolated linearly on a grid over the range that all runs cover, so that the mean is
+    always one of the same seeds; the interval is Student's t with n - 1 degrees of freedom. A run that did
+    not finish keeps its last return to the end: left out, it would make its method look better.
+
+    Args:
+        runs: at least one.
+        along: "env_steps" or "seconds".
+        points: of the grid.
+
+    Raises:
+        ValueError: if no run is given, or a run has no finished episode.
+    """
+    if not runs:
+        raise ValueError("a band needs at least one run")
+    curves = []
+    for run in runs:
+        finite = np.isfinite(run.curve.return_mean)
+        if not finite.any():
+            raise ValueError(
+                f"{run.label}, seed {run.seed}: no episode finished, so there is no curve"
+            )
+        curves.append((getattr(run.curve, along)[finite], run.curve.return_mean[finite]))
+    ends = [x[-1] for (x, _), run in zip(curves, runs, strict=True) if run.status == "finished"]
+    end = min(ends) if ends else max(x[-1] for x, _ in curves)
+    grid = np.linspace(max(x[0] for x, _ in curves), end, points)
+    values = np.stack([np.interp(grid, x, y) for x, y in curves])
+    mean, half = values.mean(axis=0), half_interval(values)
+    return Band(grid, mean, mean - half, mean + half)
+
+
+def styles(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Line style and colour of each label: `METHODS` have theirs in every figure, others what is left."""
+    known = {label: LINES[METHODS.index(label)] for label in labels if label in METHODS}
+    free = (line for line in LINES if line not in known.values())
+    return {label: known.get(label) or next(free, LINES[-1]) for label in labels}
+
+
+def draw(
+    runs: Sequence[Run],
+    along: Sequence[str] = ("env_steps",),
+    published: Sequence[Line] = (),
+    title: str = "",
+    labels: Sequence[str] = (),
+) -> Figure:
+    """Figure of the runs' learning curves, one line a label, one panel an axis.
+
+    Args:
+        runs: of one task; those with the same label differ in their seeds only.
+        along: "env_steps" and "seconds" or one of them.
+        published: numbers to compare with.
+        title: of the figure; the task, if empty.
+        labels: that decide the colours, so that several figures agree; those of the runs, if empty.
+
+    Raises:
+        ValueError: if the runs are of several tasks, or one of them has no curve.
+    """
+    tasks = sorted({run.task for run in runs})
+    if len(tasks) != 1:
+        raise ValueError(f"one figure shows one task, not {', '.join(tasks) or 'none'}")
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.label, []).append(run)
+    counts = {len(mine) for mine in groups.values()}
+    look = styles(labels or list(groups))
+    height = max(4.2, 0.8 + 0.22 * len(groups) + 0.35 * len(published))  # that of the legend
+    figure = Figure(figsize=(3 + 5.5 * len(along), height), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(along), sharey=True))
+    for panel, axis in zip(panels, along, strict=True):
+        bands = {label: band(mine, axis) for label, mine in groups.items()}
+        for label in sorted(
+            bands, key=lambda label: -bands[label].mean[-1]
+        ):  # the legend's order is the curves'
+            name = label if len(counts) == 1 else f"{label} ({_seeds(len(groups[label]))})"
+            _draw_band(panel, bands[label], name, *look[label])
+        for number, style in zip(published, PUBLISHED_STYLES, strict=False):
+            panel.axhline(
+                number.value, color="#666", lw=1.1, ls=style, zorder=1, label=number.label
+            )
+        _dress(panel, AXES[axis])
+    panels[0].set_ylabel("return of training episodes")
+    panels[0].set_ylim(*_range(runs, published))
+    panels[0].yaxis.set_major_formatter(RETURNS)
+    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    figure.legend(list(handles.values()), list(handles), frameon=False, loc="outside right center")
+    what = f"mean of {_seeds(counts.pop())}" if len(counts) == 1 else "mean over seeds"
+    figure.suptitle(f"{title or tasks[0]}: {what} and its 95 % interval", fontsize=11)
+    return figure
+
+
+def _range(runs: Sequence[Run], published: Sequence[Line]) -> tuple[float, float]:
+    """Returns that a figure shows: all that seeds had; intervals of few seeds may reach far beyond."""
+    shown = [run.curve.return_mean for run in runs] + [np.array([line.value for line in published])]
+    low, high = np.nanmin(np.concatenate(shown)), np.nanmax(np.concatenate(shown))
+    room = 0.05 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _draw_band(panel: Axes, curve: Band, label: str, style: str, colour: str) -> None:
+    panel.plot(curve.x, curve.mean, color=colour, ls=style, lw=2, label=label, zorder=3)
+    panel.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.12, lw=0, zorder=2)
+    for edge in (curve.low, curve.high):
+        panel.plot(curve.x, edge, color=colour, ls=style, lw=0.5, alpha=0.6, zorder=2)
+
+
+def _dress(panel: Axes, label: str) -> None:
+    panel.set_xlabel(label)
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+    panel.margins(x=0.01)
+    panel.set_xlim(left=0)
+    panel.grid(color="#ddd", lw=0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write a figure as `stem.svg` and `stem.png`; the same figure gives the same bytes."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
+    with matplotlib.rc_context({"svg.hashsalt": "rfo", "svg.fonttype": "none"}):
+        figure.savefig(svg, metadata={"Date": None})
+        figure.savefig(png, dpi=160)
+    return svg, png

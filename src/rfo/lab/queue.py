@@ -1,0 +1,316 @@
+"""Running a suite: one process a core, what is finished skipped, what was interrupted gone on with.
+
+A run folder tells by itself where it stands, so a suite keeps no books of its own: it may be stopped,
+killed or extended at any time and run again. Every training is a process in a session of its own, so that
+it can crash or be killed without the others noticing, and Ctrl-C reaches it through this process only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rfo.lab.board import Board, Standing
+from rfo.lab.suite import Cell, SuiteError
+from rfo.train.guard import Interruption
+
+TRAIN = (sys.executable, "-m", "rfo.cli", "train")
+POLL = 0.2
+"""Time between two looks at the processes [s]."""
+TAIL = 8192
+"""Bytes at the end of a file in which its last line is looked for."""
+STOPPED = (130, -signal.SIGINT)
+"""Exit statuses of a training that was told to stop, the second one where it had hardly begun."""
+
+FINISHED, DIVERGED, STARTED, NEW = "finished", "diverged", "started", "new"
+WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
+
+
+@dataclass
+class Job:
+    """One process: a seed of a cell, or all of them together.
+
+    `status` is `WAITING`, `RUNNING`, or how it ended: `FINISHED`, `DIVERGED`, `INTERRUPTED` or `FAILED`; the
+    reason of the last one is told.
+    """
+
+    cell: Cell
+    seeds: tuple[int, ...]
+    folder: Path
+    """Of the cell."""
+    resumes: bool
+    status: str = WAITING
+    reason: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """For the user."""
+        return f"{self.cell.name}/{'+'.join(f's{seed}' for seed in self.seeds)}"
+
+    @property
+    def runs(self) -> list[Path]:
+        """Its run folders."""
+        return [self.folder / f"s{seed}" for seed in self.seeds]
+
+    @property
+    def log(self) -> Path:
+        """What its processes print."""
+        return self.folder / f"{self.name.rpartition('/')[2]}.log"
+
+    @property
+    def progress(self) -> tuple[int, float]:
+        """Environment steps that each of its runs has done, and the time that took [s]."""
+        try:
+            line = json.loads(last_line(self.runs[0] / "metrics.jsonl"))
+            return min(line["env_steps"], self.cell.steps), line["seconds"]
+        except (OSError, ValueError, KeyError):  # nothing yet, or in the middle of a line
+            return 0, 0.0
+
+    def options(self) -> list[str]:
+        """Of `rfo train`."""
+        if self.resumes:
+            return ["--resume", str(self.runs[0]), "--threads", "1"]
+        words = [*self.cell.arguments, "--threads", "1", "--seed", str(self.seeds[0])]
+        if len(self.seeds) == 1:
+            return [*words, "--out", str(self.runs[0])]
+        return [*words, "--seeds", str(len(self.seeds)), "--out", str(self.folder)]
+
+
+def state_of(run: Path) -> str:
+    """`FINISHED`, `DIVERGED`, `STARTED` (with a checkpoint to go on from) or `NEW`."""
+    if (run / "evaluation.json").exists():
+        return FINISHED
+    if (run / "diverged").exists():
+        return DIVERGED
+    return STARTED if any((run / "checkpoints").glob("*.ckpt")) else NEW
+
+
+def jobs(cells: Sequence[Cell], folder: Path) -> list[Job]:
+    """What is left to do of a suite whose runs are in `folder`, first seeds of all cells first.
+
+    A folder that was begun without getting to a checkpoint is set aside, under `abandoned`.
+    """
+    found = []
+    for cell in cells:
+        states = {seed: state_of(folder / cell.name / f"s{seed}") for seed in cell.seeds}
+        new = tuple(seed for seed, state in states.items() if state == NEW)
+        for seed in new:
+            _set_aside(folder, folder / cell.name / f"s{seed}")
+        started = [(seed,) for seed, state in states.items() if state == STARTED]
+        fresh = [new] if cell.together and new == cell.seeds else [(seed,) for seed in new]
+        found += [Job(cell, seeds, folder / cell.name, resumes=True) for seeds in started]
+        found += [Job(cell, seeds, folder / cell.name, resumes=False) for seeds in fresh]
+    return sorted(found, key=lambda job: job.seeds[0])
+
+
+def refuse_others(
+    cells: Sequence[Cell],
+    folder: Path,
+    settings: Callable[[Cell], dict[str, Any]],
+    completed: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    """Check that the runs that are there already are those of this suite.
+
+    Args:
+        settings: of a cell's first seed, as `config.json` has them.
+        completed: a `config.json` with the settings added that rfo did not have when it was written.
+
+    Raises:
+        SuiteError: naming the first run that was trained with other settings.
+    """
+    for cell in cells:
+        wanted = settings(cell)
+        for seed in cell.seeds:
+            path = folder / cell.name / f"s{seed}" / "config.json"
+            if not path.exists():
+                continue
+            there = json.loads(json.dumps(completed(json.loads(path.read_text(encoding="utf-8")))))
+            here = json.loads(json.dumps({**wanted, "seed": seed}))
+            other = sorted(
+                name for name in here.keys() - {"threads"} if there.get(name) != here[name]
+            )
+            if other:
+                raise SuiteError(
+                    f"{path.parent} was trained with other settings ({', '.join(other)}) than the suite's: "
+                    f"name another folder with --out"
+                )
+
+
+class Runner:
+    """Trains jobs on cores; the jobs tell in the end how it went.
+
+    Args:
+        jobs: what is to be done, in this order.
+        cores: one job at a time on each.
+        board: shows how it goes.
+        lock: of the suite's folder; every process inherits it.
+    """
+
+    def __init__(self, jobs: Sequence[Job], cores: Sequence[int], board: Board, lock: int):
+        self.jobs, self.cores, self.board, self.lock = jobs, len(cores), board, lock
+        self.waiting, self.free = deque(jobs), deque(cores)
+        self.running: dict[int, Job] = {}
+        self.told_to_stop = False
+
+    def run(self) -> bool:
+        """Train all; a job that fails does not stop the others.
+
+        Returns:
+            whether SIGINT or SIGTERM stopped them; then every process was let to save its checkpoint.
+
+        Raises:
+            KeyboardInterrupt: for a second such signal, with every process killed.
+        """
+        with Interruption() as interruption, self.board:
+            try:
+                while self.busy(interruption.requested):
+                    time.sleep(POLL)
+            finally:
+                self.kill()
+            return interruption.requested
+
+    def busy(self, stopping: bool) -> bool:
+        """Take in what ended, start what can be started, show it; False once nothing runs."""
+        for core, job in list(self.running.items()):
+            if job.process is not None and job.process.poll() is not None:
+                del self.running[core]
+                self.free.append(core)
+                judge(job, job.process.returncode)
+                self.board.say(
+                    f"{job.name}: {job.status}" + (f" ({job.reason})" if job.reason else "")
+                )
+        if stopping and not self.told_to_stop:
+            self.told_to_stop = True
+            self.board.say(
+                "stopping; every training saves a checkpoint (a second Ctrl-C kills them)"
+            )
+            for job in self.running.values():
+                send(job, signal.SIGINT)
+        while self.waiting and self.free and not stopping:
+            core = self.free.popleft()
+            self.running[core] = self.start(self.waiting.popleft(), core)
+        self.board.show(lambda: standing(self.jobs, self.cores))
+        return bool(self.running)
+
+    def start(self, job: Job, core: int) -> Job:
+        """Begin a job on a core, where the system lets one choose."""
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            job.process = subprocess.Popen(
+                [*TRAIN, *job.options()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(self.lock,),
+            )
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(job.process.pid, {core})  # before it has any thread
+        job.status = RUNNING
+        return job
+
+    def kill(self) -> None:
+        """End what still runs, at once."""
+        for job in self.running.values():
+            send(job, signal.SIGKILL)
+            if job.process is not None:
+                job.process.wait()
+            job.status = INTERRUPTED
+
+
+def send(job: Job, number: int) -> None:
+    """Send a signal, unless the process has ended."""
+    if job.process is not None and job.process.poll() is None:
+        job.process.send_signal(number)
+
+
+def judge(job: Job, code: int) -> None:
+    """How a job ended, from what it left and the exit status of its process."""
+    states = {state_of(run) for run in job.runs}
+    if code == 0 and states == {FINISHED}:
+        job.status = FINISHED
+    elif DIVERGED in states:
+        job.status = DIVERGED
+    elif code in STOPPED:
+        job.status = INTERRUPTED
+    else:
+        told = f"killed by {signal.Signals(-code).name}" if code < 0 else last_line(job.log)
+        job.status, job.reason = FAILED, f"{told or f'status {code}'}; see {job.log}"
+
+
+def standing(jobs: Sequence[Job], cores: int) -> Standing:
+    """Where the jobs stand. A step is reckoned to take what it took in jobs of the same task, else of any."""
+    known = [(job, *job.progress) for job in jobs]
+
+    def pace(task: str) -> float:
+        """Time of a step [s]; NaN if nothing is known."""
+        for group in (
+            [(n, t) for job, n, t in known if job.cell.task == task],
+            [k[1:] for k in known],
+        ):
+            if steps := sum(n for n, _ in group):
+                return sum(t for _, t in group) / steps
+        return float("nan")
+
+    open_jobs = [(job, n) for job, n, _ in known if job.status in (WAITING, RUNNING)]
+    left = [(job.cell.steps - n) * pace(job.cell.task) for job, n in open_jobs]
+    return Standing(
+        counts={
+            status: sum(job.status == status for job in jobs)
+            for status in {job.status: 0 for job in jobs}
+        },
+        steps=sum(n * len(job.seeds) for job, n, _ in known),
+        of_steps=sum(job.cell.steps * len(job.seeds) for job in jobs),
+        running={job.name: (n, job.cell.steps) for job, n, _ in known if job.status == RUNNING},
+        seconds_left=max(sum(left) / cores, *left) if left else 0.0,
+    )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Keep other suites out of a folder. Trainings inherit the lock, so that one left behind keeps it too.
+
+    Raises:
+        SuiteError: if another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SuiteError(
+                f"another `rfo bench learn`, or a training that one left behind, is at work in {folder}"
+            ) from None
+        yield file.fileno()
+
+
+def last_line(path: Path) -> str:
+    """Last line of a file that is not empty."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def _set_aside(root: Path, run: Path) -> None:
+    if not run.exists():
+        return
+    for number in itertools.count(1):
+        place = root / "abandoned" / f"{'-'.join(run.relative_to(root).parts)}-{number}"
+        if not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            run.rename(place)
+            return

@@ -1,0 +1,232 @@
+"""Run folders as plain records, and the small files of them that can be committed.
+
+A run folder holds megabytes. What a figure or a table needs of it is a thinned learning curve and the
+final evaluation: `collect` writes these of many runs into `curves.csv` and `evaluations.json`, and
+`read_collection` reads them back.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+CURVES, EVALUATIONS = "curves.csv", "evaluations.json"
+NAME = ("task", "label", "algorithm", "seed")
+
+
+class ResultsError(Exception):
+    """Run folders or collected results that cannot be read: one line that says which and why."""
+
+
+class Curve(NamedTuple):
+    """A learning curve of N points."""
+
+    env_steps: np.ndarray
+    """(N,) control steps of all environments so far."""
+    seconds: np.ndarray
+    """(N,) training time [s]; that of all seeds together where they were one program."""
+    return_mean: np.ndarray
+    """(N,) mean return of the last finished episodes; NaN before the first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training run.
+
+    `label` names what is compared: the algorithm, or a cell of a sweep.
+    `evaluation` maps "stochastic" and "deterministic" to their statistics; empty if there is none.
+    `status` is "finished", "diverged", or "unfinished": stopped or still running.
+    """
+
+    task: str
+    label: str
+    algorithm: str
+    seed: int
+    curve: Curve
+    evaluation: dict[str, dict[str, Any]]
+    status: str = "finished"
+
+    @property
+    def has_curve(self) -> bool:
+        """Whether any episode finished in training."""
+        return bool(np.isfinite(self.curve.return_mean).any())
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps trained so far."""
+        return int(self.curve.env_steps[-1]) if len(self.curve.env_steps) else 0
+
+    @property
+    def score(self) -> float:
+        """Mean return of the final policy's stochastic evaluation; of a run that has none, the mean over its
+        last training episodes; NaN if no episode ended."""
+        if self.evaluation:
+            return float(self.evaluation["stochastic"]["mean"])
+        returns = self.curve.return_mean[np.isfinite(self.curve.return_mean)]
+        return float(returns[-1]) if len(returns) else float("nan")
+
+
+def find_runs(root: Path) -> list[Run]:
+    """All runs in a folder and below it, in the order of their paths.
+
+    A run `.../TASK/CELL/s3`, as `rfo bench learn` makes them, has the label CELL, as has `root/CELL/s3`; one
+    directly in `root`, and `root` itself, that of its method. Those that were set aside under `abandoned` are
+    left out.
+
+    Raises:
+        ResultsError: if there is none, or one is damaged.
+    """
+    root = Path(root)
+    found = (path.parent for path in root.rglob("config.json"))
+    folders = sorted(
+        folder for folder in found if "abandoned" not in folder.relative_to(root).parts
+    )
+    if not folders:
+        raise ResultsError(f"no run folder in {root}")
+    runs = []
+    for folder in folders:
+        run = read_run(folder)
+        runs.append(replace(run, label=_cell(folder, root, run) or run.label))
+    return runs
+
+
+def _cell(folder: Path, root: Path, run: Run) -> str:
+    """The cell that a run's path names, empty if none."""
+    *_, task, label, seed = ("", "", *folder.resolve().parts)
+    if (task, seed) == (run.task, f"s{run.seed}"):
+        return label
+    return "/".join(folder.relative_to(root).parent.parts)
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run folder: `config.json` and, as far as the run got, `metrics.jsonl` and `evaluation.json`.
+
+    Raises:
+        ResultsError: if a file is damaged.
+    """
+    config = _read_json(folder / "config.json")
+    metrics, evaluation = folder / "metrics.jsonl", folder / "evaluation.json"
+    try:
+        algorithm = config.get("method") or config["algorithm"]["name"]
+        return Run(
+            task=config["task"],
+            algorithm=algorithm,
+            label=config.get("method") or algorithm,
+            seed=config["seed"],
+            curve=_curve(_read_lines(metrics) if metrics.exists() else []),
+            evaluation=_read_json(evaluation) if evaluation.exists() else {},
+            status=_status(folder),
+        )
+    except (KeyError, TypeError) as error:
+        raise ResultsError(f"{folder} is not a run folder of rfo: {error!r}") from None
+
+
+def _status(folder: Path) -> str:
+    if (folder / "evaluation.json").exists():
+        return "finished"
+    return "diverged" if (folder / "diverged").exists() else "unfinished"
+
+
+def thin(curve: Curve, points: int) -> Curve:
+    """At most `points` rows of a curve: blocks of rows become one, with the mean of their `return_mean` (NaNs
+    left out) and the last of their `env_steps` and `seconds`."""
+    rows = len(curve.env_steps)
+    if rows <= points:
+        return curve
+    ends = np.linspace(0, rows, points + 1).astype(int)[1:]
+    blocks = [block[np.isfinite(block)] for block in np.split(curve.return_mean, ends[:-1])]
+    mean = np.array([block.mean() if len(block) else np.nan for block in blocks])
+    return Curve(curve.env_steps[ends - 1], curve.seconds[ends - 1], mean)
+
+
+def collect(runs: Iterable[Run], folder: Path, points: int = 100) -> tuple[Path, Path]:
+    """Write the thinned curves and the evaluations (without single returns) of runs.
+
+    Returns:
+        Paths of `curves.csv` and `evaluations.json`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    curves, evaluations = folder / CURVES, folder / EVALUATIONS
+    records = []
+    with curves.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*NAME, *Curve._fields])
+        for run in runs:
+            name = {key: getattr(run, key) for key in NAME}
+            for steps, seconds, value in zip(*thin(run.curve, points), strict=True):
+                shown = f"{value:.6g}" if np.isfinite(value) else ""
+                writer.writerow([*name.values(), int(steps), f"{seconds:.2f}", shown])
+            statistics = {
+                protocol: {key: value for key, value in summary.items() if key != "returns"}
+                for protocol, summary in run.evaluation.items()
+            }
+            records.append({**name, "status": run.status, **statistics})
+    lines = ",\n".join(json.dumps(record) for record in records)
+    evaluations.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    return curves, evaluations
+
+
+def read_any(path: Path) -> list[Run]:
+    """The runs of a run folder, of a folder of them, or of collected results.
+
+    Raises:
+        ResultsError: if there is none, or one is damaged.
+    """
+    return read_collection(path) if (path / CURVES).exists() else find_runs(path)
+
+
+def read_collection(folder: Path) -> list[Run]:
+    """The runs that `collect` wrote.
+
+    Raises:
+        ResultsError: if a file is missing or damaged.
+    """
+    try:
+        with (folder / CURVES).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        records = json.loads((folder / EVALUATIONS).read_text(encoding="utf-8"))
+        runs = []
+        for record in records:
+            record = dict(record)
+            name = {key: record.pop(key) for key in NAME}
+            status = record.pop("status", "finished")
+            mine = [row for row in rows if all(row[key] == str(name[key]) for key in NAME)]
+            runs.append(Run(**name, curve=_curve(mine), evaluation=record, status=status))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f"{folder} does not hold collected results: {error}") from None
+    return runs
+
+
+def _curve(rows: Sequence[dict[str, Any]]) -> Curve:
+    """Rows of named numbers as arrays; empty values are NaN."""
+
+    def number(value: Any) -> float:
+        return float("nan") if value in (None, "") else float(value)
+
+    return Curve(*(np.array([number(row[name]) for row in rows]) for name in Curve._fields))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path} cannot be read: {error}") from None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON lines file; a last line that a crash cut off is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise ResultsError(f"{path}, line {number} is damaged: {error}") from None
+    return rows

@@ -1,0 +1,160 @@
+"""Speed of tasks, for one core and for all, each measured in a process of its own.
+
+One core means that the process may run on no other, XLA's threads and the physics' alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rfo.experiment.build import task_entry
+from rfo.lab import speed_peer as peer
+from rfo.lab import speed_worker as worker
+from rfo.train.record import RunError, provenance
+
+HORIZON = 32
+SECONDS = 3.0
+"""Time for which a measurement is repeated [s]."""
+LARGER_BATCHES = (256, 1024)
+"""Environments at which the physics is measured beside the task's own number."""
+PEER_TASK, PEER_BATCH = "ant", 256
+REWARPED = {
+    "ant": (360.0, 64),
+    "humanoid": (179.0, 64),
+    "hand_reorient": (3.4, 64),
+    "cartpole": (7000.0, 64),
+    "soft_jumper": (67.0, 32),
+}
+"""Env-steps/s and environments of Rewarped 1.3.3 (warp-lang 1.3.3, 32 steps, forward and backward), recorded
+once on four cores of a CPU, of which it uses one. Quoted for scale: never measured here."""
+
+
+def measure(
+    tasks: Sequence[str],
+    algorithm: str,
+    cores: int | None = None,
+    peer_python: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Measure tasks on one core and on several.
+
+    Args:
+        tasks: registered names.
+        algorithm: of the trainings.
+        cores: of the second measurement, by default all that this process may use.
+        peer_python: an interpreter that has Brax, by default the running one.
+        tell: told what is measured next.
+
+    Returns:
+        JSON-ready: `physics_env_steps_per_s` and `train_env_steps_per_s` of the first task on `threads`
+        cores, `tasks` with all rates, `peer`, `quoted`, and the facts of the `machine`.
+
+    Raises:
+        RunError: if a measurement fails.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    counts = sorted({1, min(cores or len(allowed), len(allowed))})
+    load = os.getloadavg()[0]
+    results: dict[str, dict[str, Any]] = {}
+    for task in tasks:
+        results[task] = {}
+        for count in counts:
+            tell(f"measuring {task} on {count} of {len(allowed)} cores")
+            results[task][str(count)] = _task(task, algorithm, allowed[-count:])
+    first = results[tasks[0]][str(counts[-1])]
+    return {
+        "physics_env_steps_per_s": first["physics"][0]["env_steps_per_s"],
+        "train_env_steps_per_s": first["train"]["env_steps_per_s"],
+        "threads": counts[-1],
+        "algorithm": algorithm,
+        "horizon": HORIZON,
+        "tasks": results,
+        "peer": _peer(counts, allowed, peer_python, tell) if PEER_TASK in tasks else None,
+        "quoted": {
+            f"Rewarped 1.3.3, {task}": dict(
+                zip(("env_steps_per_s", "environments"), REWARPED[task], strict=True)
+            )
+            for task in tasks
+            if task in REWARPED
+        },
+        "machine": {"cpu": cpu_name(), "load_at_start": load, **provenance()},
+    }
+
+
+def _task(task: str, algorithm: str, cores: list[int]) -> dict[str, Any]:
+    entry = task_entry(task)
+    larger = [size for size in LARGER_BATCHES if entry.simulated and size > entry.environments]
+    settings = worker.Settings(
+        task, algorithm, cores, HORIZON, [entry.environments, *larger], SECONDS
+    )
+    measured = _child([sys.executable, "-m", worker.__name__], settings)
+    return {
+        "cores": measured["cores"],
+        "substeps": measured["substeps"],
+        "physics": [_rates(entry) for entry in measured["physics"]],
+        "train": _rates(measured["train"]),
+    }
+
+
+def _peer(
+    counts: list[int], allowed: list[int], python: Path | None, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Rates of the peer by number of cores, or why there are none."""
+    command = [str(python or sys.executable), "-P", str(peer.__file__)]
+    try:
+        subprocess.run([command[0], "-c", "import brax"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {
+            "missing": f"{command[0]} has no brax: pip install 'rfo[peers]', or name one by --peer-python"
+        }
+    rates = {}
+    for count in counts:
+        tell(f"measuring Brax on {count} of {len(allowed)} cores (it compiles for a while)")
+        measured = _child(command, peer.Settings(allowed[-count:], PEER_BATCH, HORIZON, SECONDS))
+        rates[str(count)] = _rates({**measured, "env_steps": measured["environments"] * HORIZON})
+    return rates
+
+
+def _child(command: list[str], settings: worker.Settings | peer.Settings) -> dict[str, Any]:
+    """Run a measurement and read the JSON object on its last line."""
+    environment = {name: value for name, value in os.environ.items() if name != "RFO_THREADS"}
+    # a program compiled for one number of cores must not be read from the cache for another
+    if cache := environment.get("JAX_COMPILATION_CACHE_DIR"):
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(Path(cache) / f"cores-{len(settings.cores)}")
+    argument = json.dumps(settings._asdict())
+    done = subprocess.run([*command, argument], capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RunError(f"measuring failed ({' '.join(command)} '{argument}'): {reason}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _rates(measured: dict[str, Any]) -> dict[str, Any]:
+    """Median and quartiles of the rate in place of the times."""
+    rest = {name: value for name, value in measured.items() if name not in ("seconds", "env_steps")}
+    rates = [measured["env_steps"] / seconds for seconds in measured["seconds"]]
+    low, median, high = statistics.quantiles(rates, n=4, method="inclusive")
+    return {
+        **rest,
+        "env_steps_per_s": median,
+        "quartiles": [low, high],
+        "repetitions": len(rates),
+    }
+
+
+def cpu_name() -> str:
+    """Model of this machine's CPU, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

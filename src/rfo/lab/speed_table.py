@@ -1,0 +1,82 @@
+"""What `rfo bench speed` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+BUSY = 0.5
+"""Load of the machine from which on a measurement is called disturbed."""
+
+
+def show(result: dict[str, Any], to_stderr: bool = False) -> None:
+    """Print the tables and notes of `rfo.lab.speed.measure`."""
+    console = Console(stderr=to_stderr)
+    if not console.is_terminal:
+        console.width = 130
+    for task, by_cores in result["tasks"].items():
+        console.print(_table(task, by_cores, result))
+    for note in notes(result):
+        console.print(note, style="dim", highlight=False)
+
+
+def _table(task: str, by_cores: dict[str, Any], result: dict[str, Any]) -> Table:
+    title = f"{task}: env-steps/s, median ± half the distance of the quartiles"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for heading in ("substeps", "environments", *(f"{n} core{'s' * (n != '1')}" for n in by_cores)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    runs = list(by_cores.values())
+    substeps = str(runs[0]["substeps"] or "")
+    for entries in zip(*(run["physics"] for run in runs), strict=True):
+        table.add_row("physics, forward and backward", substeps, *_cells(entries))
+    name = f"training with {result['algorithm']}, whole updates"
+    table.add_row(name, substeps, *_cells([run["train"] for run in runs]))
+    peer = result["peer"]
+    if task == "ant" and peer and "missing" not in peer:
+        entries = [peer[cores] for cores in by_cores]
+        table.add_row(entries[0]["name"], str(entries[0]["substeps"]), *_cells(entries))
+    for name, quoted in result["quoted"].items():
+        if name.endswith(f", {task}"):
+            rate = f"{quoted['env_steps_per_s']:,.0f}"
+            table.add_row(f"{name} (quoted)", substeps, str(quoted["environments"]), rate)
+    return table
+
+
+def _cells(entries: Any) -> list[str]:
+    """Environments, then a rate for each number of cores."""
+    cells = [str(entries[0]["environments"])]
+    for entry in entries:
+        low, high = entry["quartiles"]
+        spread = (high - low) / 2 / entry["env_steps_per_s"]
+        cells.append(f"{entry['env_steps_per_s']:,.0f} ± {spread:.0%}")
+    return cells
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """Lines to print below the tables."""
+    machine = result["machine"]
+    packages = ", ".join(
+        f"{name} {machine['packages'][name]}"
+        for name in ("jax", "warp-lang")
+        if machine["packages"].get(name)
+    )
+    lines = [f"{machine['cpu']}, {machine['cpus']} cores; {packages}; horizon {result['horizon']}"]
+    if result["quoted"]:
+        lines.append(
+            "Rewarped's figures were recorded on another day with warp-lang 1.3.3 on one core of a machine "
+            "of four; they are quoted for scale and not measured here."
+        )
+    if result["peer"]:
+        lines.append(
+            result["peer"].get("missing")
+            or "The peer is another ant under other contacts, at the substeps that suit it: compare orders."
+        )
+    if machine["load_at_start"] > BUSY:
+        lines.append(
+            f"Other programs were running (load {machine['load_at_start']:.1f}): an idle machine is faster."
+        )
+    return lines

@@ -1,1 +1,0 @@
-"""Statistics and figures of finished runs, read from their folders."""

@@ -1,0 +1,49 @@
+"""`rfo check-grad` finds a right gradient right and a wrong one wrong."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rfo.envs.tasks.probe import LQR
+from rfo.experiment import build as experiments
+from rfo.experiment import gradients
+from rfo.experiment.build import TASKS
+
+
+def test_gradient_of_a_task_is_right_and_alive():
+    checks = list(gradients.check_gradient("lqr", environments=6, horizons=(1, 4)))
+    ok, worst = gradients.gradient_verdict(checks)
+    assert ok and worst < 1e-3
+    assert [(c.start, c.steps) for c in checks] == [("reset", 1), ("reset", 4)]
+    # one step pays -x Q x - R a^2 before it moves: the gradient is -2 R a, and |a| is at most 0.8
+    norm = checks[0].report.norm
+    assert norm.shape == (6,) and np.all(norm > 0) and np.all(norm <= 2 * 0.1 * 0.8)
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongLQR(LQR):
+    """The gradient to the action is 3 % too large."""
+
+    def step(self, state, action):
+        return super().step(state, action + 0.03 * (action - _constant(action)))
+
+
+def _constant(x):
+    import jax
+
+    return jax.lax.stop_gradient(x)
+
+
+def test_wrong_gradient_of_a_task_is_found(monkeypatch):
+    monkeypatch.setitem(
+        TASKS, "wrong", experiments.Task(__name__, "WrongLQR", "3 % off", steps=100)
+    )
+    checks = list(gradients.check_gradient("wrong", environments=6, horizons=(1, 4)))
+    ok, worst = gradients.gradient_verdict(checks)
+    assert not ok and worst == pytest.approx(0.03, rel=0.2)
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.fine])
+def test_a_task_that_is_checked_in_double_precision_can_have_it(name):
+    assert experiments.build_task(name, 1, dtype="float64").simulator.dtype == np.float64

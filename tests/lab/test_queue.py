@@ -1,0 +1,264 @@
+"""A suite is trained, skipped, gone on with and reported from what its run folders say."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from rfo.cli import main as cli
+from rfo.lab import queue
+from rfo.lab.board import Board
+from rfo.lab.suite import Cell, SuiteError
+
+
+def cell(label="rfo", seeds=(0, 1), together=False):
+    return Cell("lqr", label, ("lqr", "--steps", "100"), seeds, together, steps=100)
+
+
+def make(folder, *files):
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+
+
+def test_what_is_finished_is_skipped_and_what_was_begun_goes_on(tmp_path):
+    """Seed 0 finished, 1 has a checkpoint, 2 diverged, 3 got nowhere, 4 is new."""
+    base = tmp_path / "lqr" / "rfo"
+    make(base / "s0", "config.json", "evaluation.json", "checkpoints/final.ckpt")
+    make(base / "s1", "config.json", "checkpoints/update_5.ckpt")
+    make(base / "s2", "config.json", "diverged/report.json")
+    make(base / "s3", "config.json")
+    waiting = queue.jobs([cell(seeds=(0, 1, 2, 3, 4))], tmp_path)
+    assert [(job.seeds, job.resumes) for job in waiting] == [
+        ((1,), True),
+        ((3,), False),
+        ((4,), False),
+    ]
+    assert waiting[0].options()[-4:] == ["--resume", str(base / "s1"), "--threads", "1"]
+    assert waiting[1].options()[-4:] == ["--seed", "3", "--out", str(base / "s3")]
+    assert not (base / "s3").exists() and (tmp_path / "abandoned" / "lqr-rfo-s3-1").exists()
+
+
+def test_seeds_train_together_only_from_the_start(tmp_path):
+    (job,) = queue.jobs([cell(seeds=(4, 5), together=True)], tmp_path)
+    assert job.options()[-6:] == [
+        "--seed",
+        "4",
+        "--seeds",
+        "2",
+        "--out",
+        str(tmp_path / "lqr" / "rfo"),
+    ]
+    make(tmp_path / "lqr/rfo/s4", "config.json", "evaluation.json")
+    (job,) = queue.jobs([cell(seeds=(4, 5), together=True)], tmp_path)
+    assert job.seeds == (5,) and "--seeds" not in job.options()
+
+
+def test_first_seeds_of_all_cells_come_first(tmp_path):
+    order = [job.name for job in queue.jobs([cell("a"), cell("b")], tmp_path)]
+    assert order == ["lqr/a/s0", "lqr/b/s0", "lqr/a/s1", "lqr/b/s1"]
+
+
+def test_runs_of_other_settings_are_refused(tmp_path):
+    run = tmp_path / "lqr" / "rfo" / "s1"
+    make(run, "config.json")
+    settings = {"steps": 100, "threads": None, "hidden": (3,)}
+    (run / "config.json").write_text(
+        json.dumps({"steps": 100, "threads": 1, "hidden": [3], "seed": 1})
+    )
+    queue.refuse_others([cell()], tmp_path, lambda _: settings, dict)
+    with pytest.raises(SuiteError, match=r"s1 was trained with other settings \(steps\)"):
+        queue.refuse_others([cell()], tmp_path, lambda _: {**settings, "steps": 200}, dict)
+
+
+def test_time_left_follows_the_pace_of_the_task_and_is_shared_by_the_cores(tmp_path, jobs_of):
+    """a/s0 took 50 s for 100 steps, b/s0 has done 20 in 20 s, a/s1 waits: 70 s for 120 steps of the task, so
+    180 more take 105 s on one core; on two, the 100 of a/s1 alone take longer than half of that."""
+    done, running, waiting, _ = jobs_of("a", "b")
+    for job, steps, seconds in ((done, 100, 50.0), (running, 20, 20.0)):
+        make(job.runs[0], "metrics.jsonl")
+        lines = [
+            json.dumps({"env_steps": n, "seconds": t}) for n, t in ((1, 0.1), (steps, seconds))
+        ]
+        (job.runs[0] / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    done.status, running.status = queue.FINISHED, queue.RUNNING
+    three = [done, running, waiting]
+    assert queue.standing(three, cores=1).seconds_left == pytest.approx(105)
+    now = queue.standing(three, cores=2)
+    assert now.seconds_left == pytest.approx(100 * 70 / 120)
+    assert (now.steps, now.of_steps, now.running) == (120, 300, {"lqr/b/s0": (20, 100)})
+    assert str(now) == "1/3 finished (1 running, 1 waiting), 40% of the steps, 1 min left"
+    assert str(replace(now, seconds_left=4000.0)).endswith("1 h 07 min left")
+    assert str(queue.standing([waiting], 1)).endswith("time left unknown")
+    both = queue.Job(
+        cell("a", together=True), (0, 1), tmp_path / "lqr" / "a", resumes=False, status="finished"
+    )
+    assert (queue.standing([both], 1).steps, queue.standing([both], 1).of_steps) == (200, 200)
+
+
+CORES = sorted(os.sched_getaffinity(0))
+TRAINING = """
+import json, os, pathlib, signal, sys, time
+words = sys.argv[1:]
+folder = pathlib.Path(words[words.index("--resume" if "--resume" in words else "--out") + 1])
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "cores").write_text(json.dumps(sorted(os.sched_getaffinity(0))))
+open_files = [os.path.realpath(path) for path in pathlib.Path("/proc/self/fd").iterdir()]
+(folder / "lock").write_text(json.dumps(any(path.endswith("/.lock") for path in open_files)))
+how = folder.parent.name
+if how == "crash":
+    sys.exit("rfo: it broke")
+if how == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if how == "diverge":
+    (folder / "diverged").mkdir()
+    sys.exit(1)
+if how == "slow":
+    def stop(*_):
+        (folder / "checkpoints").mkdir()  # a second signal would fail here
+        time.sleep(0.2)
+        (folder / "checkpoints" / "update-00000001.ckpt").write_text("")
+        sys.exit(130)
+    signal.signal(signal.SIGINT, stop)
+if how == "deaf":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+if how in ("slow", "deaf"):
+    (folder / "ready").write_text("")
+    time.sleep(60)
+(folder / "evaluation.json").write_text("{}")
+"""
+
+
+@pytest.fixture
+def jobs_of(tmp_path, monkeypatch):
+    """Jobs whose processes do as their label says, in place of a training."""
+    (tmp_path / "training.py").write_text(TRAINING)
+    monkeypatch.setattr(queue, "TRAIN", (sys.executable, "-S", str(tmp_path / "training.py")))
+    monkeypatch.setattr(queue, "POLL", 0.01)
+    return lambda *labels: queue.jobs([cell(label) for label in labels], tmp_path)
+
+
+def train(jobs, folder, core=CORES[0]):
+    with queue.locked(folder) as lock:
+        return queue.Runner(jobs, [core], Board("suite"), lock).run()
+
+
+def interrupt(ready, times=1):
+    """Send SIGINT to this process once a training is ready, in a thread."""
+
+    def send():
+        while not ready.exists():
+            time.sleep(0.01)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    threading.Thread(target=send).start()
+
+
+def test_failures_are_told_apart_and_hurt_no_other_training(jobs_of, tmp_path, capsys):
+    jobs = jobs_of("crash", "killed", "diverge", "good")
+    assert train(jobs, tmp_path) is False
+    ends = {job.cell.label: (job.status, job.reason.partition(";")[0]) for job in jobs}
+    assert ends == {
+        "crash": ("failed", "rfo: it broke"),
+        "killed": ("failed", "killed by SIGKILL"),
+        "diverge": ("diverged", ""),
+        "good": ("finished", ""),
+    }
+    assert "lqr/crash/s1: failed (rfo: it broke; see" in capsys.readouterr().err
+
+
+def test_each_training_is_pinned_to_its_core_and_keeps_the_lock(jobs_of, tmp_path):
+    jobs = jobs_of("good")
+    train(jobs, tmp_path, CORES[-1])
+    assert [json.loads((job.runs[0] / "cores").read_text()) for job in jobs] == [CORES[-1:]] * 2
+    assert [json.loads((job.runs[0] / "lock").read_text()) for job in jobs] == [True] * 2
+
+
+def test_ctrl_c_lets_every_training_save_and_starts_no_more(jobs_of, tmp_path, capsys):
+    jobs = jobs_of("slow", "good")
+    interrupt(jobs[0].runs[0] / "ready")
+    assert train(jobs, tmp_path) is True
+    assert [job.status for job in jobs] == ["interrupted", "waiting", "waiting", "waiting"]
+    assert "saves a checkpoint" in capsys.readouterr().err
+    again = jobs_of("slow", "good")
+    assert again[0].resumes and again[0].options()[:2] == ["--resume", str(jobs[0].runs[0])]
+
+
+def test_second_ctrl_c_kills_what_does_not_stop(jobs_of, tmp_path):
+    jobs = jobs_of("deaf")
+    interrupt(jobs[0].runs[0] / "ready", times=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(jobs, tmp_path)
+    assert jobs[0].process.returncode == -signal.SIGKILL
+
+
+def test_two_suites_do_not_work_in_one_folder(tmp_path):
+    """Nor does one while a training that another left behind still runs."""
+    with queue.locked(tmp_path) as lock:
+        left_behind = subprocess.Popen(
+            [sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock,)
+        )
+        with pytest.raises(SuiteError, match="is at work in"), queue.locked(tmp_path):
+            pass
+    with pytest.raises(SuiteError, match="left behind"), queue.locked(tmp_path):
+        pass
+    left_behind.communicate(b"\n")
+    with queue.locked(tmp_path):
+        pass
+
+
+SUITE = """
+seeds = 2
+together = true
+[methods]
+apg = "--algo apg --actor-hidden 4"
+broken = "--algo apg --actor-hidden -4"
+[tasks.quadratic]
+steps = 512
+arguments = "--envs 4 --evaluation-episodes 4"
+"""
+
+
+def test_a_suite_from_the_command_line(tmp_path, capsys):
+    """A cell that cannot train does not stop the other; given again, what lacks its end goes on."""
+    (tmp_path / "suite.toml").write_text(SUITE)
+    learn = [
+        "bench",
+        "learn",
+        str(tmp_path / "suite.toml"),
+        "--out",
+        str(tmp_path / "runs"),
+        "--json",
+    ]
+    assert cli.main(learn) == 1
+    out, err = capsys.readouterr()
+    states = json.loads(out)
+    assert {name for name, state in states.items() if state == "finished"} == {
+        "quadratic/apg/s0",
+        "quadratic/apg/s1",
+    }
+    assert (
+        "quadratic/broken/s0+s1 failed: rfo: layer sizes" in err
+        and "2 of 4 runs are not finished" in err
+    )
+    evaluation = tmp_path / "runs" / "quadratic" / "apg" / "s1" / "evaluation.json"
+    evaluation.unlink()
+    (tmp_path / "suite.toml").write_text(
+        SUITE.replace('broken = "--algo apg --actor-hidden -4"', "")
+    )
+    assert cli.main(learn) == 0
+    assert evaluation.exists() and "quadratic/apg/s1: finished" in capsys.readouterr().err
+    assert cli.main(learn) == 0
+    assert "nothing is left to train" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
+    assert "| apg | 2 |" in capsys.readouterr().out
+    assert cli.main([*learn, "--budget", "2"]) == 2
+    assert "other settings" in capsys.readouterr().err

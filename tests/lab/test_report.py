@@ -1,0 +1,182 @@
+"""A report on made-up runs: every number in its tables is one that can be worked out by hand."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from rfo.lab.report import Report, write
+from rfo.lab.results import Curve, ResultsError, Run, find_runs, read_any
+
+
+def run(label, seed, score, task="ant", returns=(0, 5, 10), status="finished"):
+    steps = 100.0 * np.arange(1, len(returns) + 1)
+    summary = {"mean": score}
+    evaluation = (
+        {"stochastic": summary, "deterministic": {"mean": score + 1}}
+        if status == "finished"
+        else {}
+    )
+    return Run(
+        task, label, label, seed, Curve(steps, steps, np.array(returns, float)), evaluation, status
+    )
+
+
+RUNS = [
+    run("sapo", 0, 10.0),
+    run("sapo", 1, 14.0, returns=(0, 10, 20)),
+    run("rfo", 0, 20.0, returns=(0, 30, 40)),
+    run("rfo", 1, 12.0, returns=(0, 0, 6)),
+    run("rfo", 2, np.nan, returns=(np.nan, 4, 7), status="diverged"),
+    run("apg", 0, np.nan, returns=(np.nan, np.nan, np.nan), status="unfinished"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("report")
+    write(
+        Report([*RUNS, run("sapo", 0, 3.0, "hopper"), run("rfo", 0, 4.0, "hopper")], "sapo"), place
+    )
+    return place
+
+
+def rows(folder, label):
+    lines = (folder / "report.md").read_text().splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith(f"| {label} ")
+    ]
+
+
+def table(folder, name, *keys):
+    with (folder / name).open() as file:
+        return {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}
+
+
+def test_final_table(folder):
+    """sapo: 10 and 14; a diverged run counts with its last return, one without any as the task's worst."""
+    sapo, rfo, apg = (rows(folder, label)[0] for label in ("sapo", "rfo", "apg"))
+    # t(0.975, 1 degree of freedom) = 12.706, standard error 2
+    assert sapo[1:3] == ["2", "12 ± 25.4"]
+    assert sapo[4:6] == ["10", "14"] and sapo[6].startswith("13 ±") and sapo[7] == "4,536 ± 24.5"
+    assert rfo[1:3] == ["3†", "13 ± 16.3"] and rfo[4:6] == ["7", "20"]
+    assert apg[1:3] == ["1†", "7"]
+    text = (folder / "report.md").read_text()
+    assert "† rfo, seed 2: diverged after 300 steps; counts with its last return, 7." in text
+    assert (
+        "† apg, seed 0: unfinished after 300 steps; no episode ended: counts as the task's worst"
+        in text
+    )
+    last = table(folder, "final.csv", "task", "label")["ant", "rfo"]
+    assert float(last["mean"]) == 13 and float(last["mean_high"]) == pytest.approx(29.28, abs=0.01)
+    assert last["unfinished"] == "1" and last["published"] == ""
+
+
+def test_comparison_with_the_reference(folder):
+    """The reference ends at (10 + 20) / 2 = 15, which one seed of rfo reaches. Half-way is 7.5: sapo after
+    250 steps with returns of 0, 5, 10, after 175 with 0, 10, 20; half of its two seeds have after 175."""
+    rfo = rows(folder, "rfo")[1]
+    assert rfo[1].startswith("0.5 [")  # 20 beats both, 12 one, 7 none: 3 of 6 pairs
+    assert rfo[2:4] == ["not reached [125, not reached]", "not reached [150, not reached]"]
+    sapo = rows(folder, "sapo")[1]
+    assert sapo[1] == "" and sapo[2] == "175 [175, 250]" and sapo[4] == "not reached"
+    found = table(folder, "efficiency.csv", "task", "label", "threshold")
+    half = found["ant", "sapo", "half of sapo's rise"]
+    assert [float(half[name]) for name in ("return", "steps", "steps_low", "steps_high")] == [
+        7.5,
+        175,
+        175,
+        250,
+    ]
+    assert (half["reached"], half["seeds"]) == ("2", "2")
+    final = found["ant", "rfo", "sapo's final return"]
+    assert float(final["return"]) == 15 and (final["steps"], final["reached"]) == ("inf", "1")
+    assert float(final["steps_low"]) == 150  # seed 0 goes from 0 to 30 between 100 and 200
+    assert float(found["ant", "rfo", "SAPO's published return"]["return"]) == 4535.9
+
+
+def test_csv_files_hold_every_run_and_pair(folder):
+    scores = table(folder, "scores.csv", "task", "label", "seed")
+    assert len(scores) == 8
+    assert (
+        scores["ant", "rfo", "2"]["status"] == "diverged"
+        and scores["ant", "rfo", "2"]["score"] == "7"
+    )
+    pairs = table(folder, "improvement.csv", "task", "label", "over")
+    assert len(pairs) == 6 + 2 + 2
+    assert float(pairs["ant", "rfo", "sapo"]["probability"]) == 0.5
+    assert float(pairs["ant", "rfo", "sapo"]["probability_low"]) < 0.5
+    assert float(pairs["hopper", "rfo", "sapo"]["probability"]) == 1
+    assert float(pairs["(all)", "rfo", "sapo"]["probability"]) == 0.75
+
+
+def test_over_all_tasks_only_methods_that_ran_on_all(folder):
+    """rfo: 5/13, 1 and 0 on ant from 7 to 20, and 1 on hopper; the middle half of the four."""
+    last = (folder / "report.md").read_text().partition("## All tasks")[2]
+    assert "| rfo | 0.692" in last and "| apg" not in last
+    shares = table(folder, "profiles.csv", "label", "score")
+    assert float(shares["rfo", "0.5"]["share"]) == pytest.approx((1 / 3 + 1) / 2)
+
+
+def test_figures_and_raw_results_lie_beside_it(folder):
+    for name in ("finals", "curves_ant", "curves_hopper", "profiles"):
+        assert (folder / f"{name}.svg").exists() and (folder / f"{name}.png").exists()
+    again = read_any(folder)
+    assert [(r.label, r.seed, r.status) for r in again][:6] == [
+        (r.label, r.seed, r.status) for r in RUNS
+    ]
+    np.testing.assert_allclose([r.score for r in again][:5], [r.score for r in RUNS][:5])
+
+
+def test_folders_of_a_suite_give_labels_and_states(make_run, tmp_path):
+    make_run("ant/rfo_K2/s0")
+    make_run("ant/rfo_K2/s1", seed=1, finished=False)
+    (make_run("ant/sapo/s0", algorithm="sapo", finished=False) / "diverged").mkdir()
+    make_run("abandoned/ant-sapo-s1-1", algorithm="sapo", finished=False)
+    found = find_runs(tmp_path / "runs")
+    assert [(r.label, r.status) for r in found] == [
+        ("rfo_K2", "finished"), ("rfo_K2", "unfinished"), ("sapo", "diverged"),
+    ]  # fmt: skip
+    assert [r.score for r in found] == [0.0, 30.0, 30.0]
+    assert [r.label for r in find_runs(tmp_path / "runs" / "ant" / "rfo_K2")] == [
+        "rfo_K2",
+        "rfo_K2",
+    ]
+
+
+def test_the_same_run_twice_is_refused():
+    """Two copies of a seed would pass for two seeds."""
+    with pytest.raises(ResultsError, match="2 runs are ant, sapo, seed 1"):
+        Report([*RUNS, RUNS[1]], "sapo")
+
+
+def test_labels_that_are_not_shown_stay_in_the_raw_results(tmp_path):
+    write(Report(RUNS[:2], "sapo"), tmp_path, raw=RUNS)
+    assert len(read_any(tmp_path)) == len(RUNS)
+    assert rows(tmp_path, "sapo") and not rows(tmp_path, "rfo")
+
+
+def test_nothing_to_report_on_is_refused():
+    with pytest.raises(ResultsError, match="no run"):
+        Report([], "sapo")
+    with pytest.raises(ResultsError, match="label shac; there are sapo, rfo, apg"):
+        Report(RUNS, "shac")
+
+
+def test_a_report_on_what_a_report_kept_is_the_same_report(tmp_path):
+    """What a repository keeps gives every table and figure in it, to the byte, thinned as it is."""
+    rng = np.random.default_rng(0)
+    runs = [
+        run(label, seed, 10.0 + seed, returns=rng.random(97))
+        for label in ("rfo", "sapo")
+        for seed in (0, 1)
+    ]
+    first, again = tmp_path / "first", tmp_path / "again"
+    names = {path.name for path in write(Report(runs, "sapo"), first, points=10)}
+    write(Report(read_any(first), "sapo"), again, points=10)
+    assert {"efficiency.csv", "report.md", "curves_ant.svg", "scores.csv"} <= names
+    assert {
+        name for name in names if (first / name).read_bytes() != (again / name).read_bytes()
+    } == set()

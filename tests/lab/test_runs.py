@@ -1,0 +1,94 @@
+"""Run folders are read as they are, thinned by hand-checked rules, and come back from the committed files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rfo.lab.results import Curve, ResultsError, collect, find_runs, read_collection, read_run, thin
+
+
+def test_run_is_read_with_nothing_before_the_first_episode(make_run):
+    run = read_run(make_run("a", seed=3))
+    assert (run.task, run.label, run.algorithm, run.seed) == ("ant", "rfo", "rfo", 3)
+    np.testing.assert_array_equal(run.curve.env_steps, [100, 200, 300, 400])
+    np.testing.assert_array_equal(run.curve.seconds, [0.5, 1, 1.5, 2])
+    np.testing.assert_array_equal(run.curve.return_mean, [np.nan, 10, 20, 30])
+    assert run.evaluation["deterministic"]["mean"] == 3
+
+
+def test_label_is_the_cell_of_a_sweep_or_else_the_algorithm(make_run, tmp_path):
+    for name in ("lone", "K2/s0", "K2/s1"):
+        make_run(name, algorithm="sapo")
+    assert [run.label for run in find_runs(tmp_path / "runs")] == ["K2", "K2", "sapo"]
+    assert [run.label for run in find_runs(tmp_path / "runs" / "lone")] == ["sapo"]
+
+
+def test_variant_of_an_algorithm_is_told_from_it(make_run):
+    folder = make_run("a")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "method": "naive_flow"}))
+    assert read_run(folder).label == "naive_flow"
+
+
+def test_thinning_averages_blocks_and_keeps_the_last_of_their_clocks():
+    curve = Curve(
+        np.arange(1.0, 7.0), 10 * np.arange(1.0, 7.0), np.array([np.nan, np.nan, np.nan, 4, 5, 9])
+    )
+    short = thin(curve, points=3)
+    np.testing.assert_array_equal(short.env_steps, [2, 4, 6])
+    np.testing.assert_array_equal(short.seconds, [20, 40, 60])
+    np.testing.assert_array_equal(short.return_mean, [np.nan, 4, 7])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100, 101, 1999])
+def test_thinning_keeps_the_end_and_the_limit(rows, rng):
+    curve = Curve(np.arange(rows, dtype=float), np.arange(rows, dtype=float), rng.normal(size=rows))
+    short = thin(curve, points=100)
+    assert len(short.env_steps) == min(rows, 100)
+    assert short.env_steps[-1] == rows - 1
+
+
+def test_collected_files_give_the_runs_back(make_run, tmp_path):
+    for seed in (0, 1):
+        make_run(f"rfo/s{seed}", seed=seed, returns=[None, 0.1 + seed, 1234.5678])
+    make_run("sapo/s0", algorithm="sapo", returns=[None, None])
+    runs = find_runs(tmp_path / "runs")
+    collect(runs, tmp_path / "small")
+    back = read_collection(tmp_path / "small")
+    assert len(back) == 3
+    for run, again in zip(runs, back, strict=True):
+        assert (run.task, run.label, run.algorithm, run.seed) == (
+            again.task,
+            again.label,
+            again.algorithm,
+            again.seed,
+        )
+        np.testing.assert_allclose(np.stack(run.curve), np.stack(again.curve), rtol=1e-5)
+        assert again.evaluation["stochastic"] == {
+            "mean": run.seed,
+            "std": 1.0,
+            "iqm": 2.0,
+            "episodes": 4,
+        }
+
+
+def test_line_that_a_crash_cut_off_is_left_out_but_damage_within_is_refused(make_run):
+    folder = make_run("a")
+    metrics = folder / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"env_steps": 5')
+    assert len(read_run(folder).curve.env_steps) == 4
+    metrics.write_text(metrics.read_text() + "\n" + json.dumps({}) + "\n")
+    with pytest.raises(ResultsError, match="line 5 is damaged"):
+        read_run(folder)
+
+
+def test_what_is_no_run_is_refused_by_name(make_run, tmp_path):
+    with pytest.raises(ResultsError, match="no run folder in"):
+        find_runs(tmp_path)
+    folder = make_run("a")
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ResultsError, match="algorithm"):
+        read_run(folder)
+    with pytest.raises(ResultsError, match="does not hold collected results"):
+        read_collection(tmp_path)

@@ -1,0 +1,109 @@
+"""The measurements of `rfo bench speed`: processes kept to their cores, honest numbers, honest labels."""
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from rfo.lab import speed as bench
+from rfo.lab import speed_peer as peer
+from rfo.lab import speed_table as table
+from rfo.lab import speed_worker as worker
+from rfo.train.record import RunError
+
+CORE = max(os.sched_getaffinity(0))
+
+
+def measured(environments, rate):
+    return {
+        "environments": environments,
+        "env_steps_per_s": rate,
+        "quartiles": [0.9 * rate, 1.1 * rate],
+    }
+
+
+def result(**changes):
+    """What `bench.measure` returns, small."""
+    one = {"substeps": 16, "physics": [measured(64, 50_000.0)], "train": measured(64, 7_000.0)}
+    four = {"substeps": 16, "physics": [measured(64, 120_000.0)], "train": measured(64, 17_000.0)}
+    machine = {"cpu": "a CPU", "cpus": 4, "load_at_start": 0.0, "packages": {"jax": "0.10.2"}}
+    return {
+        "algorithm": "rfo",
+        "horizon": 32,
+        "tasks": {"ant": {"1": one, "4": four}},
+        "peer": None,
+        "quoted": {},
+        "machine": machine,
+    } | changes
+
+
+def test_rates_are_steps_over_time():
+    rates = bench._rates({"environments": 2, "env_steps": 8, "seconds": [1.0, 4.0, 2.0]})
+    assert rates == {
+        "environments": 2,
+        "env_steps_per_s": 4.0,
+        "quartiles": [3.0, 6.0],
+        "repetitions": 3,
+    }
+
+
+def test_a_worker_keeps_to_its_cores_and_counts_every_step(tmp_path, monkeypatch):
+    monkeypatch.setenv("RFO_THREADS", "3")
+    settings = worker.Settings("quadratic", "apg", [CORE], horizon=5, batches=[2, 3], seconds=0.0)
+    done = bench._child([sys.executable, "-m", worker.__name__], settings)
+    assert done["cores"] == [CORE]
+    assert [entry["env_steps"] for entry in done["physics"]] == [10, 15]
+    assert all(len(entry["seconds"]) == worker.REPETITIONS for entry in done["physics"])
+    train = done["train"]
+    assert (
+        train["env_steps"] == train["environments"] * train["horizon"] and min(train["seconds"]) > 0
+    )
+
+
+def test_batches_whose_states_would_fill_the_memory_are_left_out():
+    """1 kB a step and environment over 32 steps: 2 GiB hold 65,536. The first is always measured."""
+    kernels = SimpleNamespace(input_widths=(240, 16), dtype=np.dtype(np.float32))
+    settings = worker.Settings("ant", "apg", [CORE], 32, [70_000, 65_536, 65_537], 0.0)
+    assert worker.affordable(SimpleNamespace(kernels=kernels), settings) == [70_000, 65_536]
+    assert worker.affordable(None, settings) == settings.batches
+
+
+def test_a_failed_measurement_is_one_line(monkeypatch):
+    settings = worker.Settings("nothing", "apg", [CORE], horizon=5, batches=[2], seconds=0.0)
+    with pytest.raises(RunError, match=r"unknown task 'nothing'.*") as error:
+        bench._child([sys.executable, "-m", worker.__name__], settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_peer_is_said_and_stops_nothing(tmp_path):
+    told = []
+    outcome = bench._peer([1], [CORE], tmp_path / "python", told.append)
+    assert "--peer-python" in outcome["missing"] and not told
+    assert outcome["missing"] in table.notes(result(peer=outcome))
+
+
+def test_table_shows_what_was_measured_and_marks_what_was_not(capsys):
+    rates = {"name": "Brax", "substeps": 4, **measured(256, 8_000.0)}
+    quoted = {"Rewarped 1.3.3, ant": {"env_steps_per_s": 360.0, "environments": 64}}
+    table.show(result(peer={"1": rates, "4": rates}, quoted=quoted))
+    lines = capsys.readouterr().out.splitlines()
+    row = {line.split()[0]: line.split() for line in lines if line.strip()}
+    assert row["physics,"][-8:] == ["16", "64", "50,000", "±", "10%", "120,000", "±", "10%"]
+    assert row["Brax"][1:3] == ["4", "256"]
+    assert "(quoted)" in row["Rewarped"] and row["Rewarped"][-1] == "360"
+    assert any("not measured here" in line for line in lines)
+    assert not any("Other programs" in line for line in lines)
+
+
+def test_a_busy_machine_is_told():
+    busy = result()
+    busy["machine"]["load_at_start"] = 3.0
+    assert "load 3.0" in table.notes(busy)[-1]
+
+
+def test_the_peer_runs_without_this_package():
+    source = Path(peer.__file__).read_text(encoding="utf-8")
+    assert "import rfo" not in source and "from rfo" not in source
