@@ -49,7 +49,7 @@ may import everything. The command line is imported by nothing outside of it."""
 
 FENCES = {
     "warp": ("rfo.physics",),
-    "mujoco": ("rfo.physics.model", "rfo.physics.mjcf", "rfo.physics.mjcf_support"),
+    "mujoco": ("rfo.physics.mjcf",),
     "meshio": ("rfo.physics.mesh",),
     "tyro": ("rfo.cli",),
     "tensorboardX": ("rfo.train.record",),

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
-from rfo.physics.mjcf_support import SHAPES, name_of, refuse_unsupported
+from rfo.physics.mjcf.support import SHAPES, name_of, refuse_unsupported
 from rfo.physics.model import Joint, Model
 from rfo.physics.pairs import Kind, Pairs, Shape, pairs
 
