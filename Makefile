@@ -1,4 +1,4 @@
-# make install | train | test | check | bench | clean
+# make install | train | test | test-all | test-versions | check | bench | dist | clean
 
 PYTHON ?= python3
 TASK ?= ant
@@ -11,7 +11,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install train test check format lint types walls bench clean
+.PHONY: install train test test-all test-versions check format lint types walls bench dist clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -30,7 +30,23 @@ train: $(INSTALLED)
 	@$(BIN)/rfo train $(TASK) --algo $(ALGO) --steps $(STEPS) --seed $(SEED) $(ARGS)
 
 test: $(INSTALLED)
+	@$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+test-all: $(INSTALLED)
 	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+# Both ends of the range of JAX that pyproject.toml declares, each in an environment of its own.
+test-versions: $(INSTALLED)
+	@for pins in "jax==0.10.0 jaxlib==0.10.0" "jax<0.11 jaxlib<0.11"; do \
+		echo "testing with $$pins"; \
+		rm -rf .venv-versions && $(PYTHON) -m venv .venv-versions; \
+		grep -vE '^(jax|jaxlib)==' constraints.txt > .venv-versions/constraints.txt; \
+		.venv-versions/bin/python -m pip install --quiet --disable-pip-version-check \
+			-c .venv-versions/constraints.txt $$pins -e '.[dev]' || exit 1; \
+		.venv-versions/bin/python -m pytest -m "not long" -n $(WORKERS) --dist worksteal \
+			tests/algos tests/policies tests/train tests/envs/test_batch.py \
+			tests/physics/test_bridge.py $(ARGS) || exit 1; \
+	done; rm -rf .venv-versions
 
 check: format lint types walls
 
@@ -49,6 +65,18 @@ walls: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(BIN)/rfo bench speed $(TASK) $(ARGS)
 
+# A wheel, and proof that it works without its source: installed into an empty environment it trains.
+dist: $(INSTALLED)
+	@rm -rf dist build && mkdir dist
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation -w dist .
+	@$(PYTHON) -m venv dist/clean
+	@dist/clean/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt dist/*.whl
+	@cd dist && clean/bin/rfo --version && clean/bin/rfo train cartpole --steps 4096 --out run
+	@rm -rf dist/clean dist/run
+	@ls dist
+
 clean:
-	@rm -rf .venv build dist .pytest_cache .ruff_cache src/*.egg-info
+	@rm -rf .venv .venv-versions build dist .pytest_cache .ruff_cache src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,18 +1,36 @@
 """Settings of the test run, in force before JAX is imported and in every process that a test starts."""
 
 import os
+import subprocess
+import sys
+import threading
 
 import jaxtyping
+import psutil
 import pytest
 
-# Compiling is most of the suite's time, and these quarter it; what is computed stays the same up to rounding.
+# Compiling is most of the suite's time, and these quarter it; what is computed stays the same up to
+# rounding. A jaxlib that does not know a flag would abort at its first use: then we do without them.
 FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+if "RFO_TEST_XLA_FLAGS" not in os.environ:
+    probe = subprocess.run(
+        [sys.executable, "-c", "import jax; jax.devices()"],
+        env={**os.environ, "XLA_FLAGS": FLAGS},
+        capture_output=True,
+        check=False,
+    )
+    os.environ["RFO_TEST_XLA_FLAGS"] = FLAGS if probe.returncode == 0 else ""
+    os.environ["XLA_FLAGS"] = " ".join(
+        filter(None, (os.environ.get("XLA_FLAGS"), os.environ["RFO_TEST_XLA_FLAGS"]))
+    )
 
 # The shapes and types that annotations state are checked at every call, but in physics and tasks, whose
 # functions take NumPy's arrays and lists too and say in their own words what is wrong with them.
 ROOMS = ["rfo.policies", "rfo.algos", "rfo.train", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
+
+MEMORY_INTERVAL = 2.0
+"""Time between two looks at the memory of all processes [s]."""
 
 
 @pytest.fixture
@@ -21,3 +39,45 @@ def annotations_unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+class MemoryWatch(threading.Thread):
+    """Remembers the largest memory that this process and all below it held together [bytes].
+
+    Where the system tells, pages that several processes share are counted once (PSS).
+    """
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.peak = 0
+        self.done = threading.Event()
+
+    def run(self):
+        me = psutil.Process()
+        while not self.done.wait(MEMORY_INTERVAL):
+            self.peak = max(
+                self.peak, sum(memory(process) for process in [me, *me.children(recursive=True)])
+            )
+
+
+def memory(process):
+    """Memory of one process [bytes], 0 if it has ended."""
+    try:
+        told = process.memory_full_info()
+        return getattr(told, "pss", told.rss)
+    except psutil.Error:
+        return 0
+
+
+def pytest_configure(config):
+    """Watch the memory from the process that starts the others."""
+    if not hasattr(config, "workerinput"):
+        config.memory_watch = MemoryWatch()
+        config.memory_watch.start()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print the peak, below the tests."""
+    if watch := getattr(config, "memory_watch", None):
+        watch.done.set()
+        terminalreporter.write_line(f"peak memory of all test processes: {watch.peak / 1e9:.2f} GB")

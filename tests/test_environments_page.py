@@ -26,12 +26,9 @@ def test_the_page_is_what_its_command_writes(command):
         assert line == due, f"run python {COMMAND}"
 
 
-def test_every_task_has_a_right_gradient_and_every_body_a_picture(command):
-    errors = {name: command["gradient"](name)["gradient error"] for name in TASKS}
-    assert [name for name, error in errors.items() if not error[0].isdigit()] == []
-    assert [
-        name for name, task in TASKS.items() if task.simulated and not command["picture"](name)
-    ] == []
+def test_every_body_has_a_picture(command):
+    bodies = [name for name, task in TASKS.items() if task.simulated]
+    assert [name for name in bodies if not command["picture"](name)] == []
 
 
 def test_what_was_not_measured_is_a_dash(command):

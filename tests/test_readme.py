@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted(
     (ROOT / "docs").glob("*.md")
 )
-MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def commands(document):
@@ -103,9 +103,11 @@ def test_names_of_the_code_exist(document):
     for code in re.findall(r"`([\w./]+)`", document.read_text(encoding="utf-8")):
         if "/" in code:
             assert any((base / code).exists() for base in (ROOT, ROOT / "src" / "rfo")), code
-        elif re.match(r"(physics|envs|policies|algos|train)\.", code):
-            room, module, *names = code.split(".")
-            path = ROOT / "src" / "rfo" / room / f"{module}.py"
+        elif re.match(r"(physics|envs|policies|algos|train|experiment|lab|cli|view)\.", code):
+            path, names = ROOT / "src" / "rfo", code.split(".")
+            while names and (path / names[0]).is_dir():
+                path /= names.pop(0)
+            path /= f"{names.pop(0)}.py"
             assert path.exists(), code
             if names:
                 assert re.search(rf"^(class|def) {names[0]}\b", path.read_text(), re.MULTILINE), (
