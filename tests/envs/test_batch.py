@@ -13,7 +13,7 @@ from rfo.envs.tasks.probe import ReachCloud, Terminating, Truncating
 
 
 class Chain(NamedTuple):
-    """x' = 0.9 x + a, reward -x'^2, ends beyond |x'| > limit; poisoned environments divide by zero."""
+    """x' = 0.9 x + a, reward -x'^2, ends beyond |x'| > limit; poison = 1 divides by zero."""
 
     length: int = 50
 
@@ -94,7 +94,7 @@ def test_termination_at_the_time_limit_is_a_termination():
 
 
 def test_a_neighbours_reset_leaves_gradients_and_values_untouched():
-    """Environment 0's return and its gradient are the same, bit for bit, whether 1 resets or not."""
+    """The return and gradient of environment 0 do not change by a bit if 1 resets."""
     batch = Batch(Chain(), 2)
 
     @jax.jit
@@ -172,6 +172,83 @@ def test_a_finite_state_with_an_infinite_derivative_is_contained():
         return batch.step(state, jnp.full((2, 1), action)).reward.sum()
 
     assert jax.grad(total)(0.25) == pytest.approx(-2 * 1.75 * 1.5)  # environment 0's own
+
+
+class Rough(NamedTuple):
+    """Where `lame`, the derivative of the reward in the action is 0 times infinity."""
+
+    @property
+    def spec(self):
+        return EnvSpec("rough", 1, 1, 50, dt=1.0)
+
+    def reset(self, key, batch):
+        return {"x": jnp.ones(batch), "lame": jnp.zeros(batch), "count": jnp.zeros(batch, int)}
+
+    def observe(self, state):
+        return state["x"][:, None]
+
+    def step(self, state, action):
+        x = state["x"] + 0.1 * action[:, 0]
+        depth = jnp.sqrt(jnp.where(state["lame"] == 1, 0.0, 1.0) * action[:, 0] ** 2)
+        after = {**state, "x": x, "count": state["count"] + 1}
+        return Step(after, self.observe(after), -(x**2) - 0.0 * depth, jnp.zeros(len(x), bool))
+
+
+def dropped_by(batch, state, actions):
+    """Counts of the gradients that a rollout's backward pass drops."""
+
+    def total(actions, probe):
+        def advance(state, action):
+            out = batch.step(state, action, probe)
+            return out.state, out.reward
+
+        return jax.lax.scan(advance, state, actions)[1].sum()
+
+    return jax.jit(jax.grad(total, argnums=(0, 1)))(actions, batch.probe(state))
+
+
+def rough(batch, lame):
+    state = batch.init(jax.random.key(0))
+    return state._replace(task={**state.task, "lame": jnp.asarray(lame)})
+
+
+def test_dropped_gradients_are_counted_by_environment_and_array():
+    """Environments 1 and 3 lose theirs at each of 5 steps, in the action under the root."""
+    batch = Batch(Rough(), 4)
+    state = rough(batch, [0.0, 1.0, 0.0, 1.0])
+    gradient, dropped = dropped_by(batch, state, jnp.full((5, 4, 1), 0.3))
+    assert set(dropped.arrays) == {"action", "state.x", "state.lame"}  # no integers
+    np.testing.assert_array_equal(dropped.environments, [0, 5, 0, 5])
+    np.testing.assert_array_equal(dropped.arrays["action"], [0, 5, 0, 5])
+    np.testing.assert_array_equal(dropped.arrays["state.x"], 0)
+    np.testing.assert_array_equal(gradient[:, 1], 0)
+    assert np.all(gradient[:, 0] < 0)
+
+
+def test_counting_changes_no_gradient():
+    batch = Batch(Chain(), 3)
+    state = started(batch, x=[0.5, 0.2, 0.1], poison=[0.0, 0.0, 1.0])
+    actions = jnp.full((6, 3, 1), 0.1)
+
+    def total(actions):
+        def advance(state, action):
+            out = batch.step(state, action)
+            return out.state, out.reward
+
+        return jax.lax.scan(advance, state, actions)[1].sum()
+
+    counted, dropped = dropped_by(batch, state, actions)
+    np.testing.assert_array_equal(counted, jax.jit(jax.grad(total))(actions))
+    np.testing.assert_array_equal(dropped.environments, [0, 0, 1])  # it restarts, and is healed
+
+
+def test_counts_of_stacked_batches_are_each_their_own():
+    """Under vmap, as several seeds train together."""
+    batch = Batch(Rough(), 2)
+    lame = jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    actions = jnp.full((4, 2, 1), 0.3)
+    counts = jax.vmap(lambda each: dropped_by(batch, rough(batch, each), actions)[1])(lame)
+    np.testing.assert_array_equal(counts.environments, 4 * lame)
 
 
 def test_an_absurdly_large_observation_counts_as_non_finite():

@@ -106,7 +106,7 @@ def test_an_episode_that_terminates_inside_a_chunk():
 
 
 def test_an_episode_that_the_clock_ends_inside_a_chunk():
-    """Episodes of 5 steps in chunks of 3: the second chunk lasts 2 and bootstraps before the reset."""
+    """Episodes of 5 steps in chunks of 3: the second takes 2, and bootstraps before the reset."""
     env = ChunkedBatch(Truncating(episode_length=5), 4, 3, GAMMA)
     start = env.init(jax.random.key(3))
     target = np.asarray(start.observation)
@@ -125,7 +125,7 @@ def test_an_episode_that_the_clock_ends_inside_a_chunk():
 
 
 def test_the_gradient_runs_through_all_steps_and_ends_with_the_episode():
-    """LQR against the open loop; and with the clock ending one episode after the first of three steps."""
+    """LQR against the open loop, also where the clock ends one episode after one of three steps."""
     env = ChunkedBatch(LQR(), 4, 3, 1.0)
     start = env.init(jax.random.key(4))
     action = jax.random.uniform(jax.random.key(5), (4, 3), minval=-0.9, maxval=0.9)
@@ -174,6 +174,27 @@ def test_a_break_inside_a_chunk_is_contained():
     )
     assert np.isfinite(gradient).all()
     np.testing.assert_allclose(gradient[1], intact[1], rtol=1e-6)
+
+
+class Kinked(LQR):
+    """The derivative in the action is not a number anywhere; the value is LQR's. Ends at 0.75."""
+
+    def step(self, state, action):
+        out = super().step(state, action)
+        depth = jnp.sqrt(jnp.sum((0 * action) ** 2, -1))
+        ended = action[:, 0] >= 0.75
+        return Step(out.state, out.observation, out.reward - depth, ended)
+
+
+def test_dropped_gradients_are_counted_once_a_control_step_that_counts():
+    """Environment 0 loses those of the two steps that it takes; it waits in the third."""
+    env = ChunkedBatch(Kinked(), 2, 3, GAMMA)
+    start = env.init(jax.random.key(8))
+    action = jnp.array([[0.1, 0.8, 0.2], [0.1, 0.2, 0.3]])
+    count = jax.grad(lambda p: env.step(start, action, p).reward.sum())(env.probe(start))
+    np.testing.assert_array_equal(env.step(start, action).duration, [2, 3])
+    np.testing.assert_array_equal(count.environments, [2, 3])
+    np.testing.assert_array_equal(count.arrays["action"], [2, 3])
 
 
 @pytest.mark.parametrize(("chunk", "executed"), [(0, None), (2, 3), (2, 0)])

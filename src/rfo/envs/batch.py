@@ -2,7 +2,7 @@
 
 The observation *before* a reset (`BatchStep.next_observation`) is kept apart from the one after
 it (`BatchState.observation`): a bootstrap value must use the former. Resets select with `where`
-on the state, so the gradient of environments that go on is untouched by a neighbour's reset.
+on the state, so a reset does not touch the gradient of the other environments.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from rfo.envs.base import Environment, EnvSpec
+from rfo.errors import SettingError
 from rfo.types import Array, Bool, Float, Int, Observation, PRNGKey, PyTree
 
 OBSERVATION_LIMIT = 1e6
@@ -34,6 +35,20 @@ class BatchState(NamedTuple):
     key: PRNGKey
 
 
+class GradientProbe(NamedTuple):
+    """Zeros that `Batch.step` takes; their gradient counts the gradients that it dropped.
+
+    Only the backward pass knows what it drops, so it reports the count as a gradient. For any loss
+    computed from results of `step`, the derivative with respect to `environments` is the number of
+    control steps at which that environment's gradient was dropped. The derivative with respect to
+    `arrays[name]` counts the steps at which the gradient was not finite in that array: "action", or
+    the path of an array in the task's state, as in "state.velocity".
+    """
+
+    environments: Float[Array, " B"]
+    arrays: dict[str, Float[Array, " B"]]
+
+
 class BatchStep(NamedTuple):
     """What one control step of the batch yields."""
 
@@ -48,12 +63,12 @@ class BatchStep(NamedTuple):
     """Environments whose state, observation or reward was not finite; they count as terminated,
     with reward 0, and restart."""
     episode_return: Float[Array, " B"]
-    """Return of the episode up to and including this step, final where `done`; NaN if its beginning was
-    not seen."""
+    """Return of the episode up to and including this step, final where `done`; NaN if the episode
+    was not seen from its beginning."""
     episode_length: Int[Array, " B"]
-    """Its control steps."""
+    """Control steps of the episode so far."""
     duration: Int[Array, " B"]
-    """Control steps that this step took: 1, or of a chunk as many as were executed."""
+    """Control steps that this step took: 1, or the number executed of a chunk."""
 
     @property
     def done(self) -> Bool[Array, " B"]:
@@ -69,12 +84,14 @@ class Batch:
         size: number of environments B, at least 1.
 
     Raises:
-        ValueError: if `size` is not positive.
+        SettingError: if `size` is not positive.
     """
 
     def __init__(self, task: Environment, size: int):
         if size < 1:
-            raise ValueError(f"number of environments must be at least 1, not {size}")
+            raise SettingError(
+                f"number of environments must be at least 1, not {size}", field="environments"
+            )
         self.task = task
         self.size = size
 
@@ -85,7 +102,7 @@ class Batch:
 
     @property
     def stride(self) -> int:
-        """Control steps of one decision of the policy: of one call of `step`."""
+        """Control steps of one call of `step`, which is one decision of the policy."""
         return 1
 
     def resized(self, size: int) -> Batch:
@@ -106,19 +123,35 @@ class Batch:
         )
 
     def staggered(self, key: PRNGKey) -> BatchState:
-        """Start B episodes to train on, whose clocks show random ages, so that a rollout meets all ages.
+        """Start B episodes for training at random ages, so that a rollout sees all ages.
 
-        Where no episode ends early the clocks would run in phase for ever: each rollout would show its
-        critic one stretch of an episode, in which the last one's is forgotten. The first episodes are cut
-        short, which a bootstrap allows for; their returns are unknown and are not recorded.
+        Where no episode ends early, equal clocks would stay equal for ever: each rollout would show
+        the critic one stretch of an episode, and the critic would forget the others. The first
+        episodes are cut short. The bootstrap allows for that; their returns are not recorded.
         """
         start_key, age_key = jax.random.split(key)
         age = jax.random.randint(age_key, (self.size,), 0, self.spec.episode_length)
         return self.init(start_key)._replace(elapsed=age, whole=age == 0)
 
-    def step(self, state: BatchState, action: Float[Array, "B A"]) -> BatchStep:
-        """One control step, then reset of the environments whose episode ended."""
-        task_state, action = contain_gradient((state.task, action))
+    def probe(self, state: BatchState) -> GradientProbe:
+        """Probe for rollouts from `state`: differentiate in it to count dropped gradients."""
+        names = [name for name, _ in _floating({"state": state.task, "action": 0.0})]
+        zero = jnp.zeros(self.size, jnp.float32)
+        return GradientProbe(zero, dict.fromkeys(names, zero))
+
+    def step(
+        self, state: BatchState, action: Float[Array, "B A"], probe: GradientProbe | None = None
+    ) -> BatchStep:
+        """One control step, then reset of the environments whose episode ended.
+
+        Args:
+            state: state of the B environments.
+            action: action of each environment, in [-1, 1].
+            probe: the result of `probe`, to count the gradients that are dropped.
+        """
+        inputs = {"state": state.task, "action": action}
+        inputs = contain_gradient(inputs, self.probe(state) if probe is None else probe)
+        task_state, action = inputs["state"], inputs["action"]
         outcome = self.task.step(task_state, action)
         healthy = _all_numbers(jnp.isfinite, (outcome.state, outcome.observation, outcome.reward))
         healthy &= _all_numbers(lambda x: jnp.abs(x) <= OBSERVATION_LIMIT, outcome.observation)
@@ -167,38 +200,53 @@ def where_env(mask: Bool[Array, " B"], if_true: PyTree, if_false: PyTree) -> PyT
 
 def _all_numbers(passes: Callable[[Array], Array], tree: PyTree) -> Bool[Array, " B"]:
     """Environments in which every floating-point number passes."""
-    flags = [
-        jnp.all(passes(x).reshape(x.shape[0], -1), axis=-1)
-        for x in jax.tree.leaves(tree)
-        if jnp.issubdtype(x.dtype, jnp.floating)
-    ]
+    flags = [_by_environment(passes(x)) for _, x in _floating(tree)]
     return jnp.stack(flags).all(axis=0)
 
 
-@jax.custom_vjp
-def contain_gradient(tree: PyTree) -> PyTree:
-    """Identity whose backward pass drops the gradient of environments where it is not finite.
+def _by_environment(passes: Bool[Array, "B ..."]) -> Bool[Array, " B"]:
+    return jnp.all(passes.reshape(passes.shape[0], -1), axis=-1)
 
-    A diverged environment's cotangent is 0 at the `where` that masked it, but 0 times an infinite
-    derivative is NaN, and a sum over the batch would carry it into every weight.
+
+def _floating(tree: PyTree) -> list[tuple[str, Array]]:
+    """Floating-point arrays of a tree with their paths, as in "state.velocity"."""
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    ]
+
+
+@jax.custom_vjp
+def contain_gradient(tree: PyTree, probe: GradientProbe) -> PyTree:
+    """Return `tree`; the backward pass drops the gradient of environments where it is not finite.
+
+    The `where` that masks a diverged environment makes its cotangent 0. But 0 times an infinite
+    derivative is NaN, and a sum over the batch would carry that NaN into every weight.
+
+    Args:
+        tree: arrays with the leading axis B.
+        probe: its gradient is 1 where an environment's gradient was dropped, see `GradientProbe`.
     """
     return tree
 
 
-def _contain_forward(tree: PyTree) -> tuple[PyTree, None]:
+def _contain_forward(tree: PyTree, probe: GradientProbe) -> tuple[PyTree, None]:
     return tree, None
 
 
-def _contain_backward(_: None, cotangent: PyTree) -> tuple[PyTree]:
-    floating = [x for x in jax.tree.leaves(cotangent) if jnp.issubdtype(x.dtype, jnp.floating)]
-    finite = _all_numbers(jnp.isfinite, floating)
+def _contain_backward(_: None, cotangent: PyTree) -> tuple[PyTree, GradientProbe]:
+    # the cotangent of an integer has JAX's type float0; it is passed on as it is
+    finite = {name: _by_environment(jnp.isfinite(x)) for name, x in _floating(cotangent)}
+    kept = jnp.stack(list(finite.values())).all(axis=0)
 
     def mask(x: Array) -> Array:
-        if not jnp.issubdtype(x.dtype, jnp.floating):  # float0 cotangents of integers
+        if not jnp.issubdtype(x.dtype, jnp.floating):
             return x
-        return jnp.where(finite.reshape(finite.shape + (1,) * (x.ndim - 1)), x, 0.0)
+        return jnp.where(kept.reshape(kept.shape + (1,) * (x.ndim - 1)), x, 0.0)
 
-    return (jax.tree.map(mask, cotangent),)
+    dropped = {name: (~flags).astype(jnp.float32) for name, flags in finite.items()}
+    return jax.tree.map(mask, cotangent), GradientProbe((~kept).astype(jnp.float32), dropped)
 
 
 contain_gradient.defvjp(_contain_forward, _contain_backward)
