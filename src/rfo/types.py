@@ -1,23 +1,24 @@
-"""Conventions and shared array types.
+"""Conventions of the package and shared array types.
 
-Letters for dimensions, used in every shape annotation and docstring:
+These letters stand for dimensions in every shape annotation and docstring:
 
 ====  ==================================================================
 T     control steps of one rollout (the horizon H of the paper)
 B     environments in the batch, always the leading axis of environment state
 O     size of a vector observation
-P     points of a cloud
+P     points of a point cloud
 A     size of an action
 K     integration steps of the flow
 E     critics in the ensemble
 S     physics substeps of one control step
 ====  ==================================================================
 
-Arrays over time are time-major, ``(T, B, ...)``. Environment time is ``t``; flow time is
-``u``, from 0 (noise) to 1 (action). Units are SI and stand in brackets, z points up,
-quaternions are ``(w, x, y, z)``, actions lie in [-1, 1], rewards are maximised, losses are
-minimised. ``terminated`` (the task ended the episode; no future value) and ``truncated``
-(the clock ended it; the value of the next observation still counts) are never merged.
+Arrays over time are time-major, ``(T, B, ...)``. Environment time is ``t``. Flow time is ``u``,
+from 0 (noise) to 1 (action). Units are SI units and stand in brackets. z points up, quaternions are
+``(w, x, y, z)``, and actions lie in [-1, 1]. Rewards are maximised, losses are minimised.
+``terminated`` means that the task ended the episode: there is no future value. ``truncated`` means
+that the time limit ended it: the value of the next observation still counts. The two are never
+merged.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ PyTree = Any
 """A nested structure of arrays."""
 
 Observation = Array | dict[str, Array]
-"""A vector (*batch, O), or arrays by name: vectors (*batch, n) and point clouds (*batch, P, 3)."""
+"""A vector (*batch, O), or a dict of vectors (*batch, n) and point clouds (*batch, P, 3)."""
 
 ObservationShape = int | Mapping[str, tuple[int, ...]]
-"""Size O of a vector observation, or the shape (n,) or (P, 3) of each array by name."""
+"""Size O of a vector observation, or the shape (n,) or (P, 3) of each array of a dict."""
 
 Metrics = dict[str, Array]
 """Scalars that one update reports, by name."""

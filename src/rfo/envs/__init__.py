@@ -1,1 +1,2 @@
-"""Tasks: simulator, observation, reward, reset and termination, one file each."""
+"""Environments: the contract that every task fulfils, batches of tasks, and the tasks
+themselves."""

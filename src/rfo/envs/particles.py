@@ -1,4 +1,5 @@
-"""What the tasks on particles share: how a lump is filled, seen and drawn, and how a tool moves."""
+"""Shared parts of the particle tasks: placing, observing and drawing particles, and moving
+tools."""
 
 from __future__ import annotations
 
@@ -14,23 +15,24 @@ from rfo.physics.mpm import MPM, Grid
 from rfo.types import Array, Float, PRNGKey
 
 DRAWN = 1000
-"""Particles in a replay, about."""
+"""Approximate number of particles that a replay draws."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How finely a task is resolved."""
+    """Resolution of a task."""
 
     particles: tuple[int, int, int]
-    """Particles along x, y and z; their places are random in the whole lump."""
+    """Number of particles along x, y and z. Only the product counts: positions are random."""
     grid: Grid
     substeps: int
+    """Substeps S of one control step."""
     points: int
-    """Observed particles P, at most as many as there are."""
+    """Number P of observed particles, at most N."""
 
     @property
     def count(self) -> int:
-        """Particles N."""
+        """Number of particles N."""
         return int(np.prod(self.particles))
 
     @property
@@ -40,15 +42,25 @@ class Size:
 
 
 def lump(extent: tuple[float, float, float], count: int) -> Float[np.ndarray, "N 3"]:
-    """Particles at random, the same ones each time, in a box about the origin [m]."""
+    """Random particles in a box around the origin, the same ones every time [m]."""
     return (np.random.default_rng(0).random((count, 3)) - 0.5) * np.array(extent)
 
 
 def disturbance(
     key: PRNGKey, batch: int, shift: float, rise: float, stretch: float
 ) -> tuple[Float[Array, "B 1 3"], Float[Array, "B 1 1"]]:
-    """How far a lump lies from its place [m], within `shift` along x and y and up to `rise` above it, and its
-    scale, within `stretch` of 1; all uniform."""
+    """Random shifts and scales of a lump at a reset, all uniform.
+
+    Args:
+        key: random key, used once.
+        batch: number of environments B.
+        shift: largest shift along x and y [m].
+        rise: largest shift upwards [m].
+        stretch: largest deviation of the scale from 1.
+
+    Returns:
+        Shifts [m] and scales.
+    """
     shift_key, rise_key, scale_key = jax.random.split(key, 3)
     across = jax.random.uniform(shift_key, (batch, 1, 2), minval=-shift, maxval=shift)
     up = jax.random.uniform(rise_key, (batch, 1, 1), maxval=rise)
@@ -62,7 +74,15 @@ def placed(
     scale: Float[Array, "B 1 1"],
     about_middle: bool,
 ) -> Float[Array, "B N 3"]:
-    """A lump shifted and scaled: about its middle, or, with the shift, about the world's origin."""
+    """Positions of a shifted and scaled lump [m].
+
+    Args:
+        lump: positions before [m].
+        shift: shift of each environment [m].
+        scale: scale of each environment.
+        about_middle: whether to scale about the lump's middle. If not, the shifted lump is scaled
+            about the world's origin.
+    """
     if about_middle:
         middle = lump.mean(0)
         return middle + shift + scale * (lump - middle)
@@ -70,31 +90,31 @@ def placed(
 
 
 def cloud(x: Float[Array, "B N 3"], points: int) -> Float[Array, "B P 3"]:
-    """Every k-th particle: no more than that is observed, and rewarded."""
+    """Every k-th particle: the ones that observation and reward use."""
     return x[:, :: max(1, x.shape[1] // points)][:, :points]
 
 
 def path(
     start: Float[Array, "B J"], end: Float[Array, "B J"], substeps: int
 ) -> Float[Array, "B S+1 J"]:
-    """Joints at the start and after each substep, at a constant rate."""
+    """Joint positions at the start and after each substep, moving at a constant rate."""
     share = (jnp.arange(substeps + 1, dtype=start.dtype) / substeps)[:, None]
     return start[:, None] + share * (end - start)[:, None]
 
 
 def floor(size: Size) -> dict[str, Any]:
-    """The ground as a geom of `rfo.envs.base.Renderable`."""
+    """The ground as a geom, as `rfo.envs.base.Renderable.scene` describes."""
     at = {"body": -1, "pos": [0, 0, size.ground], "quat": [1, 0, 0, 0]}
     return {"type": "plane", "size": [], "rgba": [0.8, 0.8, 0.8, 1], **at}
 
 
 def drawn(x: Float[Array, "B N ..."]) -> Float[Array, "B n ..."]:
-    """Particles to draw."""
+    """The particles that a replay draws."""
     return x[:, :: -(-x.shape[1] // DRAWN)]
 
 
 def yielding(clay: Plasticine, F: Float[Array, "B n 3 3"]) -> Float[Array, "B n"]:
-    """Deviatoric stress as a share of the yield stress, at most 1."""
+    """Deviatoric stress as a fraction of the yield stress, clipped to 1."""
     stress = respond(clay, F).stress
     deviator = stress - jnp.trace(stress, axis1=-2, axis2=-1)[..., None, None] / 3 * jnp.eye(3)
     share = jnp.sqrt(jnp.sum(deviator**2, axis=(-2, -1))) / clay.yield_stress
@@ -102,6 +122,6 @@ def yielding(clay: Plasticine, F: Float[Array, "B n 3 3"]) -> Float[Array, "B n"
 
 
 def radius(simulator: MPM) -> float:
-    """Of a drawn particle [m]: together they fill about the lump."""
+    """Radius of a drawn particle [m], chosen so that all of them roughly fill the lump."""
     shown = -(-simulator.particles // -(-simulator.particles // DRAWN))
     return float(0.7 * (simulator.volume * simulator.particles / shown) ** (1 / 3))

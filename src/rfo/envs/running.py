@@ -1,6 +1,6 @@
-"""What the running tasks with a free torso share: start, observation, posture.
+"""Start, observation and posture shared by the tasks in which a robot with a free torso runs.
 
-The torso is the first link, on a FREE joint; all other joints are hinges. z is up.
+The torso is the first link and has a FREE joint; all other joints are hinges. z is up.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from rfo.physics.kinematics import axis_angle, rotate
 from rfo.types import Array, Bool, Float, PRNGKey
 
 POSITION_NOISE = 0.1
-"""[m]"""
+"""Largest deviation of the torso's start position in each coordinate [m]."""
 ANGLE_NOISE = jnp.pi / 24
-"""[rad]"""
+"""Largest rotation of the torso at the start [rad]."""
 JOINT_NOISE = 0.2
-"""[rad]"""
+"""Largest deviation of the joints at the start [rad]."""
 VELOCITY_NOISE = 0.25
-"""[m/s, rad/s]"""
+"""Largest velocity at the start [m/s, rad/s]."""
 JOINT_VELOCITY_SCALE = 0.1
-"""Of the joints' velocities in the observation."""
+"""Factor on the joint velocities in the observation."""
 
 
 class RunningState(NamedTuple):
-    """Physics, and what the observation tells of the past."""
+    """State between two control steps: physics and last action."""
 
     physics: ArticulatedState
     action: Float[Array, "B A"]
@@ -37,12 +37,19 @@ class RunningState(NamedTuple):
 def start(
     key: PRNGKey, batch: int, position: tuple[float, float, float], joints: tuple[float, ...]
 ) -> RunningState:
-    """Near a pose of the torso [m] and the joints [rad], upright.
+    """Random start states near an upright pose.
 
-    Uniform: position +-0.1 m in each coordinate, a turn by up to +-7.5 degrees about a random axis, joints
-    +-0.2 rad, velocities +-0.25. As in Rewarped the linear part of the torso's is that of its point at the
-    world's origin [m/s]."""
-    # one draw: a batch resets at every control step, and threefry costs more than all the rest
+    All noise is uniform: position +-0.1 m in each coordinate, a rotation by up to +-7.5 degrees
+    about a random axis, joints +-0.2 rad, velocities +-0.25. As in Rewarped, the torso's linear
+    velocity is drawn for the point of the torso that lies at the world's origin [m/s].
+
+    Args:
+        key: random key, used once.
+        batch: number of environments B.
+        position: mean position of the torso [m].
+        joints: mean joint angles [rad].
+    """
+    # A single draw: a batch resets at every control step, and threefry costs more than the rest.
     hinges = len(joints)
     draw = jax.random.uniform(key, (batch, 13 + 2 * hinges), minval=-1.0, maxval=1.0)
     shift, axis, turn, bend, velocity = jnp.split(draw, (3, 6, 7, 7 + hinges), axis=-1)
@@ -56,7 +63,12 @@ def start(
 
 
 def observation(state: RunningState, target_x: float) -> Float[Array, "B O"]:
-    """Height, orientation, velocities, joints, up, heading to (target_x, 0) [m], last action."""
+    """Vector observation: height, orientation, velocities, joints, up, heading and last action.
+
+    Args:
+        state: state to observe.
+        target_x: the heading is measured against the direction to (target_x, 0) [m].
+    """
     q, qd = state.physics
     return jnp.concatenate(
         [
@@ -78,12 +90,12 @@ def up(q: Float[Array, "B nq"]) -> Float[Array, " B"]:
 
 
 def heading(q: Float[Array, "B nq"], target_x: float) -> Float[Array, " B"]:
-    """Component of the torso's x axis towards (target_x, 0) [m]."""
+    """Component of the torso's x axis in the direction of the target (target_x, 0) [m]."""
     target = jnp.array([target_x, 0.0]) - q[:, :2]
     direction = target / jnp.linalg.norm(target, axis=-1, keepdims=True)
     return jnp.sum(rotate(q[:, 3:7], jnp.array([1.0, 0.0, 0.0]))[:, :2] * direction, axis=-1)
 
 
 def fallen(state: RunningState, height: float) -> Bool[Array, " B"]:
-    """Whether the torso is below a height [m]."""
+    """Whether the torso's centre is below a height [m]."""
     return state.physics.q[:, 2] < height

@@ -1,1 +1,1 @@
-"""Pictures of finished runs."""
+"""Replay pages of recorded episodes."""

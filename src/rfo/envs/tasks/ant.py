@@ -19,27 +19,29 @@ from rfo.types import Array, Bool, Float, PRNGKey
 
 SUBSTEPS = 16
 CONTACT = ContactParameters(ke=5.2e4, kd=1e3, kf=650.0, mu=0.625)
-"""Means of the ant's constants (4e3, 1e3, 3e2, 0.75) and the ground's (1e5, 1e3, 1e3, 0.5)."""
+"""Means of Rewarped's constants for the ant (4e3, 1e3, 3e2, 0.75) and the ground (1e5, 1e3, 1e3,
+0.5)."""
 LIMIT_KE, LIMIT_KD = 1e3, 1e1
 TARGET_X = 1e4
-"""Where the ant shall run to [m]: the heading is measured against the direction to (TARGET_X, 0)."""
+"""The target lies at (TARGET_X, 0) [m]; the heading is measured against the direction to it."""
 TERMINATION_HEIGHT = 0.27
-"""Of the torso's centre [m]."""
+"""Height of the torso's centre below which the episode ends [m]."""
 
 START_POSITION = (0.0, 0.0, 0.75)
-"""Of the torso's centre [m]."""
+"""Position of the torso's centre at the start [m]."""
 START_JOINTS = (0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0)
-"""Hips and ankles [rad]."""
+"""Angles of hip and ankle of each leg at the start [rad]."""
 UP_WEIGHT = 0.1
 
 AntState = RunningState
 
 
 class Ant:
-    """AntRun of Rewarped 1.3.3 (`rewarped/envs/dflex/ant.py`), z up.
+    """AntRun of Rewarped 1.3.3 (`rewarped/envs/dflex/ant.py`), with z up.
 
-    **Action** (8): the torque of hip and ankle of the four legs is -200 times the action [N m]. The sign
-    is Rewarped's, kept so that observations, which hold the actions as given, agree with its.
+    **Action** (8): torques of hip and ankle of the four legs, -200 N m times the action. The minus
+    sign is Rewarped's. We keep it so that our observations, which contain the action, match
+    Rewarped's.
 
     **Observation** (37):
 
@@ -55,22 +57,23 @@ class Ant:
     29-36  the last action
     ====== ==============================================================================
 
-    Rewarped has y up: its vectors (x, y, z) are (x, -z, y) here, and its torso's quaternion, in the order
-    (x, y, z, w), is turned by 90 degrees about x to give ours.
+    Rewarped has y up. Its vectors (x, y, z) become (x, -z, y) here. Its torso quaternion, stored as
+    (x, y, z, w), becomes ours after a rotation by 90 degrees about x.
 
-    **Reward**: v_x + 0.1 up + heading + (height - 0.27), of the state after the step. The episode
-    terminates when the height falls below 0.27 m; it is truncated after 1000 steps of 1/60 s, each of
-    16 substeps.
+    **Reward**: v_x + 0.1 up + heading + (height - 0.27), evaluated after the step. The episode
+    terminates when the height falls below 0.27 m; it is truncated after 1000 steps of 1/60 s. A
+    step has 16 substeps.
 
-    **Reset**: torso at (0, 0, 0.75) +- 0.1 m in each coordinate, turned by up to +-7.5 degrees about a
-    random axis; joints at (0, 1, 0, -1, 0, -1, 0, 1) +- 0.2 rad; velocities +-0.25, all uniform. As in
-    Rewarped the linear part of the torso's is that of its point at the world's origin [m/s].
+    **Reset**: torso at (0, 0, 0.75) +- 0.1 m in each coordinate, rotated by up to +-7.5 degrees
+    about a random axis; joints at (0, 1, 0, -1, 0, -1, 0, 1) +- 0.2 rad; velocities +-0.25, all
+    uniform. As in Rewarped, the torso's linear velocity is drawn for the point of the torso that
+    lies at the world's origin [m/s].
 
-    **Contact** with the ground: stiffness 5.2e4 N/m, damping 1e3 N s/m, friction slope 650 N s/m, friction
-    coefficient 0.625; joint limits 1e3 N m/rad and 10 N m s/rad.
+    **Contact** with the ground: stiffness 5.2e4 N/m, damping 1e3 N s/m, friction slope 650 N s/m,
+    friction coefficient 0.625. Joint limits: 1e3 N m/rad and 10 N m s/rad.
 
     Args:
-        threads: CPU threads of the physics, by default as many as speed up the batch.
+        threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
     spec = EnvSpec("ant", observation=37, action_size=8, episode_length=1000, dt=1 / 60)
@@ -79,30 +82,30 @@ class Ant:
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> AntState:
-        """Torso near its start, see the class."""
+        """Draw `batch` start states near the pose that the class gives."""
         return running.start(key, batch, START_POSITION, START_JOINTS)
 
     def observe(self, state: AntState) -> Float[Array, "B 37"]:
-        """See the class."""
+        """Observation of a state; the class lists its entries."""
         return running.observation(state, TARGET_X)
 
     def step(self, state: AntState, action: Float[Array, "B 8"]) -> Step:
-        """See the class."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
         after = AntState(self.simulator.step(state.physics, -action), action)
         return Step(after, self.observe(after), reward(after), terminated(after))
 
     def scene(self) -> dict[str, Any]:
-        """See `rfo.envs.base.Renderable`."""
+        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
         return {"geoms": list(self.simulator.model.geoms)}
 
     def frame(self, state: AntState) -> dict[str, Array]:
-        """See `rfo.envs.base.Renderable`."""
+        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
         return {"poses": link_poses(self.simulator.model, state.physics.q)}
 
 
 def reward(state: AntState) -> Float[Array, " B"]:
-    """Of arriving in a state, see `Ant`."""
+    """Reward for arriving in a state; `Ant` gives the formula."""
     q, qd = state.physics
     return (
         qd[:, 0]
@@ -113,7 +116,7 @@ def reward(state: AntState) -> Float[Array, " B"]:
 
 
 def terminated(state: AntState) -> Bool[Array, " B"]:
-    """Whether the torso lies on the ground."""
+    """Whether the torso is too low."""
     return running.fallen(state, TERMINATION_HEIGHT)
 
 

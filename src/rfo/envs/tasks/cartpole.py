@@ -18,39 +18,39 @@ from rfo.types import Array, Float, PRNGKey
 
 SUBSTEPS = 4
 CONTACT = ContactParameters(ke=0.0, kd=0.0, kf=0.0, mu=0.0)
-"""Nothing touches the ground."""
+"""No contact: nothing touches the ground."""
 LIMIT_KE, LIMIT_KD = 1e2, 1.0
-"""Of the rail's ends [N/m, N s/m]."""
+"""Stiffness and damping at the rail's ends [N/m, N s/m]."""
 
 START = (0.0, -jnp.pi)
-"""Cart in the middle [m], pole hanging [rad]."""
+"""Mean start: cart in the middle of the rail [m], pole hanging down [rad]."""
 POSITION_NOISE = jnp.pi / 2
-"""[m, rad]"""
+"""Largest deviation of the start's coordinates [m, rad]."""
 VELOCITY_NOISE = 0.25
-"""[m/s, rad/s]"""
+"""Largest velocity at the start [m/s, rad/s]."""
 
 ANGLE_COST, ANGULAR_VELOCITY_COST = 1.0, 0.1
 POSITION_COST, VELOCITY_COST = 0.05, 0.1
 
 
 class CartPole:
-    """Cartpole of Rewarped 1.3.3 (`rewarped/envs/dflex/cartpole.py`), z up.
+    """Cartpole of Rewarped 1.3.3 (`rewarped/envs/dflex/cartpole.py`), with z up.
 
-    **Action** (1): the force on the cart is 1000 times the action [N].
+    **Action** (1): force on the cart, 1000 N times the action.
 
-    **Observation** (5): position x [m] and velocity [m/s] of the cart, sine and cosine of the pole's angle
-    theta, its angular velocity [rad/s]. The pole stands upright at theta = 0.
+    **Observation** (5): position x [m] and velocity [m/s] of the cart, sine and cosine of the
+    pole's angle theta, angular velocity of the pole [rad/s]. The pole is upright at theta = 0.
 
-    **Reward**: -theta^2 - 0.1 theta'^2 - 0.05 x^2 - 0.1 x'^2, of the state after the step, theta in
-    [-pi, pi]. No state terminates the episode; it is truncated after 240 steps of 1/60 s, each of
-    4 substeps.
+    **Reward**: -theta^2 - 0.1 theta'^2 - 0.05 x^2 - 0.1 x'^2, evaluated after the step, with theta
+    in [-pi, pi]. The episode never terminates; it is truncated after 240 steps of 1/60 s. A step
+    has 4 substeps.
 
     **Reset**: cart at 0 +- pi/2 m, pole at -pi +- pi/2 rad, velocities +-0.25, all uniform.
 
     The rail ends at x = +-4 m, with stiffness 100 N/m and damping 1 N s/m.
 
     Args:
-        threads: CPU threads of the physics, by default as many as speed up the batch.
+        threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
     spec = EnvSpec("cartpole", observation=5, action_size=1, episode_length=240, dt=1 / 60)
@@ -59,7 +59,7 @@ class CartPole:
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
-        """Pole hanging, see the class."""
+        """Draw `batch` start states with the pole hanging; the class gives the ranges."""
         position, velocity = jnp.split(
             jax.random.uniform(key, (batch, 4), minval=-1.0, maxval=1.0), 2, axis=-1
         )
@@ -68,26 +68,26 @@ class CartPole:
         )
 
     def observe(self, state: ArticulatedState) -> Float[Array, "B 5"]:
-        """See the class."""
+        """Observation of a state; the class lists its entries."""
         (x, theta), (velocity, omega) = state.q.T, state.qd.T
         return jnp.stack([x, velocity, jnp.sin(theta), jnp.cos(theta), omega], axis=-1)
 
     def step(self, state: ArticulatedState, action: Float[Array, "B 1"]) -> Step:
-        """See the class."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         after = self.simulator.step(state, jnp.clip(action, -1.0, 1.0))
         return Step(after, self.observe(after), reward(after), jnp.zeros(len(action), bool))
 
     def scene(self) -> dict[str, Any]:
-        """See `rfo.envs.base.Renderable`."""
+        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
         return {"geoms": list(self.simulator.model.geoms)}
 
     def frame(self, state: ArticulatedState) -> dict[str, Array]:
-        """See `rfo.envs.base.Renderable`."""
+        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
         return {"poses": link_poses(self.simulator.model, state.q)}
 
 
 def reward(state: ArticulatedState) -> Float[Array, " B"]:
-    """Of arriving in a state, see `CartPole`."""
+    """Reward for arriving in a state; `CartPole` gives the formula."""
     (x, theta), (velocity, omega) = state.q.T, state.qd.T
     angle = jnp.arctan2(jnp.sin(theta), jnp.cos(theta))
     pole = ANGLE_COST * angle**2 + ANGULAR_VELOCITY_COST * omega**2

@@ -1,4 +1,4 @@
-"""Cheetah: half a cheetah, two legs and a back, runs forward in a plane."""
+"""Cheetah: a planar half-cheetah with two legs and a back runs forward."""
 
 from __future__ import annotations
 
@@ -18,40 +18,42 @@ from rfo.types import Array, Float, PRNGKey
 
 SUBSTEPS = 16
 CONTACT = ContactParameters(ke=2e4, kd=0.0, kf=1e3, mu=0.9, kh=1e3)
-"""The hopper's."""
+"""The same constants as the hopper's."""
 LIMIT_KE, LIMIT_KD = 1e3, 1e1
 ACTION_COST = 0.1
 
 POSITION_NOISE = 0.1
-"""[m, rad]"""
+"""Largest deviation of the start's coordinates [m, rad]."""
 VELOCITY_NOISE = 0.25
-"""[m/s, rad/s]"""
+"""Largest velocity at the start [m/s, rad/s]."""
 
 
 class Cheetah:
-    """Half cheetah in the manner of DFlex: its sizes and reward on the body of Gymnasium.
+    """Half-cheetah with DFlex's reward and sizes of observation and action, on Gymnasium's body.
 
-    Coordinates q: position x and height z of the torso relative to the start [m], its pitch, and the angles
-    of thigh, shin and foot of the hind and the fore leg [rad].
+    Coordinates q: position x and height z of the torso relative to the start [m], its pitch, and
+    the angles of thigh, shin and foot of the hind leg and the front leg [rad].
 
-    **Action** (6): the torque of each joint of the legs is 200 times the action [N m], beside the springs and
-    dampers of the body.
+    **Action** (6): torques of the leg joints, 200 N m times the action. The springs and dampers of
+    the body act in addition.
 
-    **Observation** (17): q without x [m, rad], then its nine velocities [m/s, rad/s].
+    **Observation** (17): q without x [m, rad], then the nine velocities [m/s, rad/s].
 
-    **Reward**: v_x - 0.1 |a|^2, of the state after the step. The episode never terminates; it is truncated
-    after 1000 steps of 1/60 s, each of 16 substeps.
+    **Reward**: v_x - 0.1 |a|^2, evaluated after the step. The episode never terminates; it is
+    truncated after 1000 steps of 1/60 s. A step has 16 substeps.
 
     **Reset**: every coordinate +-0.1, every velocity +-0.25, uniform.
 
-    **Contact** with the ground: the hopper's, stiffness 2e4 N/m, damping 1e3 N s/m^2 times the
-    depth, friction slope 1e3 N s/m, friction coefficient 0.9; joint limits 1e3 N m/rad and 10 N m s/rad.
+    **Contact** with the ground, the same as the hopper's: stiffness 2e4 N/m, damping 1e3 N s/m^2
+    times the depth, friction slope 1e3 N s/m, friction coefficient 0.9. Joint limits: 1e3 N m/rad
+    and 10 N m s/rad.
 
-    DFlex publishes no recording of this task, and its reference has sizes and reward only: contact, gears and
-    the noise of the start are our choice, and returns are not comparable with published ones.
+    DFlex defines only the sizes and the reward of this task, and there is no recording of it. We
+    chose the contact constants, the gears and the noise of the start. Returns are therefore not
+    comparable with published ones.
 
     Args:
-        threads: CPU threads of the physics, by default as many as speed up the batch.
+        threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
     spec = EnvSpec("cheetah", observation=17, action_size=6, episode_length=1000, dt=1 / 60)
@@ -60,34 +62,34 @@ class Cheetah:
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
-        """Standing, see the class."""
+        """Draw `batch` start states near the standing pose; the class gives the ranges."""
         position, velocity = jnp.split(
             jax.random.uniform(key, (batch, 18), minval=-1.0, maxval=1.0), 2, axis=-1
         )
         return ArticulatedState(POSITION_NOISE * position, VELOCITY_NOISE * velocity)
 
     def observe(self, state: ArticulatedState) -> Float[Array, "B 17"]:
-        """See the class."""
+        """Observation of a state; the class lists its entries."""
         return jnp.concatenate([state.q[:, 1:], state.qd], axis=-1)
 
     def step(self, state: ArticulatedState, action: Float[Array, "B 6"]) -> Step:
-        """See the class."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
         after = self.simulator.step(state, action)
         never = jnp.zeros(len(action), bool)
         return Step(after, self.observe(after), reward(after, action), never)
 
     def scene(self) -> dict[str, Any]:
-        """See `rfo.envs.base.Renderable`."""
+        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
         return {"geoms": list(self.simulator.model.geoms)}
 
     def frame(self, state: ArticulatedState) -> dict[str, Array]:
-        """See `rfo.envs.base.Renderable`."""
+        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
         return {"poses": link_poses(self.simulator.model, state.q)}
 
 
 def reward(state: ArticulatedState, action: Float[Array, "B 6"]) -> Float[Array, " B"]:
-    """Of arriving in a state by an action in [-1, 1], see `Cheetah`."""
+    """Reward for arriving in a state by an action in [-1, 1]; `Cheetah` gives the formula."""
     return state.qd[:, 0] - ACTION_COST * jnp.sum(action**2, axis=-1)
 
 

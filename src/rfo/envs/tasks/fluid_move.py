@@ -1,6 +1,7 @@
-"""Water is carried to a target in an open box: Rewarped's FluidMove (its ``transport``), from its constants.
+"""FluidMove: an open box carries water to a target.
 
-Rewarped has y up; our (x, y, z) is its (z, x, y).
+This is Rewarped's FluidMove (its ``transport``), built from its constants. Rewarped has y up; our
+(x, y, z) is its (z, x, y).
 """
 
 from __future__ import annotations
@@ -21,25 +22,29 @@ from rfo.types import Array, Float, PRNGKey
 DT = 0.02
 """Control step [s]."""
 EPISODE_LENGTH = 300
+"""Control steps."""
 GRAVITY = 9.8
+"""[m/s^2]"""
 WATER = Fluid(young=1e5, poisson=0.3, density=1000.0)
 POOL = (0.2, 0.16, 0.094)
-"""Of the water at the start, about the box's place [m]."""
+"""Edge lengths of the water at the start, centred in the box [m]."""
 INNER = np.array([0.22, 0.18, 0.16])
-"""Of the box [m]."""
+"""Inner edge lengths of the box [m]."""
 WALL, THICK_WALL = 0.05, 0.1
-"""Its thickness, and the one that holds water on a coarse grid [m]."""
+"""Thickness of the box's walls; a coarse grid needs the thick ones to hold water [m]."""
 REACH = 0.01
-"""Move along each axis in a control step at full action [m]."""
+"""Distance that full action moves the box along each axis in one control step [m]."""
 START = np.array([0.5, 0.5, 0.15])
+"""Position of the box at the start [m]."""
 LIMITS = np.array([INNER, 1 - INNER])
-"""Lowest and highest places of the box [m]. It starts below the lowest, as in the reference."""
+"""Smallest and largest position of the box [m]. As in Rewarped, it starts below the smallest
+height."""
 TARGET = np.array([0.2, 0.2, 0.3])
-"""Largest way from the start to the target, up only along z [m]."""
+"""Largest distance from the start to the target along each axis [m]; along z only upwards."""
 CLOSE = 0.02
-"""Distance below which the reward doubles [m]."""
+"""Distance to the target below which the reward doubles [m]."""
 SPEED = 1.0
-"""Of water that is drawn in the brightest colour [m/s]."""
+"""Speed at which water is drawn in the brightest colour [m/s]."""
 
 
 class FluidState(NamedTuple):
@@ -47,9 +52,9 @@ class FluidState(NamedTuple):
 
     particles: MPMState
     joints: Float[Array, "B 3"]
-    """Place of the box [m]."""
+    """Position of the box [m]."""
     target: Float[Array, "B 3"]
-    """Where it should be [m]."""
+    """Position that the box should reach [m]."""
 
 
 FULL = Size((20, 16, 9), Grid((48, 48, 48), 1 / 48), substeps=40, points=250)
@@ -57,45 +62,52 @@ SMALL = Size((10, 8, 5), Grid((32, 32, 32), 1 / 32, wall=2), substeps=16, points
 
 
 @dataclass(frozen=True)
-class Version:
-    """What two tasks with one box may differ in.
+class FluidVersion:
+    """Differences between the faithful and the corrected task.
 
-    The reference's cost of spilling has practically no gradient, and its contact jumps
+    Rewarped's cost of spilling has practically no gradient, and its contact force jumps
     (`rfo.physics.mpm.Contact.fading`).
     """
 
     width: float
-    """Over which a particle counts as spilt [m]."""
+    """Width of the boundary over which a particle starts to count as spilt [m]."""
     contact_fades: bool
+    """Whether the contact force fades to zero; see `rfo.physics.mpm.Contact.fading`."""
 
 
-FAITHFUL = Version(width=1e-5, contact_fades=False)
-CORRECTED = Version(width=0.01, contact_fades=True)
+FAITHFUL = FluidVersion(width=1e-5, contact_fades=False)
+CORRECTED = FluidVersion(width=0.01, contact_fades=True)
 
 
 class FluidMove:
-    """An open box, moved by the policy, carries water to a target and spills none.
+    """The policy moves an open box that carries water to a target without spilling it.
 
-    Observation: ``particle_q`` (P, 3), every k-th of N particles; ``com_q`` (3,), their mean; ``joint_q``
-    (3,), the box's place; ``target_q`` (3,). Action: moves of the box, times 0.01 m, within limits. With d
-    the box's distance to the target the reward is ``0.1 / (1 + d^2)^2``, doubled if d <= 0.02, less the
-    share of spilt water: the mean over observed particles of the largest over the axes of ``sigmoid((|p -
-    box| - o) / w)``, with o the box's outer half extents. Never terminates.
+    **Action** (3): displacement of the box along each axis, 0.01 m times the action, within limits.
+
+    **Observation**: ``particle_q`` (P, 3), positions of every k-th of the N particles [m];
+    ``com_q`` (3,), their mean [m]; ``joint_q`` (3,), position of the box [m]; ``target_q`` (3,),
+    position of the target [m].
+
+    **Reward**: ``0.1 / (1 + d^2)^2`` with d the distance of the box to the target, doubled if
+    d <= 0.02 m, minus the share of spilt water. That share is the mean of
+    ``sigmoid(max(|p - box| - o) / w)`` over the observed particles p, with the maximum over the
+    axes, o the outer half extents of the box and w the version's width. The episode never
+    terminates; it is truncated after 300 steps of 0.02 s.
 
     Args:
-        name: of the task.
+        name: name of the task.
         size: `FULL` or `SMALL`.
-        version: `FAITHFUL` or `CORRECTED`, with w its width.
-        wall: thickness of the box [m].
-        threads: CPU threads of the physics.
-        dtype: of the physics.
+        version: `FAITHFUL` or `CORRECTED`.
+        wall: thickness of the box's walls [m].
+        threads: CPU threads of the physics; by default as many as speed up the batch.
+        dtype: precision of the physics, float32 or float64.
     """
 
     def __init__(
         self,
         name: str,
         size: Size,
-        version: Version,
+        version: FluidVersion,
         wall: float = WALL,
         threads: int | None = None,
         dtype: Any = np.float32,
@@ -134,7 +146,7 @@ class FluidMove:
         return self._spec
 
     def reset(self, key: PRNGKey, batch: int) -> FluidState:
-        """The same water each time, another target."""
+        """Draw a target for each environment; box and water always start the same."""
         low = jnp.asarray(-TARGET).at[2].set(0.0)
         way = jax.random.uniform(key, (batch, 3), minval=low, maxval=jnp.asarray(TARGET))
         dtype = self.simulator.dtype
@@ -143,7 +155,7 @@ class FluidMove:
         return FluidState(particles, start, (start + way).astype(dtype))
 
     def observe(self, state: FluidState) -> dict[str, Array]:
-        """See the class."""
+        """Observation of a state; the class lists its entries."""
         points = cloud(state.particles.x, self.size.points)
         return {
             "particle_q": points,
@@ -153,7 +165,7 @@ class FluidMove:
         }
 
     def step(self, state: FluidState, action: Float[Array, "B A"]) -> Step:
-        """One control step of S substeps."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
         moved = jnp.clip(state.joints + REACH * action, *LIMITS.astype(state.joints.dtype))
         poses = _poses(path(state.joints, moved, self.size.substeps))[:, :, None]
@@ -166,21 +178,21 @@ class FluidMove:
         )
 
     def reward(self, state: FluidState) -> Float[Array, " B"]:
-        """Of arriving in a state, see the class."""
+        """Reward for arriving in a state; the class gives the formula."""
         square = jnp.sum((state.joints - state.target) ** 2, axis=1)
         near = jnp.where(square <= CLOSE**2, 0.2, 0.1) / (1 + square) ** 2
         beyond = (
             jnp.abs(cloud(state.particles.x, self.size.points) - state.joints[:, None])
             - self._outer
         )
-        furthest = jnp.argmax(
-            beyond, axis=-1, keepdims=True
-        )  # jnp.max's gradient needs an equal element
+        # Not jnp.max: its gradient needs an element equal to the maximum, and rounding may leave
+        # none.
+        furthest = jnp.argmax(beyond, axis=-1, keepdims=True)
         beyond = jnp.take_along_axis(beyond, furthest, axis=-1)
         return near - jax.nn.sigmoid(beyond / self.version.width).mean((1, 2))
 
     def scene(self) -> dict[str, Any]:
-        """See `rfo.envs.base.Renderable`."""
+        """Geoms and particles to draw, as `rfo.envs.base.Renderable.scene` describes."""
         upright = {"quat": [1, 0, 0, 0]}
         sides = [
             {"type": "box", "size": list(t.size), "body": 0, "pos": list(t.pos), **upright}
@@ -197,7 +209,10 @@ class FluidMove:
         }
 
     def frame(self, state: FluidState) -> dict[str, Array]:
-        """See `rfo.envs.base.Renderable`; tinted by the speed, from the fastest to rest."""
+        """Poses and particles to draw, as `rfo.envs.base.Renderable.frame` describes.
+
+        The tint shows the speed, from -1 at rest to 0 at `SPEED` and above.
+        """
         speed = jnp.linalg.norm(drawn(state.particles.v), axis=-1)
         return {
             "poses": jnp.stack([_poses(state.joints), _poses(state.target)], axis=1),
@@ -212,7 +227,7 @@ def _poses(place: Float[Array, "*n 3"]) -> Float[Array, "*n 7"]:
 
 
 def _box(wall: float) -> list[Tool]:
-    """Bottom and four sides about the box's place; its top is open."""
+    """Bottom and four walls around the box's position; the top is open."""
     half = wall / 2
     x, y, z = (
         float(inner) / 2 + extra for inner, extra in zip(INNER, (wall, wall, half), strict=True)
@@ -227,15 +242,15 @@ def _box(wall: float) -> list[Tool]:
 
 
 def fluid_move(threads: int | None = None, dtype: Any = np.float32) -> FluidMove:
-    """The reference's task."""
+    """The task as Rewarped defines it."""
     return FluidMove("fluid_move", FULL, FAITHFUL, threads=threads, dtype=dtype)
 
 
 def fluid_move_corrected(threads: int | None = None, dtype: Any = np.float32) -> FluidMove:
-    """The same water, spilt over a width that a gradient can feel."""
+    """The same task with a cost of spilling that has a gradient; see `FluidVersion`."""
     return FluidMove("fluid_move_corrected", FULL, CORRECTED, threads=threads, dtype=dtype)
 
 
 def fluid_move_small(threads: int | None = None, dtype: Any = np.float32) -> FluidMove:
-    """Of 400 particles, that learns in minutes."""
+    """A corrected task of 400 particles, which is learned in minutes."""
     return FluidMove("fluid_move_small", SMALL, CORRECTED, THICK_WALL, threads, dtype)

@@ -1,4 +1,4 @@
-"""Go2: a quadruped robot that people own walks as it is told."""
+"""Go2: a Unitree Go2 quadruped follows velocity commands."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ CONTACT = ContactParameters(ke=1e4, kd=1e2, kf=2e2, mu=0.8)
 LIMIT_KE, LIMIT_KD = 1e2, 1.0
 
 START_HEIGHT = 0.28
-"""Of the trunk's centre [m]."""
+"""Height of the trunk's centre at the start [m]."""
 START_JOINTS = (0.0, 0.9, -1.8) * 4
-"""Standing: hip, thigh and calf of each leg [rad]."""
+"""Standing pose: angles of hip, thigh and calf of each leg [rad]."""
 JOINT_NOISE = 0.1
-"""[rad]"""
+"""Largest deviation of the joints from the standing pose at the start [rad]."""
 VELOCITY_NOISE = 0.1
-"""[m/s, rad/s]"""
-FASTEST = (1.5, 0.4, 0.8)
-"""Of the commands: forward, sideways [m/s], turning [rad/s]."""
+"""Largest velocity at the start [m/s, rad/s]."""
 SLOWEST = (0.0, -0.4, -0.8)
+"""Smallest command: forward and to the left [m/s], turning to the left [rad/s]."""
+FASTEST = (1.5, 0.4, 0.8)
+"""Largest command, in the same order."""
 
 SPEED_WIDTH = 0.25
-"""Squared error at which half of the reward for a speed is left [m^2/s^2, rad^2/s^2]."""
+"""Squared error at which half of the reward for a velocity is left [m^2/s^2, rad^2/s^2]."""
 TURN_WEIGHT = 0.5
 BOUNCE_COST = 1.0
 """[s^2/m^2]"""
@@ -43,54 +44,58 @@ TILT_COST = 1.0
 ACTION_COST = 0.01
 JERK_COST = 0.02
 JOINT_VELOCITY_SCALE = 0.05
+"""Factor on the joint velocities in the observation."""
 TERMINATION_HEIGHT = 0.15
-"""Of the trunk's centre [m]."""
+"""Height of the trunk's centre below which the episode ends [m]."""
 TERMINATION_TILT = 0.5
-"""Vertical component of the trunk's z axis."""
+"""Vertical component of the trunk's z axis below which the episode ends."""
 
 
 class Go2State(NamedTuple):
-    """Physics, what is asked for, and what the observation tells of the past."""
+    """State between two control steps: physics, command and last action."""
 
     physics: ArticulatedState
     command: Float[Array, "B 3"]
-    """Velocity forward and to the left [m/s], turning to the left [rad/s], as the trunk sees them."""
+    """Velocity forward and to the left [m/s], turning rate to the left [rad/s], in the trunk's
+    frame."""
     action: Float[Array, "B 12"]
     """The last action; zero after a reset."""
 
 
 class Go2:
-    """A Unitree Go2 follows a velocity command, drawn anew for every episode.
+    """A Unitree Go2 follows a velocity command, which is drawn anew for every episode.
 
-    **Action** (12): the rest of each joint's servo is the standing pose plus half a radian times the action;
-    hip, thigh and calf of the legs FL, FR, RL, RR. The servo has 40 N m/rad and 1 N m s/rad.
+    **Action** (12): targets of the joint servos. The target is the standing pose plus 0.5 rad times
+    the action, for hip, thigh and calf of the legs FL, FR, RL, RR. A servo has a stiffness of
+    40 N m/rad and a damping of 1 N m s/rad.
 
-    **Observation** (48), all as seen by the trunk:
+    **Observation** (48), vectors in the trunk's frame:
 
     ====== ==============================================================================
     0-2    velocity [m/s]
     3-5    angular velocity [rad/s]
-    6-8    downwards, (0, 0, -1) when upright
+    6-8    direction of gravity, (0, 0, -1) when upright
     9-11   command: forward, to the left [m/s], turning to the left [rad/s]
-    12-23  joint angles from the standing pose [rad]
+    12-23  joint angles relative to the standing pose [rad]
     24-35  joint velocities [20 rad/s]
     36-47  the last action
     ====== ==============================================================================
 
     **Reward**: h(e_v) + 0.5 h(e_w) - v_z^2 - 0.05 (w_x^2 + w_y^2) - (d_x^2 + d_y^2) - 0.01 |a|^2
-    - 0.02 |a - a_last|^2, of the state after the step, with h(e) = 1 / (1 + e^2 / 0.25), the errors e_v and
-    e_w of velocity and turning, and the direction d of downwards. The tails of h are heavy so that its
-    gradient reaches far. The episode terminates when the trunk is below 0.15 m or leans by more than 60
-    degrees; it is truncated after 500 steps of 1/50 s, each of 16 substeps.
+    - 0.02 |a - a_last|^2, evaluated after the step. Here h(e) = 1 / (1 + e^2 / 0.25), e_v and e_w
+    are the errors of velocity and turning rate, and d is the direction of gravity. The function h
+    has heavy tails, so that it has a gradient even far from the command. The episode terminates
+    when the trunk is below 0.15 m or leans by more than 60 degrees; it is truncated after 500 steps
+    of 1/50 s. A step has 16 substeps.
 
     **Reset**: standing, at any heading; joints +-0.1 rad, velocities +-0.1; the command between
     (0, -0.4 m/s, -0.8 rad/s) and (1.5 m/s, 0.4 m/s, 0.8 rad/s), all uniform.
 
-    **Contact** with the ground: stiffness 1e4 N/m, damping 100 N s/m, friction slope 200 N s/m, friction
-    coefficient 0.8; joint limits 100 N m/rad and 1 N m s/rad.
+    **Contact** with the ground: stiffness 1e4 N/m, damping 100 N s/m, friction slope 200 N s/m,
+    friction coefficient 0.8. Joint limits: 100 N m/rad and 1 N m s/rad.
 
     Args:
-        threads: CPU threads of the physics, by default as many as speed up the batch.
+        threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
     spec = EnvSpec("go2", observation=48, action_size=12, episode_length=500, dt=1 / 50)
@@ -99,7 +104,7 @@ class Go2:
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> Go2State:
-        """Standing, see the class."""
+        """Draw `batch` start states and commands; the class gives the ranges."""
         draw = jax.random.uniform(key, (batch, 34), minval=-1.0, maxval=1.0)
         turn, bend, velocity, wish = jnp.split(draw, (1, 13, 31), axis=-1)
         place = jnp.broadcast_to(jnp.array([0.0, 0.0, START_HEIGHT]), (batch, 3))
@@ -113,7 +118,7 @@ class Go2:
         )
 
     def observe(self, state: Go2State) -> Float[Array, "B 48"]:
-        """See the class."""
+        """Observation of a state; the class lists its entries."""
         q, qd = state.physics
         joints = q[:, 7:] - jnp.array(START_JOINTS)
         return jnp.concatenate(
@@ -128,22 +133,22 @@ class Go2:
         )
 
     def step(self, state: Go2State, action: Float[Array, "B 12"]) -> Step:
-        """See the class."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
         after = state._replace(physics=self.simulator.step(state.physics, action), action=action)
         return Step(after, self.observe(after), reward(after, state.action), terminated(after))
 
     def scene(self) -> dict[str, Any]:
-        """See `rfo.envs.base.Renderable`."""
+        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
         return {"geoms": list(self.simulator.model.geoms)}
 
     def frame(self, state: Go2State) -> dict[str, Array]:
-        """See `rfo.envs.base.Renderable`."""
+        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
         return {"poses": link_poses(self.simulator.model, state.physics.q)}
 
 
 def reward(state: Go2State, last_action: Float[Array, "B 12"]) -> Float[Array, " B"]:
-    """Of arriving in a state, see `Go2`."""
+    """Reward for arriving in a state; `Go2` gives the formula."""
     velocity, spin, down = _seen_by_trunk(state)
 
     def squared(x: Array) -> Array:
@@ -162,13 +167,13 @@ def reward(state: Go2State, last_action: Float[Array, "B 12"]) -> Float[Array, "
 
 
 def terminated(state: Go2State) -> Bool[Array, " B"]:
-    """Whether the robot lies or leans too far."""
+    """Whether the trunk is too low or leans too far."""
     _, _, down = _seen_by_trunk(state)
     return (state.physics.q[:, 2] < TERMINATION_HEIGHT) | (-down[:, 2] < TERMINATION_TILT)
 
 
 def _seen_by_trunk(state: Go2State) -> tuple[Array, Array, Array]:
-    """Velocity [m/s], angular velocity [rad/s] and the direction of downwards, each (B, 3)."""
+    """Velocity [m/s], angular velocity [rad/s] and direction of gravity, in the trunk's frame."""
     q, qd = state.physics
     back = q[:, 3:7] * jnp.array([1.0, -1.0, -1.0, -1.0])
     down = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), (len(q), 3))

@@ -1,6 +1,7 @@
-"""A hand folds a thin disc of plasticine in half: Rewarped's HandFlip (its ``flip``), from its constants.
+"""HandFlip: a hand folds a thin disc of plasticine in half.
 
-Rewarped has y up; our (x, y, z) is its (z, x, y). The fingers point along x, the disc is folded about y.
+This is Rewarped's HandFlip (its ``flip``), built from its constants. Rewarped has y up; our
+(x, y, z) is its (z, x, y). The fingers point along x, and the disc is folded about y.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ from rfo.types import Array, Float, PRNGKey
 DT = 0.002
 """Control step [s]."""
 EPISODE_LENGTH = 300
+"""Control steps."""
 GRAVITY = 90.0
+"""[m/s^2]"""
 RADIUS, HALF_THICKNESS = 0.1, 0.003
-"""Of the disc [m]."""
+"""Dimensions of the disc [m]."""
 CLAY = Plasticine(young=4e3, poisson=0.2, density=1.0, yield_stress=130.0)
 JOINTS = 24
 REACH = 0.0264
-"""Turn of a joint in a control step at full action [rad]."""
+"""Angle that full action turns a joint in one control step [rad]."""
 WRIST = (-0.1651434, -0.3197329)
 FIRST = (0.1434051, 0.3202821, 0.7126054, 0.6705281)
 MIDDLE_FINGER = (0.0002464, 0.3152655, 0.76598, 0.7323157)
@@ -49,11 +52,11 @@ RING = (0.0003852, 0.3674355, 0.7119514, 0.6699446)
 LITTLE = (0.0525442, -0.1361554, 0.3987203, 0.741557, 0.7040964)
 THUMB = (0.0036738, 0.5506291, -0.0145152, -0.0015229, -0.7894883)
 START = np.array([*WRIST, *FIRST, *MIDDLE_FINGER, *RING, *LITTLE, *THUMB])
-"""Angles of the joints, from the wrist outwards [rad]: half a fist, palm up."""
+"""Joint angles at the start, from the wrist outwards: half a fist with the palm up [rad]."""
 STRETCH = 0.05
-"""Largest change of its scale at a reset; it starts unstrained."""
+"""Largest relative change of the disc's size at a reset. The disc starts without strain."""
 LEAST_DISTANCE = 1e-6
-"""Of a pair; below it the distance has no gradient [m]."""
+"""Distance of a pair of points below which the gradient is cut off [m]."""
 
 
 class FlipState(NamedTuple):
@@ -61,33 +64,36 @@ class FlipState(NamedTuple):
 
     particles: MPMState
     joints: Float[Array, "B 24"]
-    """Of the hand [rad]."""
+    """Joint angles of the hand [rad]."""
     distance: Float[Array, " B"]
-    """Mean distance d0 of the pairs at the start [m]."""
+    """Mean distance d0 of the pairs of points at the start [m]."""
 
 
 @dataclass(frozen=True)
-class Version:
-    """What two tasks with one hand may differ in.
+class FlipVersion:
+    """Differences between the faithful, the corrected and the small task.
 
-    The reference scales the start about the world's origin, which also moves the disc, by up to 4 cm; and its
-    contact jumps (`rfo.physics.mpm.Contact.fading`). `NEAR` starts just above the fingers, where most discs
-    can be folded; from up to 10 cm beside that place a hand must fetch some of them first.
+    Rewarped scales the disc about the world's origin, which also moves it by up to 4 cm, and its
+    contact force jumps (`rfo.physics.mpm.Contact.fading`). In `NEAR` the disc starts just above the
+    fingers, where the hand can fold most discs. In the other versions it starts up to 10 cm to the
+    side, and the hand must fetch some discs first.
     """
 
     about_middle: bool
+    """Whether the disc is scaled about its own middle."""
     contact_fades: bool
+    """Whether the contact force fades to zero; see `rfo.physics.mpm.Contact.fading`."""
     place: tuple[float, float, float] = (0.6, 0.5, 0.38)
-    """Middle of the disc before it is shifted [m]."""
+    """Middle of the disc before the random shift [m]."""
     shift: float = 0.1
     """Largest shift along x and y at a reset [m]."""
     rise: float = 0.1
-    """Largest rise at a reset [m]."""
+    """Largest shift upwards at a reset [m]."""
 
 
-FAITHFUL = Version(about_middle=False, contact_fades=False)
-CORRECTED = Version(about_middle=True, contact_fades=True)
-NEAR = Version(
+FAITHFUL = FlipVersion(about_middle=False, contact_fades=False)
+CORRECTED = FlipVersion(about_middle=True, contact_fades=True)
+NEAR = FlipVersion(
     about_middle=True, contact_fades=True, place=(0.64, 0.5, 0.32), shift=0.03, rise=0.02
 )
 
@@ -96,28 +102,32 @@ SMALL = Size((20, 20, 1), Grid((32, 32, 32), 1 / 32, wall=2), substeps=12, point
 
 
 class HandFlip:
-    """A hand of 24 joints, moved by the policy, folds a thin disc that falls into its palm.
+    """The policy moves a hand of 24 joints, which folds a thin disc that falls into its palm.
 
-    Observation: ``particle_q`` (P, 3), every k-th of N particles; ``com_q`` (3,), their mean; ``joint_q``
-    (24,), the joints' angles. Action: changes of these, times 0.0264 rad, within limits. The second half of
-    the points mirrors the first at the start: with d the mean distance of the P / 2 pairs and d0 that of the
-    start, the reward is ``(d0 - d) / d0``, clipped to [-1, 1]. Never terminates.
+    **Action** (24): changes of the joint angles, 0.0264 rad times the action, within limits.
 
-    (The reference takes d0 after the first control step, in which the disc falls freely, 0.2 mm.)
+    **Observation**: ``particle_q`` (P, 3), positions of every k-th of the N particles [m];
+    ``com_q`` (3,), their mean [m]; ``joint_q`` (24,), joint angles [rad].
+
+    **Reward**: ``(d0 - d) / d0``, clipped to [-1, 1]. At the start the second half of the observed
+    points mirrors the first half, which gives P / 2 pairs. d is their mean distance and d0 its
+    value at the start. The episode never terminates; it is truncated after 300 steps of 0.002 s.
+
+    (Rewarped takes d0 after the first control step. The disc falls freely by 0.2 mm in that step.)
 
     Args:
-        name: of the task.
+        name: name of the task.
         size: `FULL` or `SMALL`.
         version: `FAITHFUL`, `CORRECTED` or `NEAR`.
-        threads: CPU threads of the physics.
-        dtype: of the physics.
+        threads: CPU threads of the physics; by default as many as speed up the batch.
+        dtype: precision of the physics, float32 or float64.
     """
 
     def __init__(
         self,
         name: str,
         size: Size,
-        version: Version,
+        version: FlipVersion,
         threads: int | None = None,
         dtype: Any = np.float32,
     ):
@@ -154,7 +164,10 @@ class HandFlip:
         return self._spec
 
     def reset(self, key: PRNGKey, batch: int) -> FlipState:
-        """The disc shifted and raised as the version says and scaled by up to 5 %; the same hand."""
+        """Shift, raise and scale the disc at random; the hand always starts the same.
+
+        The version gives the shift and the rise; the scale is within 5 % of 1.
+        """
         version = self.version
         shift, scale = disturbance(key, batch, version.shift, version.rise, STRETCH)
         particles = self.simulator.init(placed(self._disc, shift, scale, version.about_middle))
@@ -162,12 +175,12 @@ class HandFlip:
         return FlipState(particles, joints, self.distance(particles))
 
     def observe(self, state: FlipState) -> dict[str, Array]:
-        """See the class."""
+        """Observation of a state; the class lists its entries."""
         points = cloud(state.particles.x, self.size.points)
         return {"particle_q": points, "com_q": points.mean(1), "joint_q": state.joints}
 
     def step(self, state: FlipState, action: Float[Array, "B A"]) -> Step:
-        """One control step of S substeps."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
         moved = jnp.clip(state.joints + REACH * action, *self.limits.astype(state.joints.dtype))
         poses = self.poses(path(state.joints, moved, self.size.substeps))
@@ -185,28 +198,31 @@ class HandFlip:
         return np.array([self.hand.limit_lower, self.hand.limit_upper])
 
     def poses(self, joints: Float[Array, "*n 24"]) -> Float[Array, "*n 24 7"]:
-        """Of the hand's links: (x, y, z, qw, qx, qy, qz)."""
+        """Poses of the hand's links: (x, y, z, qw, qx, qy, qz), positions in [m]."""
         return link_poses(self.hand, joints)
 
     def distance(self, particles: MPMState) -> Float[Array, " B"]:
-        """Mean over the pairs [m]."""
+        """Mean distance of the pairs of observed points [m]."""
         first, second = jnp.split(cloud(particles.x, self.size.points), 2, axis=1)
         square = jnp.sum((first - second) ** 2, axis=-1)
         return jnp.sqrt(jnp.maximum(square, LEAST_DISTANCE**2)).mean(1)
 
     def reward(self, state: FlipState) -> Float[Array, " B"]:
-        """Of arriving in a state, see the class."""
+        """Reward for arriving in a state; the class gives the formula."""
         return jnp.clip(1 - self.distance(state.particles) / state.distance, -1.0, 1.0)
 
     def scene(self) -> dict[str, Any]:
-        """See `rfo.envs.base.Renderable`."""
+        """Geoms and particles to draw, as `rfo.envs.base.Renderable.scene` describes."""
         return {
             "geoms": [floor(self.size), *self.hand.geoms],
             "points": {"radius": radius(self.simulator)},
         }
 
     def frame(self, state: FlipState) -> dict[str, Array]:
-        """See `rfo.envs.base.Renderable`; tinted by the deviatoric stress, from none to yield."""
+        """Poses and particles to draw, as `rfo.envs.base.Renderable.frame` describes.
+
+        The tint shows the deviatoric stress, from 0 to 1 at the yield stress.
+        """
         return {
             "poses": self.poses(state.joints),
             "points": drawn(state.particles.x),
@@ -215,7 +231,8 @@ class HandFlip:
 
 
 def _disc(count: int) -> Float[np.ndarray, "N 3"]:
-    """Particles at random, the same ones each time, about the origin; the second half mirrors the first."""
+    """Random particles around the origin, the same every time; the second half mirrors the
+    first."""
     angle, area, height = np.random.default_rng(0).random((3, count // 2))
     distance, turn = RADIUS * np.sqrt(area), np.pi * (angle - 0.5)
     z = HALF_THICKNESS * (2 * height - 1)
@@ -233,21 +250,20 @@ def _tools(hand: Model) -> list[Tool]:
 @cache
 def _hand() -> Model:
     text = files("rfo.envs").joinpath("assets/shadow_hand.xml").read_text()
-    return load(
-        text, contact=ContactParameters(0.0, 0.0, 0.0, 0.0)
-    )  # it touches nothing but particles
+    # The hand touches nothing but particles, and the particle simulator handles that contact.
+    return load(text, contact=ContactParameters(0.0, 0.0, 0.0, 0.0))
 
 
 def hand_flip(threads: int | None = None, dtype: Any = np.float32) -> HandFlip:
-    """The reference's task."""
+    """The task as Rewarped defines it."""
     return HandFlip("hand_flip", FULL, FAITHFUL, threads, dtype)
 
 
 def hand_flip_corrected(threads: int | None = None, dtype: Any = np.float32) -> HandFlip:
-    """The same hand and disc, with what `Version` says mended."""
+    """The same task with the corrections that `FlipVersion` lists."""
     return HandFlip("hand_flip_corrected", FULL, CORRECTED, threads, dtype)
 
 
 def hand_flip_small(threads: int | None = None, dtype: Any = np.float32) -> HandFlip:
-    """Of 400 particles, above the fingers, that learns in minutes."""
+    """A corrected task of 400 particles that start above the fingers; it is learned in minutes."""
     return HandFlip("hand_flip_small", SMALL, NEAR, threads, dtype)

@@ -1,4 +1,4 @@
-"""HandReorient: a hand with four fingers turns a cube that lies in it to a given orientation."""
+"""HandReorient: a hand with four fingers turns the cube that lies in it to a given orientation."""
 
 from __future__ import annotations
 
@@ -22,48 +22,50 @@ JOINTS = 16
 
 
 class Penalties(NamedTuple):
-    """Constants of the forces that keep bodies apart and joints in their range."""
+    """Constants of the penalty forces of contacts and joint limits."""
 
     contact: ContactParameters
+    """Constants of every contact."""
     limit_ke: float
-    """[N m/rad]"""
+    """Stiffness of the joint limits [N m/rad]."""
     limit_kd: float
-    """[N m s/rad]"""
+    """Damping of the joint limits [N m s/rad]."""
 
 
 RECORDED = Penalties(ContactParameters(ke=5e2, kd=1e2, kf=1e2, mu=0.5), 1e2, 1e1)
-"""Rewarped's."""
+"""Rewarped's constants."""
 SMOOTH = Penalties(ContactParameters(ke=5e2, kd=0.0, kf=1e2, mu=0.5, kh=1e4), 1e2, 0.5)
-"""Contact is damped as much as there a centimetre deep, and not from touch on; a joint beyond its limit is
-damped nearly critically, and not sixteen times more."""
+"""Constants without a jump of the force at first touch. Contact damping grows with the depth and
+equals Rewarped's at one centimetre. Joint limits are damped almost critically; Rewarped's damping
+is sixteen times the critical one."""
 
 CUBE_POSITION = (0.0, -0.1, 0.6)
-"""Where the cube starts [m]."""
+"""Mean position of the cube at the start [m]."""
 GOAL_POSITION = (0.0, -0.1, 0.56)
-"""[m]"""
+"""Position that the cube should keep [m]."""
 POSITION_NOISE = 0.01
-"""Of the cube's start [m]."""
+"""Largest deviation of the cube's start in each coordinate [m]."""
 JOINT_NOISE = 0.2
-"""Share of a joint's range, from 0, in which it starts."""
+"""Part of each joint's range, measured from 0, in which the joint starts."""
 
 DISTANCE_COST = 10.0
-"""[1/m]"""
+"""Weight of the distance from the goal [1/m]."""
 ANGLE_EPS = 0.1
-"""[rad]"""
+"""Angle added to the angle from the goal, which bounds its reward [rad]."""
 ACTION_COST = 2e-4
 BONUS = 250.0
 TOLERANCE = 0.1
 """Angle from the goal that counts as success [rad]."""
 SOFTNESS = 1e-3
-"""Width of the sigmoids that stand for comparisons."""
+"""Width of the sigmoids that replace comparisons."""
 FALL_DISTANCE = 0.24
-"""Of the cube from the goal's position [m]."""
+"""Distance of the cube from the goal's position at which the episode ends [m]."""
 VELOCITY_SCALE = 0.2
-"""Of the joints' and the cube's angular velocities in the observation."""
+"""Factor on the angular velocities of joints and cube in the observation."""
 
 
 class HandState(NamedTuple):
-    """Physics, the goal, and what the observation tells of the past."""
+    """State between two control steps."""
 
     physics: ArticulatedState
     goal: Float[Array, "B 4"]
@@ -71,15 +73,16 @@ class HandState(NamedTuple):
     action: Float[Array, "B 16"]
     """The last action; zero after a reset."""
     key: UInt[Array, "B 2"]
-    """Of the goals to come."""
+    """Key that later goals are drawn from."""
 
 
 class HandReorient:
-    """AllegroHand of Rewarped 1.3.3 (`rewarped/envs/isaacgymenvs/allegro_hand.py`): the palm is fixed, the
-    cube free, nothing but the hand holds it.
+    """AllegroHand of Rewarped 1.3.3 (`rewarped/envs/isaacgymenvs/allegro_hand.py`).
 
-    **Action** (16): the torque of each joint is 2 times the action [N m]; thumb, ring, middle, index finger,
-    from the palm outwards.
+    The palm is fixed. The cube is free, and only the hand holds it.
+
+    **Action** (16): torque of each joint, 2 N m times the action, for thumb, ring, middle and index
+    finger, each from the palm outwards.
 
     **Observation** (72):
 
@@ -96,35 +99,37 @@ class HandReorient:
     56-71  the last action
     ====== ==============================================================================
 
-    **Reward**: -10 d + 1 / (theta + 0.1) - 0.0002 |a|^2 + bonus, of the state after the step, with the
-    distance d of the cube from the goal's position and its angle theta = 2 asin(min(|q_xyz|, 0.999)) from the
-    goal's orientation. Rewarped's comparisons are sigmoids s(x) = 1 / (1 + exp(-x / 0.001)). For its bonus of
-    250 it asks whether success, s(0.1 - theta), equals 1, by s(-|1 - success|), which is at most a half:
-    `hand_reorient` pays those 125. `hand_reorient_corrected` pays 250 times success.
+    **Reward**: -10 d + 1 / (theta + 0.1) - 0.0002 |a|^2 + bonus, evaluated after the step. d is the
+    distance of the cube from the goal's position and theta = 2 asin(min(|q_xyz|, 0.999)) its angle
+    from the goal's orientation. Rewarped replaces comparisons by sigmoids, s(x) = 1 / (1 + exp(-x /
+    0.001)). It promises a bonus of 250 if success = s(0.1 - theta) equals 1, and tests this by
+    s(-|1 - success|), which is at most one half. So the largest bonus of `hand_reorient` is 125.
+    `hand_reorient_corrected` pays 250 times success.
 
-    When theta is at most 0.1 a new goal is drawn for the next step. The episode terminates when d is 0.24 m
-    or more; it is truncated after 600 steps of 1/120 s, each of 64 substeps.
+    When theta is at most 0.1, a new goal is drawn for the next step. The episode terminates when d
+    is 0.24 m or more; it is truncated after 600 steps of 1/120 s. A step has 64 substeps.
 
-    **Reset**: the cube at (0, -0.1, 0.6) +- 0.01 m in each coordinate; its orientation and the goal's are
-    turns by any angle about y, then by any about x; a joint between 0.2 times its lower and 0.2 times its
-    upper limit, all uniform. At rest.
+    **Reset**: the cube at (0, -0.1, 0.6) +- 0.01 m in each coordinate. Its orientation and the
+    goal's are rotations by a random angle about y, then by a random angle about x. Each joint
+    starts between 0.2 times its lower and 0.2 times its upper limit. All are uniform, and
+    everything is at rest.
 
-    **Contact**: stiffness 500 N/m, damping 100 N s/m, friction slope 100 N s/m, friction coefficient 0.5,
-    of all links and the cube with one another; joint limits 100 N m/rad and 10 N m s/rad.
+    **Contact** of all links and the cube with one another: stiffness 500 N/m, damping 100 N s/m,
+    friction slope 100 N s/m, friction coefficient 0.5. Joint limits: 100 N m/rad and 10 N m s/rad.
 
-    `hand_reorient_smooth` has the same reward and other forces, whose gradient can be learnt from: contact
-    damping of 1e4 N s/m^2 times the depth, so that it does not set in with a jump, and damping of the joint
-    limits of 0.5 N m s/rad.
+    `hand_reorient_smooth` has the same reward, but forces whose gradient a policy can learn from.
+    Its contact damping is 1e4 N s/m^2 times the depth, so that the force does not jump at first
+    touch. The damping of its joint limits is 0.5 N m s/rad.
 
-    Observations and rewards are Rewarped's (its quaternions in our order). Its motion is another: it computes
-    the mass matrix of this model with the links' inertias at the wrong joints, and its boxes touch by
-    another rule (docs/environments.md).
+    Observations and rewards are Rewarped's, with its quaternions in our order. The motion differs:
+    Rewarped computes the mass matrix of this model with the links' inertias at the wrong joints,
+    and it has another contact law for boxes (docs/environments.md).
 
     Args:
-        name: of the task.
+        name: name of the task.
         bonus: `recorded_bonus` or `promised_bonus`.
         penalties: `RECORDED` or `SMOOTH`.
-        threads: CPU threads of the physics, by default as many as speed up the batch.
+        threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
     def __init__(
@@ -141,7 +146,7 @@ class HandReorient:
         self.simulator = Articulated(_model(penalties), self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> HandState:
-        """The cube above the palm, see the class."""
+        """Draw `batch` start states with the cube above the palm; the class gives the ranges."""
         shift_key, joint_key, turn_key, goal_key, later = jax.random.split(key, 5)
         low, high = self._limits()
         shift = jax.random.uniform(shift_key, (batch, 3), minval=-1.0, maxval=1.0)
@@ -157,7 +162,7 @@ class HandReorient:
         return HandState(physics, goal, jnp.zeros((batch, JOINTS)), keys)
 
     def observe(self, state: HandState) -> Float[Array, "B 72"]:
-        """See the class."""
+        """Observation of a state; the class lists its entries."""
         q, qd = state.physics
         low, high = self._limits()
         angles = 2 * (q[:, :JOINTS] - low) / (high - low) - 1
@@ -178,7 +183,7 @@ class HandReorient:
         )
 
     def step(self, state: HandState, action: Float[Array, "B 16"]) -> Step:
-        """See the class."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
         after = state._replace(physics=self.simulator.step(state.physics, action), action=action)
         earned = reward(after, self.bonus)
@@ -186,11 +191,11 @@ class HandReorient:
         return Step(after, self.observe(after), earned, terminated(after))
 
     def scene(self) -> dict[str, Any]:
-        """See `rfo.envs.base.Renderable`."""
+        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
         return {"geoms": list(self.simulator.model.geoms)}
 
     def frame(self, state: HandState) -> dict[str, Array]:
-        """See `rfo.envs.base.Renderable`."""
+        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
         return {"poses": link_poses(self.simulator.model, state.physics.q)}
 
     def _limits(self) -> tuple[Float[Array, " 16"], Float[Array, " 16"]]:
@@ -200,20 +205,20 @@ class HandReorient:
 
 
 def reward(state: HandState, bonus: Callable[[Array], Array]) -> Float[Array, " B"]:
-    """Of arriving in a state, before the next goal is drawn, see `HandReorient`."""
+    """Reward for arriving in a state, before a new goal is drawn; see `HandReorient`."""
     theta = angle(state)
     cost = DISTANCE_COST * distance(state) + ACTION_COST * jnp.sum(state.action**2, axis=-1)
     return 1 / (theta + ANGLE_EPS) - cost + bonus(theta)
 
 
 def recorded_bonus(theta: Float[Array, " B"]) -> Float[Array, " B"]:
-    """What Rewarped pays: at most half of what it names."""
+    """Bonus as Rewarped computes it: at most half of the promised one."""
     success = jax.nn.sigmoid((TOLERANCE - theta) / SOFTNESS)
     return BONUS * jax.nn.sigmoid(-jnp.abs(1 - success) / SOFTNESS)
 
 
 def promised_bonus(theta: Float[Array, " B"]) -> Float[Array, " B"]:
-    """All of it on success."""
+    """Bonus that is paid in full on success."""
     return BONUS * jax.nn.sigmoid((TOLERANCE - theta) / SOFTNESS)
 
 
@@ -223,14 +228,14 @@ def terminated(state: HandState) -> Bool[Array, " B"]:
 
 
 def distance(state: HandState) -> Float[Array, " B"]:
-    """Of the cube from the goal's position [m]."""
+    """Distance of the cube from the goal's position [m]."""
     return jnp.linalg.norm(
         state.physics.q[:, JOINTS : JOINTS + 3] - jnp.array(GOAL_POSITION), axis=-1
     )
 
 
 def angle(state: HandState) -> Float[Array, " B"]:
-    """Of the cube from the goal's orientation [rad]."""
+    """Angle of the cube from the goal's orientation [rad]."""
     return 2 * jnp.arcsin(jnp.minimum(jnp.linalg.norm(_from_goal(state)[:, 1:], axis=-1), 0.999))
 
 
@@ -240,7 +245,7 @@ def _from_goal(state: HandState) -> Float[Array, "B 4"]:
 
 
 def _next_goal(state: HandState, reached: Bool[Array, " B"]) -> HandState:
-    """A new goal where the old one is reached."""
+    """Draw a new goal where the old one is reached."""
 
     def draw(key: Array) -> tuple[Array, Array]:
         later, now = jax.random.split(jax.random.wrap_key_data(key))
@@ -255,7 +260,7 @@ def _next_goal(state: HandState, reached: Bool[Array, " B"]) -> HandState:
 
 
 def _orientation(angles: Float[Array, "*n 2"]) -> Float[Array, "*n 4"]:
-    """A turn about y by the second angle, then about x by the first."""
+    """Rotation about y by the second angle, then about x by the first."""
     x, y, _ = jnp.eye(3)
     return multiply(axis_angle(x, angles[..., 0]), axis_angle(y, angles[..., 1]))
 
@@ -272,10 +277,10 @@ def hand_reorient(threads: int | None = None) -> HandReorient:
 
 
 def hand_reorient_corrected(threads: int | None = None) -> HandReorient:
-    """The task whose bonus pays what it names."""
+    """The task that pays the promised bonus in full."""
     return HandReorient("hand_reorient_corrected", promised_bonus, threads=threads)
 
 
 def hand_reorient_smooth(threads: int | None = None) -> HandReorient:
-    """The task with damping that sets in softly."""
+    """The task with contact damping that grows with the depth."""
     return HandReorient("hand_reorient_smooth", recorded_bonus, SMOOTH, threads)

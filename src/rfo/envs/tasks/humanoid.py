@@ -20,32 +20,34 @@ from rfo.types import Array, Bool, Float, PRNGKey
 
 SUBSTEPS = 48
 CONTACT = ContactParameters(ke=6e4, kd=3e3, kf=1e3, mu=0.625)
-"""Means of the humanoid's constants (2e4, 5e3, 1e3, 0.75) and the ground's (1e5, 1e3, 1e3, 0.5)."""
+"""Means of Rewarped's constants for the humanoid (2e4, 5e3, 1e3, 0.75) and the ground (1e5, 1e3,
+1e3, 0.5)."""
 LIMIT_KE, LIMIT_KD = 1e3, 1e1
 TARGET_X = 200.0
-"""Where the humanoid shall run to [m]: the heading is measured against the direction to (TARGET_X, 0)."""
+"""The target lies at (TARGET_X, 0) [m]; the heading is measured against the direction to it."""
 
 START_POSITION = (0.0, 0.0, 1.35)
-"""Of the torso's centre [m]."""
+"""Position of the torso's centre at the start [m]."""
 START_JOINTS = (0.0,) * 21
-"""[rad]"""
+"""Joint angles at the start [rad]."""
 TERMINATION_HEIGHT = 0.74
-"""Of the torso's centre [m]."""
+"""Height of the torso's centre below which the episode ends [m]."""
 HEIGHT_MARGIN = 0.1
-"""Above the termination height, where the height is worth nothing; and the most that it is worth more [m]."""
+"""The height's reward is 0 this far above the termination height, and stops growing as far again
+above that [m]."""
 HEIGHT_COST = 200.0
-"""[1/m^2]"""
+"""Weight of the penalty for a low torso [1/m^2]."""
 HEIGHT_WEIGHT = 10.0
-"""[1/m]"""
+"""Weight of the reward for a high torso [1/m]."""
 UP_WEIGHT = 0.1
 ACTION_COST = 0.002
 
 
 class Humanoid:
-    """Humanoid of Rewarped 1.3.3 (`rewarped/envs/dflex/humanoid.py`), z up.
+    """Humanoid of Rewarped 1.3.3 (`rewarped/envs/dflex/humanoid.py`), with z up.
 
-    **Action** (21): the torque of each joint is minus its gear (35 to 210 N m, `assets/humanoid.xml`) times
-    the action. The sign is Rewarped's.
+    **Action** (21): the torque of each joint is minus its gear (35 to 210 N m, see
+    `assets/humanoid.xml`) times the action. The minus sign is Rewarped's.
 
     **Observation** (76):
 
@@ -61,25 +63,26 @@ class Humanoid:
     55-75  the last action
     ====== ==============================================================================
 
-    **Reward**: v_x + 0.1 up + heading + h - 0.002 |a|^2, of the state after the step, with
-    d = clip(height - 0.84 m, -1, 0.1) and h = 10 d, or -200 d^2 where d is negative. The episode terminates
-    when the height falls below 0.74 m; it is truncated after 1000 steps of 1/60 s, each of 48 substeps.
+    **Reward**: v_x + 0.1 up + heading + h - 0.002 |a|^2, evaluated after the step. With
+    d = clip(height - 0.84 m, -1, 0.1), h is 10 d, or -200 d^2 where d is negative. The episode
+    terminates when the height falls below 0.74 m; it is truncated after 1000 steps of 1/60 s. A
+    step has 48 substeps.
 
-    **Reset**: torso at (0, 0, 1.35), joints at 0, with the noise of `rfo.envs.running.start`. (Its
-    amplitudes are the ant's; the two recorded starts agree with them.)
+    **Reset**: torso at (0, 0, 1.35), joints at 0, with the noise of `rfo.envs.running.start`. (The
+    noise has the ant's amplitudes; the two recorded starts agree with them.)
 
-    **Contact** with the ground: stiffness 6e4 N/m, damping 3e3 N s/m, friction slope 1e3 N s/m, friction
-    coefficient 0.625; joint limits 1e3 N m/rad and 10 N m s/rad.
+    **Contact** with the ground: stiffness 6e4 N/m, damping 3e3 N s/m, friction slope 1e3 N s/m,
+    friction coefficient 0.625. Joint limits: 1e3 N m/rad and 10 N m s/rad.
 
-    **Hips**: Rewarped makes a rotation out of a left-handed frame there, and so exchanges the axes of the
-    second and third joint of each hip: the strong motor (210 N m) turns the thigh about z, the weak one
-    (70 N m) swings the leg. `humanoid` does the same, to stay comparable; `humanoid_corrected` has the
-    hips of the model file.
+    **Hips**: Rewarped builds a rotation from a left-handed frame at each hip. This swaps the axes
+    of the hip's second and third joint: the strong motor (210 N m) turns the thigh about z, and the
+    weak one (70 N m) swings the leg. `humanoid` does the same, to stay comparable.
+    `humanoid_corrected` has the hips of the model file.
 
     Args:
-        name: of the task.
-        model: `recorded` or `upright`.
-        threads: CPU threads of the physics, by default as many as speed up the batch.
+        name: name of the task.
+        model: what `recorded` or `upright` returns.
+        threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
     def __init__(self, name: str, model: Model, threads: int | None = None):
@@ -87,30 +90,30 @@ class Humanoid:
         self.simulator = Articulated(model, self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> RunningState:
-        """Torso near its start, see the class."""
+        """Draw `batch` start states near the pose that the class gives."""
         return running.start(key, batch, START_POSITION, START_JOINTS)
 
     def observe(self, state: RunningState) -> Float[Array, "B 76"]:
-        """See the class."""
+        """Observation of a state; the class lists its entries."""
         return running.observation(state, TARGET_X)
 
     def step(self, state: RunningState, action: Float[Array, "B 21"]) -> Step:
-        """See the class."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
         after = RunningState(self.simulator.step(state.physics, -action), action)
         return Step(after, self.observe(after), reward(after), terminated(after))
 
     def scene(self) -> dict[str, Any]:
-        """See `rfo.envs.base.Renderable`."""
+        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
         return {"geoms": list(self.simulator.model.geoms)}
 
     def frame(self, state: RunningState) -> dict[str, Array]:
-        """See `rfo.envs.base.Renderable`."""
+        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
         return {"poses": link_poses(self.simulator.model, state.physics.q)}
 
 
 def reward(state: RunningState) -> Float[Array, " B"]:
-    """Of arriving in a state, see `Humanoid`."""
+    """Reward for arriving in a state; `Humanoid` gives the formula."""
     q, qd = state.physics
     lift = jnp.clip(q[:, 2] - TERMINATION_HEIGHT - HEIGHT_MARGIN, -1.0, HEIGHT_MARGIN)
     height = jnp.where(lift < 0, -HEIGHT_COST * lift**2, HEIGHT_WEIGHT * lift)
@@ -119,20 +122,20 @@ def reward(state: RunningState) -> Float[Array, " B"]:
 
 
 def terminated(state: RunningState) -> Bool[Array, " B"]:
-    """Whether the torso has sunk."""
+    """Whether the torso is too low."""
     return running.fallen(state, TERMINATION_HEIGHT)
 
 
 @cache
 def upright() -> Model:
-    """The hips as in the model file."""
+    """The model with the hips of the model file."""
     text = files("rfo.envs").joinpath("assets/humanoid.xml").read_text()
     return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)
 
 
 @cache
 def recorded() -> Model:
-    """The hips as Rewarped has them."""
+    """The model with Rewarped's hips."""
     model = upright()
     axis = model.axis.copy()
     for side in ("right", "left"):

@@ -1,6 +1,7 @@
-"""A pin rolls a block of plasticine flat: Rewarped's RollingFlat (its ``rolling_pin``), from its constants.
+"""RollingFlat: a rolling pin flattens a block of plasticine.
 
-Rewarped has y up; our (x, y, z) is its (z, x, y). The pin lies along x and rolls along y.
+This is Rewarped's RollingFlat (its ``rolling_pin``), built from its constants. Rewarped has y up;
+our (x, y, z) is its (z, x, y). The pin lies along x and rolls along y.
 """
 
 from __future__ import annotations
@@ -31,26 +32,29 @@ from rfo.types import Array, Float, PRNGKey
 DT = 0.002
 """Control step [s]."""
 EPISODE_LENGTH = 300
+"""Control steps."""
 GRAVITY = 90.0
+"""[m/s^2]"""
 BLOCK = (0.3, 0.3, 0.125)
+"""Edge lengths of the block [m]."""
 THICK = BLOCK[2]
 DROP = 0.7 * THICK - THICK / 2
-"""Height of the block's underside above the ground at rest [m]."""
+"""Height of the block's underside above the ground at the start [m]."""
 CLAY = Plasticine(young=5e3, poisson=0.2, density=1.0, yield_stress=50.0)
 PIN, HANDLE = (0.03, 0.2), (0.012, 0.3)
-"""Radius and half length of two capsules [m]."""
+"""Radius and half length of the two capsules [m]."""
 STOUT_PIN = (0.05, 0.2)
-"""One that a coarse grid can resolve."""
+"""A thicker pin, which a coarse grid can resolve [m]."""
 REACH = np.array([0.01, 0.01, np.pi / 60])
-"""Moves along y and z [m] and turn about z [rad] in a control step at full action."""
+"""Displacement along y and z [m] and rotation about z [rad] at full action in one control step."""
 LIFT = 0.165
-"""Of the pin at the start above its lowest place [m]."""
+"""Height of the pin at the start above its lowest position [m]."""
 SHIFT, RISE = 0.1, 0.05
-"""Largest shift of the block along x and y, and rise, at a reset [m]."""
+"""Largest shift of the block along x and y, and upwards, at a reset [m]."""
 STRETCH = 0.1
-"""Largest change of scale of its places at a reset; it starts unstrained."""
+"""Largest relative change of the block's size at a reset. The block starts without strain."""
 FLAT = 0.33
-"""Mean height, by the block's thickness, below which the reward doubles."""
+"""Mean height, as a fraction of the block's thickness, below which the reward doubles."""
 
 
 class RollingState(NamedTuple):
@@ -58,53 +62,63 @@ class RollingState(NamedTuple):
 
     particles: MPMState
     joints: Float[Array, "B 3"]
-    """Of the pin: y, z [m] and angle about z [rad]."""
+    """Position of the pin: y and z [m], and angle about z [rad]."""
 
 
 @dataclass(frozen=True)
-class Version:
-    """What two tasks on one block may differ in.
+class RollingVersion:
+    """Differences between the faithful and the corrected task.
 
-    The reference measures heights from below its ground, so that its doubled reward is out of reach; it turns
-    the pin about a vertical axis half a metre beside it; and it scales the start about the world's origin,
-    which also moves the block. `CORRECTED` measures from the ground, turns the pin about its own middle,
-    scales about the block's, and has no jump in its contact (`rfo.physics.mpm.Contact.fading`).
+    Rewarped measures heights from a level below its ground, so that the doubled reward is out of
+    reach. It turns the pin about a vertical axis that is half a metre away from the pin. It scales
+    the block about the world's origin, which also moves the block. `CORRECTED` measures heights
+    from the ground, turns the pin and scales the block about their own middles, and its contact
+    force does not jump.
     """
 
     from_ground: bool
+    """Whether the reward measures heights from the ground."""
     about_middle: bool
+    """Whether the pin turns, and the block is scaled, about its own middle."""
     contact_fades: bool
+    """Whether the contact force fades to zero; see `rfo.physics.mpm.Contact.fading`."""
 
 
-FAITHFUL = Version(from_ground=False, about_middle=False, contact_fades=False)
-CORRECTED = Version(from_ground=True, about_middle=True, contact_fades=True)
+FAITHFUL = RollingVersion(from_ground=False, about_middle=False, contact_fades=False)
+CORRECTED = RollingVersion(from_ground=True, about_middle=True, contact_fades=True)
 
 FULL = Size((18, 18, 8), Grid((48, 48, 48), 1 / 48), substeps=40, points=250)
 SMALL = Size((10, 10, 4), Grid((32, 32, 24), 1 / 32), substeps=12, points=100)
 
 
 class RollingFlat:
-    """A pin, moved and turned by the policy, rolls a block flat.
+    """The policy moves and turns a pin, which rolls a block of plasticine flat.
 
-    Observation: ``particle_q`` (P, 3), every k-th of N particles; ``com_q`` (3,), their mean; ``joint_q``
-    (3,), the pin's y, z and angle about z. Action: changes of these, times 0.01 m, 0.01 m and pi/60, within
-    limits. With h the heights of the observed particles, r their mean by the block's thickness, the reward
-    is ``1/(1 + r)^2``, doubled if r <= 0.33, less the variance of h [m^2]. Never terminates.
+    **Action** (3): displacement of the pin along y and z, 0.01 m times the action, and rotation
+    about z, pi/60 rad times the action, within limits.
+
+    **Observation**: ``particle_q`` (P, 3), positions of every k-th of the N particles [m];
+    ``com_q`` (3,), their mean [m]; ``joint_q`` (3,), y and z of the pin [m] and its angle about z
+    [rad].
+
+    **Reward**: ``1 / (1 + r)^2``, doubled if r <= 0.33, minus the variance of h [m^2]. Here h are
+    the heights of the observed particles, and r is their mean divided by the block's thickness. The
+    episode never terminates; it is truncated after 300 steps of 0.002 s.
 
     Args:
-        name: of the task.
+        name: name of the task.
         size: `FULL` or `SMALL`.
         version: `FAITHFUL` or `CORRECTED`.
-        pin: radius and half length [m].
-        threads: CPU threads of the physics.
-        dtype: of the physics.
+        pin: radius and half length of the pin [m].
+        threads: CPU threads of the physics; by default as many as speed up the batch.
+        dtype: precision of the physics, float32 or float64.
     """
 
     def __init__(
         self,
         name: str,
         size: Size,
-        version: Version,
+        version: RollingVersion,
         pin: tuple[float, float] = PIN,
         threads: int | None = None,
         dtype: Any = np.float32,
@@ -151,19 +165,23 @@ class RollingFlat:
         return self._spec
 
     def reset(self, key: PRNGKey, batch: int) -> RollingState:
-        """Shifted by up to 0.1 m, raised by up to 0.05 m, in whole millimetres, and scaled by up to 10 %."""
+        """Shift, raise and scale the block at random; the pin always starts the same.
+
+        The shift is up to 0.1 m and the rise up to 0.05 m, both in whole millimetres; the scale is
+        within 10 % of 1.
+        """
         shift, scale = disturbance(key, batch, SHIFT, RISE, STRETCH)
         x = placed(self._block, jnp.round(shift, 3), scale, self.version.about_middle)
         joints = jnp.tile(jnp.asarray(self._start, self.simulator.dtype), (batch, 1))
         return RollingState(self.simulator.init(x), joints)
 
     def observe(self, state: RollingState) -> dict[str, Array]:
-        """See the class."""
+        """Observation of a state; the class lists its entries."""
         points = cloud(state.particles.x, self.size.points)
         return {"particle_q": points, "com_q": points.mean(1), "joint_q": state.joints}
 
     def step(self, state: RollingState, action: Float[Array, "B A"]) -> Step:
-        """One control step of S substeps."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
         moved = jnp.clip(state.joints + REACH.astype(state.joints.dtype) * action, *self._limits)
         poses = self.poses(path(state.joints, moved, self.size.substeps))[:, :, None]
@@ -176,14 +194,14 @@ class RollingFlat:
         )
 
     def poses(self, joints: Float[Array, "*n 3"]) -> Float[Array, "*n 7"]:
-        """Of the body that carries the pin: (x, y, z, qw, qx, qy, qz)."""
+        """Poses of the body that carries the pin: (x, y, z, qw, qx, qy, qz), positions in [m]."""
         y, z, angle = joints[..., 0], joints[..., 1], joints[..., 2]
         zero = jnp.zeros_like(y)
         x = zero + self._middle if self.version.about_middle else zero
         return jnp.stack([x, y, z, jnp.cos(angle / 2), zero, zero, jnp.sin(angle / 2)], axis=-1)
 
     def reward(self, state: RollingState) -> Float[Array, " B"]:
-        """Of arriving in a state, see the class."""
+        """Reward for arriving in a state; the class gives the formula."""
         height = cloud(state.particles.x, self.size.points)[..., 2]
         base = self.size.ground if self.version.from_ground else 0.0
         thickness = (height.mean(1) - base) / THICK
@@ -191,7 +209,7 @@ class RollingFlat:
         return bonus / (1 + thickness) ** 2 - height.var(1, ddof=1)
 
     def scene(self) -> dict[str, Any]:
-        """See `rfo.envs.base.Renderable`."""
+        """Geoms and particles to draw, as `rfo.envs.base.Renderable.scene` describes."""
         tools = [
             {
                 "type": tool.shape,
@@ -206,7 +224,10 @@ class RollingFlat:
         return {"geoms": [floor(self.size), *tools], "points": {"radius": radius(self.simulator)}}
 
     def frame(self, state: RollingState) -> dict[str, Array]:
-        """See `rfo.envs.base.Renderable`; tinted by the deviatoric stress, from none to yield."""
+        """Poses and particles to draw, as `rfo.envs.base.Renderable.frame` describes.
+
+        The tint shows the deviatoric stress, from 0 to 1 at the yield stress.
+        """
         return {
             "poses": self.poses(state.joints)[:, None],
             "points": drawn(state.particles.x),
@@ -215,15 +236,15 @@ class RollingFlat:
 
 
 def rolling_flat(threads: int | None = None, dtype: Any = np.float32) -> RollingFlat:
-    """The reference's task."""
+    """The task as Rewarped defines it."""
     return RollingFlat("rolling_flat", FULL, FAITHFUL, threads=threads, dtype=dtype)
 
 
 def rolling_flat_corrected(threads: int | None = None, dtype: Any = np.float32) -> RollingFlat:
-    """The same block, with what `Version` says mended."""
+    """The same task with the corrections that `RollingVersion` lists."""
     return RollingFlat("rolling_flat_corrected", FULL, CORRECTED, threads=threads, dtype=dtype)
 
 
 def rolling_flat_small(threads: int | None = None, dtype: Any = np.float32) -> RollingFlat:
-    """Of 400 particles, that learns in minutes."""
+    """A corrected task of 400 particles and a thicker pin, which is learned in minutes."""
     return RollingFlat("rolling_flat_small", SMALL, CORRECTED, STOUT_PIN, threads, dtype)
