@@ -7,12 +7,14 @@ import pytest
 
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Identity
-from rfo.policies.nets import ACTIVATIONS, MLP, NORM_EPSILON, largest
+from rfo.policies.nets import ACTIVATIONS, MLP, NORM_EPSILON, largest, orthogonal
 
 
 def plain_mlp(net: MLP, x: np.ndarray) -> np.ndarray:
     """Linear, layer normalisation, activation, as a textbook writes them."""
-    for weight, bias, scale, offset in zip(net.weights, net.biases, net.scales, net.offsets, strict=False):
+    for weight, bias, scale, offset in zip(
+        net.weights, net.biases, net.scales, net.offsets, strict=False
+    ):
         x = x @ np.asarray(weight) + np.asarray(bias)
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + NORM_EPSILON)
         x = np.asarray(ACTIVATIONS[net.activation](jnp.asarray(x * scale + offset)))
@@ -23,8 +25,22 @@ def scrambled(tree, key):
     """All parameters random, so that no bias or offset is zero by initialisation."""
     leaves, treedef = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
-    noisy = [x + 0.3 * jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+    noisy = [
+        x + 0.3 * jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)
+    ]
     return jax.tree.unflatten(treedef, noisy)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (3, 6)])
+def test_orthogonal_matrices_are_made_together_exactly_as_alone(shape):
+    keys = jax.random.split(jax.random.key(0), 6).reshape(2, 3)
+    together = jax.jit(jax.vmap(jax.vmap(lambda key: orthogonal(key, shape, 2.0))))(keys)
+    alone = jax.jit(lambda key: orthogonal(key, shape, 2.0))
+    for place in np.ndindex(2, 3):
+        matrix = alone(keys[place])
+        np.testing.assert_array_equal(together[place], matrix)
+        tall = matrix if shape[0] > shape[1] else matrix.T
+        np.testing.assert_allclose(tall.T @ tall, 4 * np.eye(3), atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -43,7 +59,9 @@ def test_matches_textbook_and_finite_differences(activation):
             direction = scrambled(jax.tree.map(jnp.zeros_like, (net, x)), jax.random.key(seed))
             ahead = loss(*jax.tree.map(lambda a, d: a + eps * d, (net, x), direction))
             behind = loss(*jax.tree.map(lambda a, d: a - eps * d, (net, x), direction))
-            analytic = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, direction)))
+            analytic = sum(
+                jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, direction))
+            )
             np.testing.assert_allclose(analytic, (ahead - behind) / (2 * eps), rtol=1e-6)
 
 
@@ -69,7 +87,9 @@ def test_ensemble_members_are_independent_and_evaluated_as_alone():
     assert values.shape == (3, 5, 4)
     for i in range(3):
         alone = jax.tree.map(lambda leaf, i=i: leaf[i], critics.nets)
-        np.testing.assert_allclose(values[i], plain_mlp(alone, np.asarray(x))[..., 0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            values[i], plain_mlp(alone, np.asarray(x))[..., 0], rtol=1e-4, atol=1e-5
+        )
     assert jnp.abs(values[0] - values[1]).max() > 0.1
 
 

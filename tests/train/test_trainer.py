@@ -101,6 +101,14 @@ def test_one_seed_repeats_and_two_differ(tmp_path):
     assert not np.allclose(leaves(first.states[0])[0], leaves(other.states[0])[0])
 
 
+def test_seeds_start_together_exactly_as_alone():
+    env, algorithm = batch(ReachCloud(points=4)), small_rfo()
+    together = trainer.initial_state(algorithm, env, (3, 4))
+    for i, seed in enumerate((3, 4)):
+        alone = trainer.initial_state(algorithm, env, (seed,))
+        assert_equal_states(trainer.single_state(together, i, seeds=2), alone)
+
+
 def test_seeds_trained_together_equal_each_trained_alone(tmp_path):
     task, algorithm = Terminating(), small_rfo()
     together, folders = train(tmp_path / "together", task, algorithm, seeds=(3, 4), updates=UPDATES)

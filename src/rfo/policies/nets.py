@@ -8,6 +8,7 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
 
 from rfo.types import Array, Float, PRNGKey
 
@@ -30,6 +31,18 @@ def largest(x: Array, axis: int) -> Array:
     with different rounding leaves none: the gradient is then 0 / 0.
     """
     return jnp.take_along_axis(x, jnp.argmax(x, axis, keepdims=True), axis).squeeze(axis)
+
+
+def orthogonal(
+    key: PRNGKey, shape: tuple[int, int], gain: float = 1.0
+) -> Float[Array, "inputs outputs"]:
+    """Random matrix with orthonormal rows or columns, times `gain` (Saxe et al. 2014).
+
+    Under `vmap` the matrices are made one after the other. A batched QR decomposition splits its
+    matrices among the CPU's threads and waits for them, from a thread of the same pool: two such
+    calls side by side on two CPUs wait for ever.
+    """
+    return sequential_vmap(lambda key: jax.nn.initializers.orthogonal(gain)(key, shape))(key)
 
 
 class MLP(eqx.Module):
@@ -65,11 +78,13 @@ class MLP(eqx.Module):
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation '{activation}'; known: {', '.join(ACTIVATIONS)}")
         if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(f"layer sizes must be at least two positive numbers, not {tuple(sizes)}")
+            raise ValueError(
+                f"layer sizes must be at least two positive numbers, not {tuple(sizes)}"
+            )
         keys = jax.random.split(key, len(sizes) - 1)
         gains = [gain] * (len(sizes) - 2) + [gain * last_scale]
         self.weights = tuple(
-            jax.nn.initializers.orthogonal(g)(k, (rows, columns))
+            orthogonal(k, (rows, columns), g)
             for k, g, rows, columns in zip(keys, gains, sizes[:-1], sizes[1:], strict=True)
         )
         self.biases = tuple(jnp.zeros(n) for n in sizes[1:])
@@ -96,7 +111,9 @@ class MLP(eqx.Module):
 
     def after_first(self, hidden: Float[Array, "*batch width"]) -> Float[Array, "*batch outputs"]:
         """The rest of the network, given the output of ``affine(0)``."""
-        for layer, (scale, offset) in enumerate(zip(self.scales, self.offsets, strict=True), start=1):
+        for layer, (scale, offset) in enumerate(
+            zip(self.scales, self.offsets, strict=True), start=1
+        ):
             hidden = _normalize_activate(self.activation, hidden, scale, offset)
             if layer < len(self.weights):
                 weight, bias = self.affine(layer)

@@ -124,17 +124,20 @@ class Track:
 
 
 def initial_state(algorithm: Algorithm, env: Batch, seeds: Sequence[int]) -> PyTree:
-    """Training state of one seed, or of several stacked along a new leading axis."""
-    keys = [jax.random.key(seed) for seed in seeds]
-    return _compiled_init(algorithm, env, len(keys))(keys[0] if len(keys) == 1 else jnp.stack(keys))
+    """Training state of one seed, or of several stacked along a new leading axis.
+
+    Each seed starts by the same compiled program, so that it starts the same in company as alone.
+    """
+    init = _compiled_init(algorithm, env)
+    states = [init(jax.random.key(seed)) for seed in seeds]
+    if len(states) == 1:
+        return states[0]
+    return jax.tree.map(lambda *x: jnp.stack(x) if eqx.is_array(x[0]) else x[0], *states)
 
 
 @lru_cache(maxsize=8)
-def _compiled_init(algorithm: Algorithm, env: Batch, seeds: int) -> Callable[[PRNGKey], PyTree]:
-    def init(key: PRNGKey) -> PyTree:
-        return algorithm.init(key, env)
-
-    return eqx.filter_jit(init if seeds == 1 else eqx.filter_vmap(init))
+def _compiled_init(algorithm: Algorithm, env: Batch) -> Callable[[PRNGKey], PyTree]:
+    return eqx.filter_jit(lambda key: algorithm.init(key, env))
 
 
 def state_shapes(algorithm: Algorithm, env: Batch) -> PyTree:
