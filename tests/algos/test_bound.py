@@ -28,7 +28,13 @@ class Slope:
         return Step(state, state, action.sum(-1), jnp.ones(len(state), bool))
 
 
-SMALL = {"horizon": 4, "updates": 200, "actor_hidden": (8,), "critic_hidden": (8,), "critic_iterations": 1}
+SMALL = {
+    "horizon": 4,
+    "updates": 200,
+    "actor_hidden": (8,),
+    "critic_hidden": (8,),
+    "critic_iterations": 1,
+}
 SMALL |= {"actor_learning_rate": 2e-2, "weight_decay": 0.0}
 METHODS = {
     "rfo": RFO(flow_steps=2, source_noise=0.01, c_past=0.0, c_uni=0.0, **SMALL),
@@ -43,7 +49,9 @@ def trained(method, c_bound):
 
     def run(key):
         state = algorithm.init(key, env)
-        state, metrics = jax.lax.scan(lambda s, _: algorithm.update(s, env), state, None, algorithm.updates)
+        state, metrics = jax.lax.scan(
+            lambda s, _: algorithm.update(s, env), state, None, algorithm.updates
+        )
         return algorithm.policy(state)(jnp.full((1, 1), 0.5), None), metrics
 
     return jax.jit(run)(jax.random.key(0))

@@ -123,8 +123,12 @@ def test_sapo_with_one_critic_and_no_entropy_is_shac(shac):
     after, expected = run(SHAC_ONE, start, updates=1)
     assert metrics["loss_actor"] == pytest.approx(float(expected["loss_actor"]), rel=1e-5)
     assert_trees_close(state.actor.net.weights[0], after.actor.net.weights[0], rtol=1e-4, atol=1e-6)
-    assert_trees_close(state.actor.net.weights[1][:, :1], after.actor.net.weights[1], rtol=1e-4, atol=1e-6)
-    assert_trees_close(state.actor.net.biases[1][:1], after.actor.net.biases[1], rtol=1e-4, atol=1e-6)
+    assert_trees_close(
+        state.actor.net.weights[1][:, :1], after.actor.net.weights[1], rtol=1e-4, atol=1e-6
+    )
+    assert_trees_close(
+        state.actor.net.biases[1][:1], after.actor.net.biases[1], rtol=1e-4, atol=1e-6
+    )
     assert_trees_close(state.critics, after.critics, rtol=1e-4, atol=1e-5)
     assert_trees_close(state.env.observation, after.env.observation, rtol=1e-5)
 
@@ -132,7 +136,9 @@ def test_sapo_with_one_critic_and_no_entropy_is_shac(shac):
 def test_entropy_is_scaled_and_tuned_around_its_target():
     assert scaled_entropy(jnp.array(-4.0), target=-4.0) == 0
     assert scaled_entropy(jnp.array(4.0), target=-4.0) == 1
-    too_low, too_high = (jax.grad(alpha_objective)(jnp.zeros(()), h, -4.0) for h in jnp.array([-5.0, -3.0]))
+    too_low, too_high = (
+        jax.grad(alpha_objective)(jnp.zeros(()), h, -4.0) for h in jnp.array([-5.0, -3.0])
+    )
     assert too_low == -4 and too_high == 4  # descending raises alpha when the entropy is too low
 
 
@@ -142,8 +148,12 @@ def test_return_scale_weighs_sapos_reward_against_its_entropy():
     scaled, weighed = SAPO(return_scale=50.0, **settings), SAPO(initial_alpha=0.02, **settings)
     after, metrics = run(scaled, begin(scaled), updates=1)
     expected, expected_metrics = run(weighed, begin(weighed), updates=1)
-    assert metrics["loss_actor"] == pytest.approx(50 * float(expected_metrics["loss_actor"]), rel=1e-5)
-    assert metrics["grad_norm"] == pytest.approx(50 * float(expected_metrics["grad_norm"]), rel=1e-5)
+    assert metrics["loss_actor"] == pytest.approx(
+        50 * float(expected_metrics["loss_actor"]), rel=1e-5
+    )
+    assert metrics["grad_norm"] == pytest.approx(
+        50 * float(expected_metrics["grad_norm"]), rel=1e-5
+    )
     assert_trees_close(after.critics, expected.critics, rtol=1e-4, atol=1e-6)
 
 
@@ -175,7 +185,8 @@ MODEL_FREE = [
 
 @pytest.mark.parametrize(
     ("algorithm", "task"),
-    [(method, LQR()) for method in (*SEEDED[:3], MODEL_FREE[2])] + [(SEEDED[3], ReachCloud(points=4))],
+    [(method, LQR()) for method in (*SEEDED[:3], MODEL_FREE[2])]
+    + [(SEEDED[3], ReachCloud(points=4))],
     ids=lambda x: getattr(x, "name", None) or x.spec.name,
 )
 def test_seeds_repeat_differ_and_train_together_as_alone(algorithm, task):
@@ -202,13 +213,19 @@ def test_actor_and_critics_have_encoders_of_their_own_and_vectors_have_none(algo
     vector = begin(algorithm)
     assert not jax.tree.leaves(vector.actor.encoder)
     cloud = algorithm.init(jax.random.key(0), Batch(ReachCloud(points=4), 2))
-    assert cloud.actor.encoder.size == cloud.actor.net.weights[0].shape[0] - inputs_beside(cloud.actor) == 8
+    assert (
+        cloud.actor.encoder.size
+        == cloud.actor.net.weights[0].shape[0] - inputs_beside(cloud.actor)
+        == 8
+    )
     if algorithm.name == "apg":
         return
     _, _, critic_key, _ = jax.random.split(jax.random.key(0), 4)
     before = Critics(critic_key, Identity(2), (8,), "silu", algorithm.critic_count, algorithm.gain)
     assert_trees_close(vector.critics.nets.weights, before.nets.weights, atol=1e-6)
-    pairs = zip(jax.tree.leaves(cloud.actor.encoder), jax.tree.leaves(cloud.critics.encoder), strict=True)
+    pairs = zip(
+        jax.tree.leaves(cloud.actor.encoder), jax.tree.leaves(cloud.critics.encoder), strict=True
+    )
     assert all(jnp.abs(a - c).max() > 0.1 for a, c in pairs if a.ndim == 2)
 
 
@@ -222,7 +239,10 @@ def test_a_state_keeps_its_types(algorithm):
     """Weak ones included: another type after the first update would compile the update twice."""
     start = jax.eval_shape(lambda key: algorithm.init(key, ENV), jax.random.key(0))
     after, _ = jax.eval_shape(lambda s: algorithm.update(s, ENV), start)
-    types = [[(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(state)] for state in (start, after)]
+    types = [
+        [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(state)]
+        for state in (start, after)
+    ]
     assert types[0] == types[1]
 
 
@@ -236,9 +256,14 @@ def test_model_free_updates_keep_their_state_with_points_and_chunks(algorithm, c
     shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (start, after)]
     assert shapes[0] == shapes[1]
     assert all(x.shape == () for x in metrics.values())
-    assert {"episodes", "episode_return", "reward", "nonfinite", "grad_norm", "grad_norm_clipped"} <= set(
-        metrics
-    )
+    assert {
+        "episodes",
+        "episode_return",
+        "reward",
+        "nonfinite",
+        "grad_norm",
+        "grad_norm_clipped",
+    } <= set(metrics)
     if algorithm.name != "sac" and chunk == 2:
         odd = dataclasses.replace(algorithm, batches=4)
         with pytest.raises(ValueError, match=r"batches \(4\) must divide the 2 steps"):

@@ -14,7 +14,12 @@ from rfo.envs.chunk import ChunkedBatch
 from rfo.envs.tasks.probe import LQR, Bimodal, Delayed, ReachCloud, Terminating
 
 SMALL = {"actor_hidden": (32,), "actor_learning_rate": 1e-2, "activation": "silu", "gain": 1.0}
-CRITIC = {"critic_hidden": (32,), "critic_iterations": 2, "critic_batches": 2, "critic_learning_rate": 5e-3}
+CRITIC = {
+    "critic_hidden": (32,),
+    "critic_iterations": 2,
+    "critic_batches": 2,
+    "critic_learning_rate": 5e-3,
+}
 
 
 class Severed:
@@ -63,7 +68,10 @@ def train(
     def one(way):
         env = batch(impair(task, way), size)
         state, metrics = jax.lax.scan(
-            lambda s, _: algorithm.update(s, env), algorithm.init(jax.random.key(seed), env), None, updates
+            lambda s, _: algorithm.update(s, env),
+            algorithm.init(jax.random.key(seed), env),
+            None,
+            updates,
         )
         return state, metrics, check(state, env.task.observe)
 
@@ -86,9 +94,18 @@ def explained(algorithm, task, relevant=lambda states: jnp.ones(1)):
 
 METHODS = {
     "rfo": RFO(
-        horizon=8, updates=300, flow_steps=2, source_noise=0.2, c_past=0.02, c_uni=0.02, **SMALL, **CRITIC
+        horizon=8,
+        updates=300,
+        flow_steps=2,
+        source_noise=0.2,
+        c_past=0.02,
+        c_uni=0.02,
+        **SMALL,
+        **CRITIC,
     ),
-    "sapo": SAPO(horizon=8, updates=300, initial_alpha=0.01, alpha_learning_rate=1e-3, **SMALL, **CRITIC),
+    "sapo": SAPO(
+        horizon=8, updates=300, initial_alpha=0.01, alpha_learning_rate=1e-3, **SMALL, **CRITIC
+    ),
     "shac": SHAC(horizon=8, updates=300, initial_log_std=-2.0, **SMALL, **CRITIC),
     "apg": APG(horizon=8, updates=300, initial_log_std=-2.0, **SMALL),
 }
@@ -98,7 +115,9 @@ METHODS = {
 def test_finds_the_lqr_optimum_only_through_the_gradient(name):
     """The best action explains the policy's; without the environment's gradient it does not."""
     task = LQR(episode_length=16)
-    _, metrics, (intact, cut) = train(METHODS[name], task, 32, 300, check=explained(METHODS[name], task))
+    _, metrics, (intact, cut) = train(
+        METHODS[name], task, 32, 300, check=explained(METHODS[name], task)
+    )
     assert intact > 0.9
     assert cut < 0.3
     assert (metrics["nonfinite"] == 0).all() and (metrics["skipped_updates"] == 0).all()
@@ -121,12 +140,20 @@ def test_finds_the_lqr_optimum_in_chunks(name):
     assert cut < 0.3
 
 
-CLOUD = {"horizon": 1, "updates": 150, "point_hidden": (16, 16), "point_features": 16, "vector_features": 16}
+CLOUD = {
+    "horizon": 1,
+    "updates": 150,
+    "point_hidden": (16, 16),
+    "point_features": 16,
+    "vector_features": 16,
+}
 CLOUD |= {"actor_hidden": (32,), "actor_learning_rate": 1e-2, "gain": 1.0}
 CLOUD_CRITIC = {"critic_hidden": (16,), "critic_iterations": 1, "critic_batches": 1}
 SEEING = {
     "rfo": RFO(flow_steps=2, source_noise=0.2, c_past=0.02, c_uni=0.02, **CLOUD, **CLOUD_CRITIC),
-    "sapo": SAPO(initial_alpha=0.01, alpha_learning_rate=1e-3, pooling="max", **CLOUD, **CLOUD_CRITIC),
+    "sapo": SAPO(
+        initial_alpha=0.01, alpha_learning_rate=1e-3, pooling="max", **CLOUD, **CLOUD_CRITIC
+    ),
 }
 
 

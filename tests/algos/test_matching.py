@@ -80,7 +80,9 @@ def test_error_at_the_minimiser_and_around_it():
 
 
 def test_mean_over_dimensions():
-    assert error(LinearField(shift=0.2), dims=4) == pytest.approx(error(LinearField(shift=0.2)), rel=0.02)
+    assert error(LinearField(shift=0.2), dims=4) == pytest.approx(
+        error(LinearField(shift=0.2)), rel=0.02
+    )
 
 
 def test_no_gradient_enters_the_target():
@@ -101,7 +103,9 @@ def test_paired_uniform_latents_are_the_quantiles_of_their_noise():
     noise = jnp.array([0.0, 1.0, -1.0, 9.0])
     actions = np.tanh(paired_uniform_latents(noise, clip=0.9))
     np.testing.assert_allclose(actions, 0.9 * np.array([0.0, 0.6827, -0.6827, 1.0]), atol=1e-4)
-    drawn = np.tanh(paired_uniform_latents(jax.random.normal(jax.random.key(0), (20000,)), clip=0.9))
+    drawn = np.tanh(
+        paired_uniform_latents(jax.random.normal(jax.random.key(0), (20000,)), clip=0.9)
+    )
     np.testing.assert_allclose(np.quantile(drawn, [0.1, 0.5, 0.9]), [-0.72, 0, 0.72], atol=0.02)
 
 
@@ -120,12 +124,17 @@ def test_independent_noise_narrows_what_few_steps_generate_and_paired_noise_does
     noise = jax.random.normal(jax.random.key(0), (4, 4, 2))
     latent = policy(jnp.zeros((4, 4, 2)), noise)[1]
     data = rollout(
-        Batch(Quadratic(), 4), Batch(Quadratic(), 4).init(jax.random.key(1)), lambda o, e: policy(o, e), noise
+        Batch(Quadratic(), 4),
+        Batch(Quadratic(), 4).init(jax.random.key(1)),
+        lambda o, e: policy(o, e),
+        noise,
     )[1]
     memory = Past(data.observation, latent, policy.source_noise * noise, jnp.ones(()))
     normalize = Normalizer.init(2)
     context = policy.context(normalize(data.observation))
-    error, _ = algorithm._matching(policy, normalize, context, data, noise, memory, jax.random.key(2))
+    error, _ = algorithm._matching(
+        policy, normalize, context, data, noise, memory, jax.random.key(2)
+    )
     assert error == pytest.approx(0.0, abs=1e-10)
 
 
@@ -147,7 +156,9 @@ def test_past_term_weighs_both_rollouts_and_ignores_an_empty_memory():
     other = Past(ones, 2 * ones, ones, jnp.ones(()))
     previous = 2 * past(other) - empty
     target = jnp.stack([data.extras, 2 * ones, ones])  # only the middle block matters here
-    context = jnp.stack([state.actor.context(state.normalizer(x)) for x in (data.observation, ones, ones)])
+    context = jnp.stack(
+        [state.actor.context(state.normalizer(x)) for x in (data.observation, ones, ones)]
+    )
     error_key, _ = jax.random.split(jax.random.key(1))
     by_hand = matching_error(state.actor, context, target, error_key)[1].mean()
     assert previous == pytest.approx(float(by_hand), rel=1e-4)

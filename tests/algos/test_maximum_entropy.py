@@ -28,7 +28,9 @@ def test_finds_the_boltzmann_policy_of_a_known_reward(name):
     def advance(state, _):
         return method.update(state, env)[0], None
 
-    state = jax.jit(lambda: jax.lax.scan(advance, method.init(jax.random.key(0), env), None, 400)[0])()
+    state = jax.jit(
+        lambda: jax.lax.scan(advance, method.init(jax.random.key(0), env), None, 400)[0]
+    )()
     s = jnp.linspace(-0.75, 0.75, 7)
     states, policy = jnp.stack([s, s[::-1]], -1), method.policy(state)
     draws = jax.vmap(lambda key: policy(states, key))(jax.random.split(jax.random.key(1), 4000))
@@ -46,10 +48,14 @@ def test_entropy_of_a_flow_that_does_not_move_is_that_of_its_squashed_noise():
     method = SoftFlow(last_scale=1e-12, source_noise=0.7)
     state = method.init(jax.random.key(0), Batch(Quadratic(), 5))
     noise = jax.random.normal(jax.random.key(1), (2, 5, 2))
-    latent, entropy = method.latent_and_entropy(state.actor, state.env.observation, (noise[0], noise[1]))
+    latent, entropy = method.latent_and_entropy(
+        state.actor, state.env.observation, (noise[0], noise[1])
+    )
     np.testing.assert_allclose(latent, 0.7 * noise[0], rtol=1e-5)
     surprise = -tanh_gaussian_log_prob(jnp.zeros((5, 2)), jnp.full((5, 2), math.log(0.7)), noise[0])
-    np.testing.assert_allclose(entropy, surprise + jnp.sum(1 - noise[0] ** 2, -1) / 2, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        entropy, surprise + jnp.sum(1 - noise[0] ** 2, -1) / 2, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_fields_out_of_range_are_named():

@@ -52,7 +52,10 @@ def train(algorithm, task, updates, check, size=64):
     def one(wrong):
         env = Batch(Misattributed(task, wrong), size)
         state, metrics = jax.lax.scan(
-            lambda s, _: algorithm.update(s, env), algorithm.init(jax.random.key(0), env), None, updates
+            lambda s, _: algorithm.update(s, env),
+            algorithm.init(jax.random.key(0), env),
+            None,
+            updates,
         )
         return metrics, check(state, env.task.observe)
 
@@ -79,7 +82,9 @@ def test_finds_the_optimum_and_its_value_only_from_its_own_rewards(name):
     action_explained = explained(algorithm, task)
 
     def check(state, observe):
-        return action_explained(state, observe), values(state, state.normalizer(observe(states))).mean()
+        return action_explained(state, observe), values(
+            state, state.normalizer(observe(states))
+        ).mean()
 
     metrics, ((own, foreign), (value, _)) = train(algorithm, task, updates, check)
     assert own > 0.7

@@ -41,8 +41,12 @@ def test_first_step_by_hand():
     descent = Descent(0.1, 0.1, 1, weight_decay=0.5)
     gradient = {"w": jnp.array([[2.0, -3.0], [4.0, -5.0]]), "b": jnp.array([1.0, -1.0])}
     params, _, report = descent.step(PARAMS, descent.init(PARAMS), gradient, jnp.asarray(0))
-    np.testing.assert_allclose(params["w"], [[1 - 0.1 - 0.05, -2 + 0.1 + 0.1], [0.375, 2.95]], rtol=1e-5)
-    assert report.norm == report.clipped_norm == pytest.approx(np.sqrt(4 + 9 + 16 + 25 + 2), rel=1e-6)
+    np.testing.assert_allclose(
+        params["w"], [[1 - 0.1 - 0.05, -2 + 0.1 + 0.1], [0.375, 2.95]], rtol=1e-5
+    )
+    assert (
+        report.norm == report.clipped_norm == pytest.approx(np.sqrt(4 + 9 + 16 + 25 + 2), rel=1e-6)
+    )
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
@@ -51,7 +55,9 @@ def test_non_finite_gradient_changes_nothing_but_the_count(bad):
     params, state, _ = descent.step(PARAMS, descent.init(PARAMS), gradients(0), jnp.asarray(0))
     poisoned = {**gradients(1), "b": jnp.array([0.0, bad])}
     after, after_state, report = descent.step(params, state, poisoned, jnp.asarray(1))
-    jax.tree.map(np.testing.assert_array_equal, (after, after_state.moments), (params, state.moments))
+    jax.tree.map(
+        np.testing.assert_array_equal, (after, after_state.moments), (params, state.moments)
+    )
     assert report.skipped and after_state.skipped == state.skipped + 1
 
 
@@ -76,9 +82,13 @@ def test_each_critic_of_an_ensemble_is_fitted_as_if_alone():
         member = jax.tree.map(lambda x, i=i: x[i : i + 1], both)
         np.testing.assert_allclose(together[i], jax.jit(fitted)(member)[0][0], rtol=1e-4, atol=1e-5)
     before = both(observation)
-    assert metrics["critic_error"] == pytest.approx(float(jnp.mean((before - target) ** 2)), rel=1e-5)
+    assert metrics["critic_error"] == pytest.approx(
+        float(jnp.mean((before - target) ** 2)), rel=1e-5
+    )
     explained = [1 - jnp.var(target - v) / jnp.var(target) for v in before]
-    assert metrics["critic_explained_variance"] == pytest.approx(float(np.mean(explained)), rel=1e-4)
+    assert metrics["critic_explained_variance"] == pytest.approx(
+        float(np.mean(explained)), rel=1e-4
+    )
     assert metrics["critic_loss"] < metrics["critic_error"]
 
 
@@ -107,7 +117,9 @@ def test_minibatches_run_in_order_of_time(make):
         seen = jax.tree.map(lambda x, h=half: x[h], observation)
         gradient = jax.grad(lambda c, s=seen, h=half: jnp.mean((c(s)[0] - target[h]) ** 2))(by_hand)
         by_hand, state, _ = descent.step(by_hand, state, gradient, jnp.asarray(0))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), fitted, by_hand)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), fitted, by_hand
+    )
 
 
 def test_the_norm_that_is_clipped_counts_the_encoder():

@@ -44,7 +44,9 @@ def slow_gae(reward, value, next_value, terminated, truncated, duration, gamma, 
     for t in range(len(reward)):
         total = 0.0
         for i in range(t, len(reward)):
-            delta = reward[i] + gamma ** duration[i] * next_value[i] * (not terminated[i]) - value[i]
+            delta = (
+                reward[i] + gamma ** duration[i] * next_value[i] * (not terminated[i]) - value[i]
+            )
             total += lambda_ ** (i - t) * gamma ** sum(duration[t:i]) * delta
             if terminated[i] or truncated[i]:
                 break
@@ -76,7 +78,13 @@ def data(request):
     shape = (12, 40)
     kind = generator.choice(3, shape, p=[0.7, 0.15, 0.15])
     duration = generator.integers(1, request.param + 1, shape)
-    return generator.normal(size=shape), generator.normal(size=shape), kind == 1, kind == 2, duration
+    return (
+        generator.normal(size=shape),
+        generator.normal(size=shape),
+        kind == 1,
+        kind == 2,
+        duration,
+    )
 
 
 def fast(function, data, gamma, *more):
@@ -96,7 +104,9 @@ def test_segment_return_follows_its_definition(data, gamma):
 def test_td_lambda_follows_its_definition(data, lambda_):
     with jax.enable_x64(True):
         result = fast(td_lambda, data, 0.9, lambda_)
-    slow = np.stack([slow_td_lambda(*(x[:, i] for x in data), 0.9, lambda_) for i in range(40)], axis=1)
+    slow = np.stack(
+        [slow_td_lambda(*(x[:, i] for x in data), 0.9, lambda_) for i in range(40)], axis=1
+    )
     np.testing.assert_allclose(result, slow, rtol=1e-10, atol=1e-12)
 
 
@@ -109,7 +119,9 @@ def test_gae_follows_its_definition(data, lambda_):
     with jax.enable_x64(True):
         columns = (reward, value, next_value, terminated, truncated, duration)
         result = fast(gae, columns, 0.9, lambda_)
-    slow = np.stack([slow_gae(*(x[:, i] for x in columns), 0.9, lambda_) for i in range(40)], axis=1)
+    slow = np.stack(
+        [slow_gae(*(x[:, i] for x in columns), 0.9, lambda_) for i in range(40)], axis=1
+    )
     np.testing.assert_allclose(result, slow, rtol=1e-10, atol=1e-12)
 
 
@@ -175,9 +187,9 @@ def test_a_chunk_by_hand():
 def test_values_reach_the_return_only_where_a_segment_ends(data):
     """The gradient in each next value is its discount, or 0: a NaN elsewhere would be harmless, too."""
     reward, value, terminated, truncated, duration = map(jnp.asarray, data)
-    gradient = jax.grad(lambda v: segment_return(reward, v, terminated, truncated, 0.9, duration).sum())(
-        value
-    )
+    gradient = jax.grad(
+        lambda v: segment_return(reward, v, terminated, truncated, 0.9, duration).sum()
+    )(value)
     last = np.zeros_like(terminated)
     last[-1] = True
     expected = (np.asarray(truncated) | last) & ~np.asarray(terminated)

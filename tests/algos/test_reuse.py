@@ -43,7 +43,9 @@ def test_an_action_follows_its_gradient_until_it_has_moved_by_its_reach():
 def test_more_steps_move_the_policy_further_down_the_same_gradient(method):
     """The first step of several is the only step of one; no physics is simulated for the others."""
 
-    (one, first), (four, metrics) = (updated(method, actor_steps=steps, reach=10.0) for steps in (1, 4))
+    (one, first), (four, metrics) = (
+        updated(method, actor_steps=steps, reach=10.0) for steps in (1, 4)
+    )
     assert metrics["policy_change"] > 2 * first["policy_change"]
     assert metrics["loss_actor"] == pytest.approx(float(first["loss_actor"]), rel=1e-5)
     np.testing.assert_allclose(four.env.observation, one.env.observation, rtol=1e-5)
@@ -52,7 +54,9 @@ def test_more_steps_move_the_policy_further_down_the_same_gradient(method):
 @pytest.mark.parametrize("method", FREE)
 def test_reach_bounds_what_many_steps_do(method):
     """Of the objective's pull; matching terms and entropy, left out here, are not held back."""
-    held, free = (updated(method, actor_steps=40, reach=reach, **FREE[method])[1] for reach in (0.05, 10.0))
+    held, free = (
+        updated(method, actor_steps=40, reach=reach, **FREE[method])[1] for reach in (0.05, 10.0)
+    )
     assert held["policy_change"] < 0.5 * free["policy_change"]
 
 

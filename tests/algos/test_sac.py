@@ -72,7 +72,9 @@ def test_stored_transitions_give_the_closed_form_value(steps):
 
     data, made = gathered(Truncating(episode_length=4, discount=gamma), steps)
     assert data.truncated.any() and (made.discount > 0).all()
-    np.testing.assert_allclose(made.reward + made.discount / (1 - gamma), 1 / (1 - gamma), rtol=1e-5)
+    np.testing.assert_allclose(
+        made.reward + made.discount / (1 - gamma), 1 / (1 - gamma), rtol=1e-5
+    )
     np.testing.assert_array_equal(made.next_observation, made.observation)  # of the same episode
 
 
@@ -84,7 +86,9 @@ def test_the_buffer_is_a_ring_of_rollouts():
     for update in range(5):
         new = jax.tree.map(lambda x, u=update: jnp.full(x.shape[1:], u + 1.0), empty)
         buffer = stored(buffer, new, jnp.asarray(update))
-    assert jax.tree.map(lambda x: x.reshape(3, -1)[:, 0].tolist(), buffer) == Transitions(*[[4, 5, 3]] * 5)
+    assert jax.tree.map(lambda x: x.reshape(3, -1)[:, 0].tolist(), buffer) == Transitions(
+        *[[4, 5, 3]] * 5
+    )
 
 
 def _shape(x):
@@ -116,10 +120,14 @@ def test_buffer_goes_through_a_checkpoint_and_no_draw_sees_its_empty_part(tmp_pa
     loaded, _ = checkpoint.load(tmp_path / "a.ckpt", state_shapes(TINY, env))
     twice = update(once)
     jax.tree.map(np.testing.assert_array_equal, _data(update(loaded)), _data(twice))
-    poisoned = start._replace(buffer=jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), start.buffer))
+    poisoned = start._replace(
+        buffer=jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), start.buffer)
+    )
     after = update(poisoned)
     jax.tree.map(np.testing.assert_array_equal, after.actor.net.weights, once.actor.net.weights)
-    assert jnp.isnan(after.buffer.reward[1]).all() and jnp.isfinite(update(after).buffer.reward).all()
+    assert (
+        jnp.isnan(after.buffer.reward[1]).all() and jnp.isfinite(update(after).buffer.reward).all()
+    )
 
 
 def _data(state):

@@ -70,7 +70,9 @@ def test_likelihood_ratio_is_that_of_the_actions_and_1_at_the_old_parameters():
     new_mean, new_log_std = mean + 0.1, log_std - 0.2
     ratio = likelihood_ratio(jnp.asarray(new_mean), jnp.asarray(new_log_std), old)
     density = stats.norm(mean, np.exp(log_std)).logpdf(latent).sum(-1)
-    np.testing.assert_allclose(gaussian_log_prob(old.mean, old.log_std, old.latent), density, rtol=1e-4)
+    np.testing.assert_allclose(
+        gaussian_log_prob(old.mean, old.log_std, old.latent), density, rtol=1e-4
+    )
     new_density = stats.norm(new_mean, np.exp(new_log_std)).logpdf(latent).sum(-1)
     np.testing.assert_allclose(ratio, np.exp(new_density - density), rtol=1e-4)
     new_noise = jnp.asarray((latent - new_mean) / np.exp(new_log_std))
@@ -138,7 +140,9 @@ def test_flow_ratio_is_1_at_the_old_parameters_and_rises_towards_the_action():
         value, gradient = jax.value_and_grad(ratio)(policy)
         nearer = jax.tree.map(lambda p, g: p + 0.02 * g, policy, gradient)
         noise = jax.random.normal(jax.random.key(4), (16, 3))
-        return value, [jnp.abs(p(Probed.observation, noise)[1] - 0.8).mean() for p in (policy, nearer)]
+        return value, [
+            jnp.abs(p(Probed.observation, noise)[1] - 0.8).mean() for p in (policy, nearer)
+        ]
 
     value, (far, near) = ascend(Probed.policy)
     assert value == 1.0

@@ -30,12 +30,16 @@ def observed(shapes=SHAPES, lead=(4,), seed=1):
 
 def small(shapes=SHAPES, **settings):
     """With random biases and offsets."""
-    return scrambled(encoder_for(jax.random.key(0), shapes, **(SMALL | settings)), jax.random.key(1))
+    return scrambled(
+        encoder_for(jax.random.key(0), shapes, **(SMALL | settings)), jax.random.key(1)
+    )
 
 
 def plain_layers(net, x):
     """Linear, layer normalisation, activation, the last layer included."""
-    for weight, bias, scale, offset in zip(net.weights, net.biases, net.scales, net.offsets, strict=True):
+    for weight, bias, scale, offset in zip(
+        net.weights, net.biases, net.scales, net.offsets, strict=True
+    ):
         x = x @ np.asarray(weight) + np.asarray(bias)
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + NORM_EPSILON)
         x = np.asarray(ACTIVATIONS[net.activation](jnp.asarray(x * scale + offset)))
@@ -44,7 +48,9 @@ def plain_layers(net, x):
 
 def test_parameters_of_the_reference_network():
     """3 -> 64 -> 128 -> 256, 256 -> 64 and n -> 128, each with weights, biases, scales and offsets."""
-    encoder = encoder_for(jax.random.key(0), {"particle_q": (250, 3), "com_q": (3,), "joint_q": (24,)})
+    encoder = encoder_for(
+        jax.random.key(0), {"particle_q": (250, 3), "com_q": (3,), "joint_q": (24,)}
+    )
     points = (3 * 64 + 3 * 64) + (64 * 128 + 3 * 128) + (128 * 256 + 3 * 256)
     pooled, vectors = 256 * 64 + 3 * 64, 27 * 128 + 3 * 128
     assert encoder.size == 64 + 128 == 192
@@ -70,7 +76,9 @@ def test_the_order_of_the_points_is_nothing_and_their_places_are_all(pooling):
     cloud = observation["particle_q"]
     shuffled = cloud[:, np.random.default_rng(0).permutation(7)]
     encoding = encoder(observation)
-    np.testing.assert_allclose(encoder({**observation, "particle_q": shuffled}), encoding, atol=1e-5)
+    np.testing.assert_allclose(
+        encoder({**observation, "particle_q": shuffled}), encoding, atol=1e-5
+    )
     moved = encoder({**observation, "particle_q": cloud + 0.5})
     assert np.all(np.any(np.abs(moved - encoding) > 1e-3, axis=-1))
     mixed = encoder({**observation, "particle_q": cloud[::-1]})  # clouds of other environments
@@ -93,7 +101,9 @@ def test_gradients_to_points_vectors_and_weights_match_finite_differences(poolin
             direction = [jnp.zeros_like(x) for x in leaves]
             direction[i] = jax.random.normal(jax.random.key(i), leaf.shape)
             ahead, behind = (
-                loss(structure.unflatten([x + h * d for x, d in zip(leaves, direction, strict=True)]))
+                loss(
+                    structure.unflatten([x + h * d for x, d in zip(leaves, direction, strict=True)])
+                )
                 for h in (eps, -eps)
             )
             slope = jnp.sum(jax.tree.leaves(gradient)[i] * direction[i])
@@ -112,7 +122,9 @@ def test_any_leading_dimensions_are_one_batch():
 
 
 def test_matrices_are_orthogonal_with_gain_and_independent():
-    encoder = encoder_for(jax.random.key(0), {"a": (2, 3), "b": (2, 3), "c": (4,)}, gain=1.5, **SMALL)
+    encoder = encoder_for(
+        jax.random.key(0), {"a": (2, 3), "b": (2, 3), "c": (4,)}, gain=1.5, **SMALL
+    )
     matrices = [x for x in jax.tree.leaves(encoder) if x.ndim == 2]
     assert len(matrices) == 2 * 3 + 1
     for matrix in matrices:
@@ -174,7 +186,9 @@ def test_bad_settings_are_refused_by_name():
         small(activation="gelu")
 
 
-@pytest.mark.parametrize("shapes", [0, {}, {"image": (8, 8, 3)}, {"plane": (5, 2)}, {"q": ()}, {"q": (0,)}])
+@pytest.mark.parametrize(
+    "shapes", [0, {}, {"image": (8, 8, 3)}, {"plane": (5, 2)}, {"q": ()}, {"q": (0,)}]
+)
 def test_observations_that_no_encoder_takes_are_refused_where_they_are_declared(shapes):
     with pytest.raises(ValueError, match=r"odd: .*(observation|image|plane|q)") as refused:
         EnvSpec("odd", shapes, 1, 10, 0.1)

@@ -29,7 +29,9 @@ def test_order_on_a_linear_field_with_known_solution(solver):
     with jax.enable_x64(True):
         steps = [8, 16, 32, 64]
         errors = [
-            np.abs(integrate(lambda z, u: matrix @ z + b * u, jnp.array([1.0, 0.5]), n, solver) - exact).max()
+            np.abs(
+                integrate(lambda z, u: matrix @ z + b * u, jnp.array([1.0, 0.5]), n, solver) - exact
+            ).max()
             for n in steps
         ]
     slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
@@ -91,7 +93,9 @@ def test_gradients_to_weights_noise_and_state_match_finite_differences(solver):
             return jnp.sum(policy(observation, noise)[0] ** 3)
 
         gradient, eps = jax.jit(jax.grad(loss))(inputs), 1e-5
-        for part in range(3):  # one of weights, state and noise at a time: no part may hide behind another
+        for part in range(
+            3
+        ):  # one of weights, state and noise at a time: no part may hide behind another
             direction = scrambled(jax.tree.map(jnp.zeros_like, inputs), jax.random.key(part))
             direction = tuple(
                 d if i == part else jax.tree.map(jnp.zeros_like, d) for i, d in enumerate(direction)

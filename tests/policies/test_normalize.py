@@ -25,14 +25,20 @@ def test_single_precision_survives_a_large_offset_and_many_batches():
     normalizer = Normalizer.init(1)
     update = jax.jit(Normalizer.updated)
     for _ in range(200):
-        normalizer = update(normalizer, jnp.asarray(generator.normal(100.0, 0.1, (64, 1)), jnp.float32))
+        normalizer = update(
+            normalizer, jnp.asarray(generator.normal(100.0, 0.1, (64, 1)), jnp.float32)
+        )
     np.testing.assert_allclose(normalizer.variance, 0.01, rtol=0.03)
 
 
 def test_normalises_and_passes_the_gradient():
     normalizer = Normalizer(jnp.array([2.0]), jnp.array([4.0]), jnp.array(10.0))
-    np.testing.assert_allclose(normalizer(jnp.array([6.0])), 4 / np.sqrt(4 + NORMALIZER_EPSILON), rtol=1e-6)
-    np.testing.assert_allclose(jax.grad(lambda x: normalizer(x)[0])(jnp.array([6.0])), 0.5, rtol=1e-5)
+    np.testing.assert_allclose(
+        normalizer(jnp.array([6.0])), 4 / np.sqrt(4 + NORMALIZER_EPSILON), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        jax.grad(lambda x: normalizer(x)[0])(jnp.array([6.0])), 0.5, rtol=1e-5
+    )
 
 
 def test_nothing_seen_is_the_identity():
@@ -42,7 +48,9 @@ def test_nothing_seen_is_the_identity():
 def test_of_a_dict_each_vector_is_normalised_alone_and_clouds_not_at_all():
     shapes = {"q": (2,), "cloud": (5, 3), "v": (4,)}
     generator = np.random.default_rng(0)
-    batch = {name: jnp.asarray(generator.normal(3, 2, (6, 8, *shape))) for name, shape in shapes.items()}
+    batch = {
+        name: jnp.asarray(generator.normal(3, 2, (6, 8, *shape))) for name, shape in shapes.items()
+    }
     normalizer = Normalizer.init(shapes).updated(batch).updated(batch)
     normal = normalizer(batch)
     assert normal.keys() == shapes.keys() and normalizer.count == 96

@@ -108,7 +108,9 @@ class APG:
     def update(self, state: APGState, env: Batch) -> tuple[APGState, Metrics]:
         """One rollout, one actor step."""
         key, noise_key, spread_key = jax.random.split(state.key, 3)
-        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
+        noise = jax.random.normal(
+            noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size)
+        )
         normalize = state.normalizer
 
         def loss(actor: GaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout]]:

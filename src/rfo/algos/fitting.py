@@ -68,7 +68,8 @@ def fit_critics(
     metrics = {
         "critic_loss": losses[-1].mean() / len(before),
         "critic_error": jnp.mean(residual**2),
-        "critic_explained_variance": 1 - jnp.var(residual, axis=(1, 2)).mean() / (jnp.var(target) + 1e-8),
+        "critic_explained_variance": 1
+        - jnp.var(residual, axis=(1, 2)).mean() / (jnp.var(target) + 1e-8),
         "value": before.mean(),
         "critic_grad_norm": reports.norm.mean(),
         "critic_skipped": reports.skipped.sum(),

@@ -167,10 +167,15 @@ class FPO:
         normalize = state.normalizer
 
         after, data = rollout(
-            env, state.env, lambda o, e: state.actor(normalize(o), e), jax.random.normal(noise_key, shape)
+            env,
+            state.env,
+            lambda o, e: state.actor(normalize(o), e),
+            jax.random.normal(noise_key, shape),
         )
         observation = normalize(data.observation)
-        judged = estimate(state.critics, normalize, state.value_scale, data, self.gamma, self.gae_lambda)
+        judged = estimate(
+            state.critics, normalize, state.value_scale, data, self.gamma, self.gae_lambda
+        )
         probe = Probe(
             latent=data.extras,
             noise=jax.random.normal(probe_key, (*shape[:2], self.samples, shape[2])),
@@ -218,11 +223,16 @@ class FPO:
         before = errors(state.actor, observation, probe)
         batches = minibatches((observation, probe, before, judged.advantage), self.batches)
 
-        def loss(flat: Array, batch: tuple[Observation, Probe, Array, Array]) -> tuple[Array, Metrics]:
+        def loss(
+            flat: Array, batch: tuple[Observation, Probe, Array, Array]
+        ) -> tuple[Array, Metrics]:
             observation, probe, before, advantage = batch
             ratio = jnp.exp(before - errors(unravel(flat), observation, probe))
             gain = asymmetric_surrogate(ratio, advantage[..., None], self.clip)
-            return -gain, {"loss_actor": -gain, "clipped_ratios": jnp.mean(jnp.abs(ratio - 1) > self.clip)}
+            return -gain, {
+                "loss_actor": -gain,
+                "clipped_ratios": jnp.mean(jnp.abs(ratio - 1) > self.clip),
+            }
 
         def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:
             flat, optimizer = carry
@@ -235,7 +245,10 @@ class FPO:
         )
         metrics = {name: value.mean() for name, value in metrics.items()}
         metrics |= {"matching_error": before.mean()}
-        metrics |= {"grad_norm": reports.norm.mean(), "grad_norm_clipped": reports.clipped_norm.mean()}
+        metrics |= {
+            "grad_norm": reports.norm.mean(),
+            "grad_norm_clipped": reports.clipped_norm.mean(),
+        }
         return unravel(flat), optimizer, metrics
 
 

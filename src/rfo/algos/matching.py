@@ -15,7 +15,10 @@ from rfo.types import Array, Float, PRNGKey
 
 
 def matching_error(
-    policy: FlowPolicy, context: Float[Array, "*batch width"], target: Float[Array, "*batch A"], key: PRNGKey
+    policy: FlowPolicy,
+    context: Float[Array, "*batch width"],
+    target: Float[Array, "*batch A"],
+    key: PRNGKey,
 ) -> Float[Array, "*batch"]:
     """Squared error of the velocity against the straight line from fresh noise to each target.
 
@@ -47,7 +50,9 @@ def matching_error_at(
     return jnp.mean((policy.velocity(context, between, u) - (target - source)) ** 2, axis=-1)
 
 
-def paired_uniform_latents(noise: Float[Array, "*batch A"], clip: float) -> Float[Array, "*batch A"]:
+def paired_uniform_latents(
+    noise: Float[Array, "*batch A"], clip: float
+) -> Float[Array, "*batch A"]:
     """`uniform_latents` as an increasing function of standard normal noise, component by component.
 
     ``atanh(clip (2 Phi(eps) - 1))``: of all ways to pair noise with uniform actions the one that moves it

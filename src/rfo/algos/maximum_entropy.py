@@ -122,7 +122,9 @@ class MaximumEntropy(ABC):
 
     def __post_init__(self) -> None:
         require_common(self)
-        require(self, "positive", "return_scale", "critic_count", "critic_iterations", "critic_batches")
+        require(
+            self, "positive", "return_scale", "critic_count", "critic_iterations", "critic_batches"
+        )
         require(self, "positive", "critic_learning_rate")
         require(self, "positive", "initial_alpha", "actor_steps", "reach")
         require(self, "not negative", "alpha_learning_rate", "c_bound")
@@ -147,7 +149,9 @@ class MaximumEntropy(ABC):
         require_divisible(decisions(self.horizon, env), self.critic_batches)
         key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
         spec = env.spec
-        actor = self.actor(actor_key, encoder(self, encoder_keys[0], spec.observation), spec.action_size)
+        actor = self.actor(
+            actor_key, encoder(self, encoder_keys[0], spec.observation), spec.action_size
+        )
         critics = Critics(
             critic_key,
             encoder(self, encoder_keys[1], spec.observation),
@@ -191,7 +195,13 @@ class MaximumEntropy(ABC):
         log_alpha, alpha_optimizer, alpha_loss = self._alpha_step(state, entropy, action_size)
         value = combine_critics(self.critic_target)(values, axis=0)
         target = td_lambda(
-            reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda, data.duration
+            reward,
+            value,
+            data.terminated,
+            data.truncated,
+            self.gamma,
+            self.td_lambda,
+            data.duration,
         )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
@@ -238,8 +248,12 @@ class MaximumEntropy(ABC):
         normalize, alpha = state.normalizer, jnp.exp(state.log_alpha)
         target_entropy = self.target_entropy * env.spec.action_size
 
-        def loss(shift: tuple[Array, Array]) -> tuple[Array, tuple[BatchState, Rollout, Array, Array]]:
-            def act(observation: Observation, step: tuple[Noise, tuple[Array, Array]]) -> tuple[Array, Array]:
+        def loss(
+            shift: tuple[Array, Array],
+        ) -> tuple[Array, tuple[BatchState, Rollout, Array, Array]]:
+            def act(
+                observation: Observation, step: tuple[Noise, tuple[Array, Array]]
+            ) -> tuple[Array, Array]:
                 noise, shift = step
                 output = self.latent_and_entropy(state.actor, normalize(observation), noise)
                 latent, entropy = jax.tree.map(jnp.add, output, shift)

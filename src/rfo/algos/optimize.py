@@ -90,5 +90,6 @@ class Descent:
 
     def _transform(self) -> optax.GradientTransformation:
         return optax.chain(
-            optax.scale_by_adam(self.beta1, self.beta2), optax.add_decayed_weights(self.weight_decay)
+            optax.scale_by_adam(self.beta1, self.beta2),
+            optax.add_decayed_weights(self.weight_decay),
         )

@@ -174,7 +174,9 @@ class PPO:
     def update(self, state: PPOState, env: Batch) -> tuple[PPOState, Metrics]:
         """One rollout, some passes of the actor over it, one fit of the critic."""
         key, noise_key, spread_key = jax.random.split(state.key, 3)
-        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
+        noise = jax.random.normal(
+            noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size)
+        )
         normalize = state.normalizer
 
         def act(observation: Observation, noise: Array) -> tuple[Array, Behaviour]:
@@ -184,8 +186,12 @@ class PPO:
 
         after, data = rollout(env, state.env, act, noise)
         observation = normalize(data.observation)
-        judged = estimate(state.critics, normalize, state.value_scale, data, self.gamma, self.gae_lambda)
-        actor, actor_optimizer, rate, actor_metrics = self._improve(state, observation, data.extras, judged)
+        judged = estimate(
+            state.critics, normalize, state.value_scale, data, self.gamma, self.gae_lambda
+        )
+        actor, actor_optimizer, rate, actor_metrics = self._improve(
+            state, observation, data.extras, judged
+        )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
             (descent(self, self.critic_learning_rate), state.critic_optimizer),
@@ -244,7 +250,9 @@ class PPO:
             )
             mean, log_std = unravel(flat).parameters(observation)
             kl = jnp.mean(gaussian_kl(behaviour.mean, behaviour.log_std, mean, log_std))
-            rate = adapted_rate(rate, kl, self.target_kl, self.min_learning_rate, self.max_learning_rate)
+            rate = adapted_rate(
+                rate, kl, self.target_kl, self.min_learning_rate, self.max_learning_rate
+            )
             return (flat, optimizer, rate), (metrics, reports, kl)
 
         (flat, optimizer, rate), (metrics, reports, kl) = jax.lax.scan(
@@ -252,7 +260,10 @@ class PPO:
         )
         metrics = {name: value.mean() for name, value in metrics.items()}
         metrics |= {"kl": kl[-1], "learning_rate": rate}
-        metrics |= {"grad_norm": reports.norm.mean(), "grad_norm_clipped": reports.clipped_norm.mean()}
+        metrics |= {
+            "grad_norm": reports.norm.mean(),
+            "grad_norm_clipped": reports.clipped_norm.mean(),
+        }
         return unravel(flat), optimizer, rate, metrics
 
 

@@ -18,14 +18,19 @@ import jax.numpy as jnp
 from rfo.types import Array, Bool, Float, Int
 
 
-def bootstrap_mask(terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
+def bootstrap_mask(
+    terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"]
+) -> Bool[Array, "T B"]:
     """Steps whose next observation's value ends a segment."""
     last = jnp.zeros_like(truncated).at[-1].set(True)
     return (truncated | last) & ~terminated
 
 
 def discounts(
-    terminated: Bool[Array, "T B"], truncated: Bool[Array, "T B"], gamma: float, duration: Int[Array, "T B"]
+    terminated: Bool[Array, "T B"],
+    truncated: Bool[Array, "T B"],
+    gamma: float,
+    duration: Int[Array, "T B"],
 ) -> Float[Array, "T B"]:
     """``gamma ** k`` for a step with k control steps before it in its segment."""
     steps = jnp.cumsum(duration, axis=0) - duration

@@ -23,7 +23,10 @@ P = TypeVar("P", bound=PyTree)
 
 
 def pulled(
-    pull: Float[Array, "T B A"], latent: Float[Array, "T B A"], action: Float[Array, "T B A"], reach: float
+    pull: Float[Array, "T B A"],
+    latent: Float[Array, "T B A"],
+    action: Float[Array, "T B A"],
+    reach: float,
 ) -> Float[Array, ""]:
     """The rollout's loss to first order in the policy's latents, but for a constant.
 
@@ -68,4 +71,8 @@ def descend(
         return (actor, state), metrics | norms
 
     (actor, state), metrics = jax.lax.scan(step, (actor, state), keys)
-    return actor, state, {name: x[0] for name, x in metrics.items()} | {"skipped_updates": state.skipped}
+    return (
+        actor,
+        state,
+        {name: x[0] for name, x in metrics.items()} | {"skipped_updates": state.skipped},
+    )

@@ -201,7 +201,9 @@ class RFO:
     def update(self, state: RFOState, env: Batch) -> tuple[RFOState, Metrics]:
         """One rollout, the actor's steps, one fit of the critics."""
         key, noise_key, matching_key, spread_key = jax.random.split(state.key, 4)
-        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
+        noise = jax.random.normal(
+            noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size)
+        )
         normalize = state.normalizer
         actor_loss, pull, after, data, values = self._rollout(state, env, noise)
         observation = normalize(data.observation)
@@ -226,7 +228,13 @@ class RFO:
 
         value = combine_critics(self.critic_target)(values, axis=0)
         target = td_lambda(
-            data.reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda, data.duration
+            data.reward,
+            value,
+            data.terminated,
+            data.truncated,
+            self.gamma,
+            self.td_lambda,
+            data.duration,
         )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,
@@ -250,7 +258,9 @@ class RFO:
             critics=critics,
             critic_optimizer=critic_optimizer,
             normalizer=normalize.updated(data.observation),
-            past=Past(data.observation, data.extras, state.actor.source_noise * noise, jnp.ones(())),
+            past=Past(
+                data.observation, data.extras, state.actor.source_noise * noise, jnp.ones(())
+            ),
             env=after,
             key=key,
             updates=state.updates + 1,
@@ -275,7 +285,12 @@ class RFO:
             after, data = rollout(env, state.env, act, (noise, shift))
             values = state.critics(normalize(data.next_observation))
             returns = segment_return(
-                data.reward, values.mean(0), data.terminated, data.truncated, self.gamma, data.duration
+                data.reward,
+                values.mean(0),
+                data.terminated,
+                data.truncated,
+                self.gamma,
+                data.duration,
             )
             return -self.return_scale * returns.mean() / self.horizon, (after, data, values)
 
@@ -297,7 +312,9 @@ class RFO:
         context = jnp.stack([current, actor.context(normalize(past.observation)), current])
         if self.coupling == "paired":
             fresh = jax.random.normal(uniform_key, noise.shape)
-            source = jnp.stack([actor.source_noise * noise, past.source, actor.source_noise * fresh])
+            source = jnp.stack(
+                [actor.source_noise * noise, past.source, actor.source_noise * fresh]
+            )
             uniform = paired_uniform_latents(fresh, self.uniform_clip)
             target = jnp.stack([data.extras, past.latent, uniform])
             u = jax.random.uniform(error_key, target.shape[:-1])
@@ -312,4 +329,6 @@ class RFO:
     def _c_uni(self, updates: Int[Array, ""]) -> Float[Array, ""] | float:
         if self.final_c_uni is None:
             return self.c_uni
-        return self.c_uni + (self.final_c_uni - self.c_uni) * jnp.minimum(updates / self.updates, 1.0)
+        return self.c_uni + (self.final_c_uni - self.c_uni) * jnp.minimum(
+            updates / self.updates, 1.0
+        )

@@ -69,7 +69,10 @@ class Rollout(NamedTuple):
 
 
 def rollout(
-    env: Batch, start: BatchState, act: Callable[[Observation, PyTree], tuple[Array, PyTree]], noise: PyTree
+    env: Batch,
+    start: BatchState,
+    act: Callable[[Observation, PyTree], tuple[Array, PyTree]],
+    noise: PyTree,
 ) -> tuple[BatchState, Rollout]:
     """Act for T steps; differentiable through the policy and the environment.
 

@@ -193,7 +193,9 @@ class SAC:
     def update(self, state: SACState, env: Batch) -> tuple[SACState, Metrics]:
         """One rollout into the buffer, then steps on minibatches from it."""
         key, noise_key, learn_key, spread_key = jax.random.split(state.key, 4)
-        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
+        noise = jax.random.normal(
+            noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size)
+        )
         normalize = state.normalizer
 
         after, data = rollout(env, state.env, lambda o, e: state.actor(normalize(o), e), noise)
@@ -211,7 +213,9 @@ class SAC:
             **rollout_metrics(data),
             **metrics,
             "alpha": jnp.exp(state.log_alpha),
-            **policy_metrics(state.actor, learnt.actor, normalize(state.env.observation), spread_key),
+            **policy_metrics(
+                state.actor, learnt.actor, normalize(state.env.observation), spread_key
+            ),
             "skipped_updates": learnt.actor_optimizer.skipped,
         }
         return after_state, metrics
@@ -229,7 +233,9 @@ class SAC:
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), buffer)
         target_entropy = self.target_entropy * buffer.action.shape[-1]
 
-        def actor_loss(flat: Array, observation: Observation, noise: Array, critics: Critics, alpha: Array):
+        def actor_loss(
+            flat: Array, observation: Observation, noise: Array, critics: Critics, alpha: Array
+        ):
             mean, log_std = unravel_actor(flat).parameters(observation)
             entropy = -tanh_gaussian_log_prob(mean, log_std, noise)
             action = jnp.tanh(mean + jnp.exp(log_std) * noise)
@@ -242,7 +248,9 @@ class SAC:
 
         def step(learner: Learner, key: PRNGKey) -> tuple[Learner, Metrics]:
             row_key, next_key, noise_key = jax.random.split(key, 3)
-            batch = drawn(rows, jax.random.randint(row_key, (self.batch_size,), 0, filled), state.normalizer)
+            batch = drawn(
+                rows, jax.random.randint(row_key, (self.batch_size,), 0, filled), state.normalizer
+            )
             alpha = jnp.exp(learner.log_alpha)
 
             target = soft_target(
@@ -255,9 +263,9 @@ class SAC:
             (fit, value), gradient = jax.value_and_grad(critic_loss, has_aux=True)(
                 learner.critics, batch, target
             )
-            critics, critic_optimizer, critic_report = descent(self, self.critic_learning_rate).step(
-                learner.critics, learner.critic_optimizer, gradient, state.updates
-            )
+            critics, critic_optimizer, critic_report = descent(
+                self, self.critic_learning_rate
+            ).step(learner.critics, learner.critic_optimizer, gradient, state.updates)
             (loss, entropy), gradient = jax.value_and_grad(actor_loss, has_aux=True)(
                 learner.actor,
                 batch.observation,
@@ -270,7 +278,10 @@ class SAC:
             )
             # d/d log alpha of alpha (H - target): alpha grows while the entropy is below its target
             log_alpha, alpha_optimizer, _ = self._alpha_descent().step(
-                learner.log_alpha, learner.alpha_optimizer, alpha * (entropy - target_entropy), state.updates
+                learner.log_alpha,
+                learner.alpha_optimizer,
+                alpha * (entropy - target_entropy),
+                state.updates,
             )
             slow = learner.target_critics + self.target_rate * (critics - learner.target_critics)
             metrics = {
@@ -314,7 +325,9 @@ class SAC:
         return Transitions(observations, action, numbers, observations, numbers)
 
     def _alpha_descent(self) -> Descent:
-        return Descent(self.alpha_learning_rate, self.alpha_learning_rate, 1, self.beta1, self.beta2)
+        return Descent(
+            self.alpha_learning_rate, self.alpha_learning_rate, 1, self.beta1, self.beta2
+        )
 
 
 def transitions(data: Rollout, gamma: float, steps: int) -> Transitions:
@@ -329,7 +342,9 @@ def transitions(data: Rollout, gamma: float, steps: int) -> Transitions:
 def stored(buffer: Transitions, new: Transitions, update: Int[Array, ""]) -> Transitions:
     """The buffer with a rollout in place of its oldest."""
     slot = update % len(buffer.reward)
-    return jax.tree.map(lambda old, x: jax.lax.dynamic_update_index_in_dim(old, x, slot, 0), buffer, new)
+    return jax.tree.map(
+        lambda old, x: jax.lax.dynamic_update_index_in_dim(old, x, slot, 0), buffer, new
+    )
 
 
 def drawn(rows: PyTree, index: Int[Array, " N"], normalize: Normalizer) -> Transitions:

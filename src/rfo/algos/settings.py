@@ -77,7 +77,9 @@ def require_common(settings: Settings) -> None:
     Raises:
         ValueError: naming the first that is out of its range, and its value.
     """
-    require(settings, "positive", "horizon", "updates", "actor_learning_rate", "gain", "max_grad_norm")
+    require(
+        settings, "positive", "horizon", "updates", "actor_learning_rate", "gain", "max_grad_norm"
+    )
     require(settings, "not negative", "weight_decay", "final_learning_rate")
     require(settings, "in [0, 1]", "gamma")
     require(settings, "in [0, 1)", "beta1", "beta2")
@@ -127,7 +129,9 @@ def encoder(settings: Settings, key: PRNGKey, observation: ObservationShape) -> 
     )
 
 
-def flow_policy(settings: FlowSettings, key: PRNGKey, encoder: Encoder, action_size: int) -> FlowPolicy:
+def flow_policy(
+    settings: FlowSettings, key: PRNGKey, encoder: Encoder, action_size: int
+) -> FlowPolicy:
     """A new flow policy."""
     return FlowPolicy(
         key,

@@ -102,7 +102,9 @@ class SHAC:
 
     def __post_init__(self) -> None:
         require_common(self)
-        require(self, "positive", "return_scale", "critic_count", "critic_iterations", "critic_batches")
+        require(
+            self, "positive", "return_scale", "critic_count", "critic_iterations", "critic_batches"
+        )
         require(self, "positive", "critic_learning_rate")
         require(self, "in [0, 1]", "td_lambda", "target_keep")
         require_divisible(self.horizon, self.critic_batches)
@@ -144,7 +146,9 @@ class SHAC:
     def update(self, state: SHACState, env: Batch) -> tuple[SHACState, Metrics]:
         """One rollout, one actor step, one fit of the critic, one move of its target."""
         key, noise_key, spread_key = jax.random.split(state.key, 3)
-        noise = jax.random.normal(noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size))
+        noise = jax.random.normal(
+            noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size)
+        )
         normalize = state.normalizer
 
         def loss(actor: GaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout]]:
@@ -162,7 +166,13 @@ class SHAC:
 
         value = state.target_critics(normalize(data.next_observation)).mean(0)
         target = td_lambda(
-            data.reward, value, data.terminated, data.truncated, self.gamma, self.td_lambda, data.duration
+            data.reward,
+            value,
+            data.terminated,
+            data.truncated,
+            self.gamma,
+            self.td_lambda,
+            data.duration,
         )
         critics, critic_optimizer, critic_metrics = fit_critics(
             state.critics,

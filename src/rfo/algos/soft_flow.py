@@ -60,5 +60,7 @@ class SoftFlow(MaximumEntropy):
         action_noise, probe = noise[0], jnp.where(noise[1] < 0, -1.0, 1.0)
         context = actor.context(observation)
         latent, log_det = actor.latent_and_log_det(context, action_noise, probe, self.log_det_terms)
-        source = actor.action_size * (0.5 * math.log(2 * math.pi * math.e) + math.log(self.source_noise))
+        source = actor.action_size * (
+            0.5 * math.log(2 * math.pi * math.e) + math.log(self.source_noise)
+        )
         return latent, source + log_det + jnp.sum(log_tanh_slope(latent), -1)

@@ -28,7 +28,12 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    critics: Critics, normalize: Normalizer, scale: Normalizer, data: Rollout, gamma: float, lambda_: float
+    critics: Critics,
+    normalize: Normalizer,
+    scale: Normalizer,
+    data: Rollout,
+    gamma: float,
+    lambda_: float,
 ) -> Estimate:
     """Generalised advantages and the critics' targets.
 

@@ -47,9 +47,13 @@ class Critics(eqx.Module):
             raise ValueError(f"the ensemble needs at least one critic, not {ensemble}")
         self.encoder = encoder
         sizes = (encoder.size + action_size, *hidden, 1)
-        self.nets = jax.vmap(lambda k: MLP(k, sizes, activation, gain))(jax.random.split(key, ensemble))
+        self.nets = jax.vmap(lambda k: MLP(k, sizes, activation, gain))(
+            jax.random.split(key, ensemble)
+        )
 
-    def __call__(self, observation: Observation, *action: Float[Array, "*batch A"]) -> Float[Array, "E ..."]:
+    def __call__(
+        self, observation: Observation, *action: Float[Array, "*batch A"]
+    ) -> Float[Array, "E ..."]:
         """Each critic's value of a normalised observation, and of an action if it is made for one."""
         encoding = jnp.concatenate([self.encoder(observation), *action], axis=-1)
         # unrolled: on a CPU, separate matrix products beat one with a batch dimension

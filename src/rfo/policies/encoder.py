@@ -154,5 +154,7 @@ class PointEncoder(eqx.Module):
         """Encoding of a normalised observation."""
         parts = [self.clouds[name](observation[name]) for name in sorted(self.clouds)]
         if self.vectors is not None:
-            parts.append(self.vectors(jnp.concatenate([observation[name] for name in self.names], axis=-1)))
+            parts.append(
+                self.vectors(jnp.concatenate([observation[name] for name in self.names], axis=-1))
+            )
         return jnp.concatenate(parts, axis=-1)

@@ -45,7 +45,9 @@ def require_solver(name: str) -> None:
         raise ValueError(f"unknown solver '{name}'; known: {', '.join(SOLVERS)}")
 
 
-def integrate(field: Callable[[Array, float], Array], start: Array, steps: int, solver: str) -> Array:
+def integrate(
+    field: Callable[[Array, float], Array], start: Array, steps: int, solver: str
+) -> Array:
     """Carry `start` from u = 0 to u = 1 along ``dz/du = field(z, u)`` in equal steps.
 
     Raises:
@@ -60,7 +62,9 @@ def integrate(field: Callable[[Array, float], Array], start: Array, steps: int, 
     return z
 
 
-def advance(field: Callable[[Array, float], Array], z: Array, step: int, steps: int, solver: str) -> Array:
+def advance(
+    field: Callable[[Array, float], Array], z: Array, step: int, steps: int, solver: str
+) -> Array:
     """Step number `step` of the `steps` equal ones from u = 0 to u = 1."""
     tableau, size = SOLVERS[solver], 1.0 / steps
     slopes: list[Array] = []
@@ -165,7 +169,9 @@ class FlowPolicy(eqx.Module):
         z, log_det = self.source_noise * noise, jnp.zeros(noise.shape[:-1])
         field = partial(self.velocity, context)
         for step in range(self.steps):
-            z, pullback = jax.vjp(lambda z, step=step: advance(field, z, step, self.steps, self.solver), z)
+            z, pullback = jax.vjp(
+                lambda z, step=step: advance(field, z, step, self.steps, self.solver), z
+            )
             power = probe
             for n in range(1, terms + 1):
                 power = pullback(power)[0] - power

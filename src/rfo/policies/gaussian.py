@@ -118,7 +118,9 @@ class TanhGaussianPolicy(eqx.Module):
 
 
 def gaussian_log_prob(
-    mean: Float[Array, "*batch A"], log_std: Float[Array, "*batch A"], latent: Float[Array, "*batch A"]
+    mean: Float[Array, "*batch A"],
+    log_std: Float[Array, "*batch A"],
+    latent: Float[Array, "*batch A"],
 ) -> Float[Array, "*batch"]:
     """Log density of a latent, before tanh: in a ratio of policies the volume of tanh cancels."""
     noise = (latent - mean) * jnp.exp(-log_std)
@@ -138,7 +140,9 @@ def gaussian_kl(
 
 
 def tanh_gaussian_log_prob(
-    mean: Float[Array, "*batch A"], log_std: Float[Array, "*batch A"], noise: Float[Array, "*batch A"]
+    mean: Float[Array, "*batch A"],
+    log_std: Float[Array, "*batch A"],
+    noise: Float[Array, "*batch A"],
 ) -> Float[Array, "*batch"]:
     """Log density, over the action box, of the action that `noise` is carried to.
 

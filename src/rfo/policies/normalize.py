@@ -63,7 +63,9 @@ class Normalizer(NamedTuple):
         share = size / total
         mean = jax.tree.map(lambda mean, shift: mean + shift * share, self.mean, shift)
         variance = jax.tree.map(
-            lambda x, old, shift: old * (1 - share) + x.var(0) * share + shift**2 * share * (1 - share),
+            lambda x, old, shift: (
+                old * (1 - share) + x.var(0) * share + shift**2 * share * (1 - share)
+            ),
             batch,
             self.variance,
             shift,
