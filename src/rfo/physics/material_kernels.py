@@ -1,6 +1,6 @@
-"""Kernels of a material's response alone."""
+"""Kernels that evaluate a material's response by itself."""
 
-# Warp reads annotations as values and turns functions into kernels:
+# Warp evaluates annotations and turns functions into kernels:
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ LAW = Layout(scalars=("law",), real_scalars=("mu", "lambda", "yield"), arrays={}
 
 @cache
 def kernels(dtype_name: str) -> KernelSet:
-    """Compile-on-demand kernels for ``"float32"`` or ``"float64"``."""
+    """Kernels for ``"float32"`` or ``"float64"``, compiled on first use."""
     dtype = np.dtype(dtype_name)
     real = wp.array(dtype=warp_type(dtype))
     ints = wp.array(dtype=wp.int32)
@@ -32,7 +32,14 @@ def kernels(dtype_name: str) -> KernelSet:
 
     @wp.func_native(snippet(dtype, LAW.struct(), (*text, "material_adjoint.h")))
     def adjoint_native(
-        tid: int, numbers: int, ints: ints, reals: real, f_in: real, g_fe: real, g_tau: real, g_f: real
+        tid: int,
+        numbers: int,
+        ints: ints,
+        reals: real,
+        f_in: real,
+        g_fe: real,
+        g_tau: real,
+        g_f: real,
     ): ...
 
     @wp.kernel(enable_backward=False, module=module)
@@ -40,18 +47,20 @@ def kernels(dtype_name: str) -> KernelSet:
         forward_native(wp.tid(), numbers, ints, reals, f_in, fe_out, tau_out)
 
     @wp.kernel(enable_backward=False, module=module)
-    def adjoint(numbers: int, ints: ints, reals: real, f_in: real, g_fe: real, g_tau: real, g_f: real):
+    def adjoint(
+        numbers: int, ints: ints, reals: real, f_in: real, g_fe: real, g_tau: real, g_f: real
+    ):
         adjoint_native(wp.tid(), numbers, ints, reals, f_in, g_fe, g_tau, g_f)
 
     return KernelSet(forward, adjoint)
 
 
 class ResponseKernels:
-    """Implements `rfo.physics.kernels.Kernels`: F to the elastic F and the Kirchhoff stress.
+    """Kernels from F to the elastic F and the Kirchhoff stress; see `rfo.physics.kernels.Kernels`.
 
     Args:
-        values: of `LAW`.
-        width: numbers per environment, 9 per particle.
+        values: the entries of `LAW`, by name.
+        width: numbers per environment, 9 for each particle.
         dtype: float32 or float64.
     """
 
@@ -63,14 +72,16 @@ class ResponseKernels:
         self.work = width
 
     def pack_size(self, device: str) -> int:
-        """Environments are independent."""
+        """One environment; see `rfo.physics.kernels.Kernels.pack_size`."""
         return 1
 
     def workspace(self, envs: int, device: str) -> tuple[wp.array, wp.array]:
-        """The material's constants."""
+        """Arrays of the material's constants on the device."""
         return LAW.pack(self.values, self.dtype, device)
 
-    def launch_forward(self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]) -> None:
+    def launch_forward(
+        self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]
+    ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_forward`."""
         self._launch(kernels(self.dtype.name).step, workspace, [*inputs, *outputs])
 
@@ -82,10 +93,14 @@ class ResponseKernels:
         adj_inputs: Sequence[wp.array],
     ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_adjoint`."""
-        self._launch(kernels(self.dtype.name).adjoint, workspace, [*inputs, *adj_outputs, *adj_inputs])
+        self._launch(
+            kernels(self.dtype.name).adjoint, workspace, [*inputs, *adj_outputs, *adj_inputs]
+        )
 
     def _launch(self, kernel: wp.Kernel, workspace: Any, arrays: list[wp.array]) -> None:
         device = arrays[0].device
         numbers = arrays[0].size
         size = 9 * lanes(self.dtype, str(device))
-        wp.launch(kernel, dim=-(-numbers // size), inputs=[numbers, *workspace, *arrays], device=device)
+        wp.launch(
+            kernel, dim=-(-numbers // size), inputs=[numbers, *workspace, *arrays], device=device
+        )

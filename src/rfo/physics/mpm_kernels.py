@@ -1,6 +1,6 @@
-"""Kernels of the particle simulator, made of its native text."""
+"""Kernels of the particle simulator, made from its native code."""
 
-# Warp reads annotations as values and turns functions into kernels:
+# Warp evaluates annotations and turns functions into kernels:
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false
 
 from collections.abc import Sequence
@@ -24,24 +24,24 @@ LAYOUT = Layout(
     ),
     arrays={
         "gravity": ("real", "3"),
-        "shape_body": ("int", "shapes"),  # or -1
+        "shape_body": ("int", "shapes"),  # -1 for the world
         "shape_half_space": ("int", "shapes"),
-        "shape_pose": ("real", "7 * shapes"),  # in its body
+        "shape_pose": ("real", "7 * shapes"),  # in the frame of its body
         "shape_core": ("real", "3 * shapes"),
         "shape_radius": ("real", "shapes"),
     },
 )  # fmt: skip
 
 TEAM = 128
-"""Threads that advance one environment on CUDA."""
+"""Threads that advance one environment together on CUDA."""
 SHARED = ("rows.h", "material.h", "mpm.h", "mpm_tools.h")
 STATE, CACHE, SHAPE = 24, 30, 64
-"""Numbers that the native text takes for a particle's state, its cache, and a shape."""
+"""Numbers that the native code stores for a particle's state, a particle's cache, and a shape."""
 
 
 @cache
 def kernels(dtype_name: str) -> KernelSet:
-    """Compile-on-demand kernels for ``"float32"`` or ``"float64"``."""
+    """Kernels for ``"float32"`` or ``"float64"``, compiled on first use."""
     dtype = np.dtype(dtype_name)
     real = wp.array(dtype=warp_type(dtype))
     ints = wp.array(dtype=wp.int32)
@@ -68,7 +68,9 @@ def kernels(dtype_name: str) -> KernelSet:
         x_in: real, v_in: real, c_in: real, f_in: real, pose: real,
         x_out: real, v_out: real, c_out: real, f_out: real,
     ):  # fmt: skip
-        step_native(wp.tid(), ints, reals, scratch, x_in, v_in, c_in, f_in, pose, x_out, v_out, c_out, f_out)
+        step_native(
+            wp.tid(), ints, reals, scratch, x_in, v_in, c_in, f_in, pose, x_out, v_out, c_out, f_out
+        )
 
     @wp.kernel(enable_backward=False, module=module)
     def adjoint(
@@ -86,10 +88,12 @@ def kernels(dtype_name: str) -> KernelSet:
 
 
 class ParticleKernels:
-    """Implements `rfo.physics.kernels.Kernels`: x, v, C, F and the bodies' poses to x, v, C, F.
+    """Kernels of one control step; see `rfo.physics.kernels.Kernels`.
+
+    The inputs are x, v, C, F and the poses of the bodies; the outputs are x, v, C, F.
 
     Args:
-        values: everything in `LAYOUT` but the sizes of scratch.
+        values: the entries of `LAYOUT` by name, without the sizes of the scratch memory.
         dtype: float32 or float64.
     """
 
@@ -100,18 +104,24 @@ class ParticleKernels:
         shapes = values["shapes"]
         forward = padded + 2 * nodes + SHAPE * shapes + STATE * padded
         adjoint = padded * ((values["substeps"] + 1) * STATE + CACHE) + nodes + 27 * shapes + 64
-        self.values = values | {"node_numbers": nodes, "scratch": -(-(forward + adjoint) // 16) * 16}
+        self.values = values | {
+            "node_numbers": nodes,
+            "scratch": -(-(forward + adjoint) // 16) * 16,
+        }
         self.dtype = dtype
         self.output_widths = (3 * n, 3 * n, 9 * n, 9 * n)
         self.input_widths = (*self.output_widths, 7 * values["bodies"] * (values["substeps"] + 1))
         self.work = STATE * n * values["substeps"]
 
     def pack_size(self, device: str) -> int:
-        """Environments follow one another."""
+        """One environment; see `rfo.physics.kernels.Kernels.pack_size`."""
         return 1
 
     def workspace(self, envs: int, device: str) -> tuple[wp.array, ...]:
-        """Constants, and scratch: for one environment on the CPU, where they follow one another."""
+        """Constants and scratch memory.
+
+        On the CPU, environments are advanced one after the other and share one scratch memory.
+        """
         slots = envs if device.startswith("cuda") else 1
         scratch = wp.zeros(
             self.values["scratch"] * slots + 64 // self.dtype.itemsize,
@@ -120,7 +130,9 @@ class ParticleKernels:
         )
         return (*LAYOUT.pack(self.values | {"slots": slots}, self.dtype, device), scratch)
 
-    def launch_forward(self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]) -> None:
+    def launch_forward(
+        self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]
+    ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_forward`."""
         self._launch(kernels(self.dtype.name).step, workspace, [*inputs, *outputs])
 
@@ -132,7 +144,9 @@ class ParticleKernels:
         adj_inputs: Sequence[wp.array],
     ) -> None:
         """See `rfo.physics.kernels.Kernels.launch_adjoint`."""
-        self._launch(kernels(self.dtype.name).adjoint, workspace, [*inputs, *adj_outputs, *adj_inputs])
+        self._launch(
+            kernels(self.dtype.name).adjoint, workspace, [*inputs, *adj_outputs, *adj_inputs]
+        )
 
     def _launch(self, kernel: wp.Kernel, workspace: Any, arrays: list[wp.array]) -> None:
         device = arrays[0].device
