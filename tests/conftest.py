@@ -1,16 +1,18 @@
-"""Settings of the test run, in force before JAX is imported and in every process that a test starts."""
+"""Settings of the test run, in force before JAX starts and in every process that a test starts."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 
+import jax
 import jaxtyping
 import psutil
 import pytest
 
 # Compiling is most of the suite's time, and these quarter it; what is computed stays the same up to
-# rounding. A jaxlib that does not know a flag would abort at its first use: then we do without them.
+# rounding. A jaxlib that does not know a flag would abort at its first use: then we go without.
 FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
 if "RFO_TEST_XLA_FLAGS" not in os.environ:
     probe = subprocess.run(
@@ -24,8 +26,8 @@ if "RFO_TEST_XLA_FLAGS" not in os.environ:
         filter(None, (os.environ.get("XLA_FLAGS"), os.environ["RFO_TEST_XLA_FLAGS"]))
     )
 
-# The shapes and types that annotations state are checked at every call, but in physics and tasks, whose
-# functions take NumPy's arrays and lists too and say in their own words what is wrong with them.
+# The shapes and types that annotations state are checked at every call, but in physics and tasks:
+# their functions take NumPy's arrays and lists too, and say themselves what is wrong with them.
 ROOMS = ["rfo.policies", "rfo.algos", "rfo.train", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
 
@@ -39,6 +41,14 @@ def annotations_unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_forgotten():
+    """Give back the memory of the programs that a file's tests compiled."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 class MemoryWatch(threading.Thread):
