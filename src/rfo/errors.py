@@ -15,3 +15,7 @@ class SettingError(ValueError):
     def __init__(self, message: str, field: str = ""):
         super().__init__(message)
         self.field = field
+
+
+class RunError(Exception):
+    """A run folder that cannot be read or written: one line that says what to do."""

@@ -1,7 +1,11 @@
 """Run folders: nothing is overwritten, and what is written can be read."""
 
 import json
+import multiprocessing
+import os
+import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,7 +147,123 @@ def test_provenance_names_versions_and_platform():
 def test_default_paths_of_one_second_differ(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("rfo.train.record.time.strftime", lambda _: "now")
-    first = default_path("ant", "rfo", 3)
-    first.mkdir(parents=True)
-    assert str(first) == "runs/ant-rfo-s3-now"
-    assert str(default_path("ant", "rfo", 3)) == "runs/ant-rfo-s3-now-2"
+    first, second = default_path("ant", "rfo", 3), default_path("ant", "rfo", 3)
+    assert str(first) == "runs/ant-rfo-s3-now" and str(second) == "runs/ant-rfo-s3-now-2"
+    for number, path in enumerate((first, second)):
+        RunFolder.create(path, {"number": number})
+    assert RunFolder.open(second).read_json("config.json") == {"number": 1}
+
+
+def start_a_run(barrier, answers, number):
+    """In a process of its own."""
+    barrier.wait()
+    try:
+        path = default_path("cartpole", "shac", 0)
+        RunFolder.create(path, {"number": number})
+        answers.put(str(path))
+    except Exception as error:
+        answers.put(f"refused {number}: {error}")
+
+
+def test_runs_that_start_in_the_same_moment_never_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    context = multiprocessing.get_context("fork")
+    for trial in range(10):
+        barrier, answers = context.Barrier(4), context.Queue()
+        workers = [
+            context.Process(target=start_a_run, args=(barrier, answers, i)) for i in range(4)
+        ]
+        for worker in workers:
+            worker.start()
+        paths = {answers.get() for _ in workers}
+        for worker in workers:
+            worker.join()
+        assert len(paths) == 4 and all(path.startswith("runs/") for path in paths), paths
+        assert len(list(Path("runs").iterdir())) == 4 * (trial + 1)
+
+
+def test_a_folder_that_another_process_is_about_to_fill_is_left_to_it(tmp_path):
+    first = RunFolder.create(tmp_path / "a", {})  # holds the lock
+    (tmp_path / "a" / "config.json").unlink()
+    (tmp_path / "a" / "versions.json").unlink()  # as if it had only come so far
+    with pytest.raises(RunError, match=f"being written by process {os.getpid()} on "):
+        RunFolder.create(tmp_path / "a", {})
+    first.unlock()
+    RunFolder.create(tmp_path / "a", {"b": 1})
+
+
+def test_a_moved_or_removed_folder_is_an_error_and_is_not_made_again(tmp_path):
+    writes = [
+        lambda folder: folder.append(line(2)),
+        lambda folder: folder.write_json("timing.json", {}),
+        lambda folder: folder.write_replay({}, {}, np.zeros(1)),
+        lambda folder: folder.rewind(1),
+        lambda folder: folder.inside("checkpoints"),
+    ]
+    for number, write in enumerate(writes):
+        folder = RunFolder.create(tmp_path / f"{number}", {})
+        folder.append(line(1))
+        folder.path.rename(tmp_path / f"away {number}")
+        with pytest.raises(RunError, match=f"{number} was moved or removed"):
+            write(folder)
+        assert not folder.path.exists()
+        folder.path.mkdir()  # another one in its place
+        with pytest.raises(RunError, match=f"{number} was moved or removed"):
+            write(folder)
+        assert not any(folder.path.iterdir())
+        folder.close()
+        assert RunFolder.open(tmp_path / f"away {number}").metrics().lines == [line(1)]
+
+
+BAD_LINES = [b"\xff\n", b"null\n", b"garbage\n", b'{"update": "3"}\n', b"[" * 100_000 + b"\n"]
+BAD_LINES += [b'{"update": 3, "loss": [1]}\n', b'{"update": 3, "loss": NaN}\n', b"\0\0\0\n"]
+
+
+@pytest.mark.parametrize("bad", BAD_LINES)
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_bad_line_of_metrics_loses_no_good_one_and_is_told(bad, place, tmp_path):
+    folder = RunFolder.create(tmp_path / "run", {})
+    for update in (1, 3, 4, 5):
+        folder.append(line(update))
+    folder.close()
+    metrics = folder.path / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(b"".join([*lines[:place], bad, *lines[place:]]))
+    assert [there["update"] for there in folder.metrics().lines] == [1, 3, 4, 5]
+    assert folder.metrics().damaged == [place + 1]
+    told = folder.rewind(4)
+    assert told == f"{metrics}: left out line {place + 1}, which cannot be read"
+    assert metrics.read_bytes() == b"".join(lines[:3])
+    assert folder.rewind(4) is None
+
+
+def test_links_that_lead_out_of_a_run_are_refused(tmp_path):
+    outside = tmp_path / "victim"
+    outside.write_text("precious")
+    for number, name in enumerate(("metrics.jsonl", "checkpoints", "checkpoints/final.ckpt")):
+        folder = RunFolder.create(tmp_path / f"run {number}", {})
+        folder.unlock()
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).symlink_to(outside)
+        with pytest.raises(RunError, match=f"{name} is a link that leads out"):
+            RunFolder.open(folder.path)
+    # a link inside is harmless, and so are those that wandb keeps
+    folder = RunFolder.create(tmp_path / "run", {})
+    (folder.path / "latest").symlink_to("config.json")
+    (folder.path / "wandb" / "run").mkdir(parents=True)
+    (folder.path / "wandb" / "run" / "debug.log").symlink_to(outside)
+    RunFolder.open(folder.path)
+    shutil.rmtree(folder.path / "wandb")
+    (folder.path / "wandb").symlink_to(tmp_path)
+    with pytest.raises(RunError, match="wandb is a link that leads out"):
+        RunFolder.open(folder.path)
+
+
+def test_writing_replaces_a_link_and_not_what_it_points_to(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", {})
+    (tmp_path / "victim").write_text("precious")
+    (folder.path / "timing.json").symlink_to(tmp_path / "victim")
+    (folder.path / f".timing.json.{os.getpid()}").symlink_to(tmp_path / "victim")
+    folder.write_json("timing.json", {"a": 1})
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert folder.read_json("timing.json") == {"a": 1}

@@ -17,7 +17,7 @@ import tyro
 from rfo.experiment import build as experiments
 from rfo.experiment import gradients
 from rfo.experiment.build import Experiment
-from rfo.train.record import RunFolder, default_path, plain, require_wandb
+from rfo.train.record import default_path, plain, require_wandb
 
 Threads = Annotated[
     int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as many as help)")
@@ -135,13 +135,13 @@ class Train:
         if self.seeds < 1:
             raise UsageError(f"--seeds must be at least 1, not {self.seeds}")
         first = self.experiment()
-        from rfo.experiment.run import refuse_misfit, train
+        from rfo.experiment.run import create, refuse_misfit, train
 
         refuse_misfit(first)  # before any folder is made
         runs = [dataclasses.replace(first, seed=first.seed + i) for i in range(self.seeds)]
         if self.wandb is not None:
             require_wandb()
-        folders = [RunFolder.create(self._path(run), run.to_json()) for run in runs]
+        folders = create(runs, [self._path(run) for run in runs])
         if self.wandb is not None:
             for folder in folders:
                 folder.mirror(self.wandb)

@@ -62,8 +62,7 @@ class BenchLearn:
             raise UsageError("name a suite, as in `rfo bench learn bench/learning/suites/ant.toml`")
         if (self.seeds is not None and self.seeds < 1) or not self.budget > 0:
             raise UsageError("--seeds must be at least 1, --budget positive")
-        from rfo.lab import queue
-        from rfo.lab import suite
+        from rfo.lab import queue, suite
         from rfo.lab.board import Board
 
         available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]

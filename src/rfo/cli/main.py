@@ -11,9 +11,10 @@ from typing import Any
 from rfo.cli.commands import BenchSpeed, CheckGrad, Eval, List, Resume, Train, UsageError, Watch
 from rfo.cli.comparison import BenchLearn, MakeReport
 from rfo.cli.options import parse, parse_train
+from rfo.errors import RunError
 from rfo.experiment import build as experiments
 from rfo.experiment.build import ExperimentError
-from rfo.train.record import RunError
+from rfo.train.output import outliving_output
 
 COMMANDS: dict[str, type] = {
     "list": List,
@@ -29,6 +30,11 @@ COMMANDS: dict[str, type] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    with outliving_output():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if not arguments or arguments[0] in ("-h", "--help"):

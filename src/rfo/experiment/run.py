@@ -14,16 +14,44 @@ import jax
 
 from rfo.envs.base import EnvSpec, Renderable
 from rfo.envs.batch import Batch
+from rfo.errors import RunError
 from rfo.experiment import build as experiments
 from rfo.experiment.build import Experiment, ExperimentError
 from rfo.train import checkpoint, timing, trainer
 from rfo.train.evaluate import Episodes, Evaluator, shares, summarise
-from rfo.train.record import RunError, RunFolder
+from rfo.train.output import outliving_output
+from rfo.train.record import RunFolder, refuse_taken
 from rfo.types import PyTree
 from rfo.view.replay import write_html
 
 FINISHED, DIVERGED, INTERRUPTED = 0, 1, 130
 """Exit statuses; the last as shells have it after Ctrl-C."""
+
+
+PROGRESS = {"update": int, "env_steps": int, "seconds": float, "window": list}
+"""What a checkpoint tells about a training, and its kind."""
+
+TIMING, EVALUATION = "timing.json", "evaluation.json"
+REPLAY = ("replay.npz", "replay.json", "replay.html")
+
+
+def create(runs: Sequence[Experiment], paths: Sequence[Path]) -> list[RunFolder]:
+    """Make the folders of runs, all of them or none; this process may write there until `train` ends.
+
+    Raises:
+        RunError: if one exists already.
+    """
+    for path in paths:
+        refuse_taken(path)
+    folders: list[RunFolder] = []
+    try:
+        for run, path in zip(runs, paths, strict=True):
+            folders.append(RunFolder.create(path, run.to_json()))
+    except BaseException:
+        for folder in folders:
+            folder.discard()
+        raise
+    return folders
 
 
 def open_run(path: Path, threads: int | None = None) -> tuple[RunFolder, Experiment]:
@@ -33,15 +61,22 @@ def open_run(path: Path, threads: int | None = None) -> tuple[RunFolder, Experim
         RunError: if there is no readable run.
     """
     folder = RunFolder.open(path)
+    return folder, read_experiment(folder, threads)
+
+
+def read_experiment(folder: RunFolder, threads: int | None = None) -> Experiment:
+    """The experiment of a run, with another number of physics threads if given.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
     try:
         experiment = Experiment.from_json(folder.read_json("config.json"))
     except ExperimentError as error:
         raise RunError(
-            f"{path / 'config.json'} does not fit this version of rfo: {error}"
+            f"{folder.path / 'config.json'} does not fit this version of rfo: {error}"
         ) from None
-    return folder, dataclasses.replace(
-        experiment, threads=threads
-    ) if threads is not None else experiment
+    return experiment if threads is None else dataclasses.replace(experiment, threads=threads)
 
 
 def load_state(folder: RunFolder, experiment: Experiment) -> tuple[PyTree, dict[str, Any]]:
@@ -51,26 +86,40 @@ def load_state(folder: RunFolder, experiment: Experiment) -> tuple[PyTree, dict[
         RunError: if there is none.
     """
     shapes = trainer.state_shapes(*experiments.build(experiment))
-    return checkpoint.load_latest(
-        folder.checkpoints, shapes, notice=lambda line: print(f"rfo: {line}", file=sys.stderr)
-    )
+    state, progress = checkpoint.load_latest(folder.checkpoints, shapes, notice=_tell)
+    for name, kind in PROGRESS.items():
+        if not isinstance(progress.get(name), kind):
+            raise RunError(f"a checkpoint in {folder.checkpoints} does not tell its {name}")
+    return state, progress
+
+
+def _tell(line: str) -> None:
+    print(f"rfo: {line}", file=sys.stderr)
 
 
 def resume(path: Path, threads: int | None = None) -> int:
-    """Go on with an interrupted run; returns the exit status.
+    """Go on with an interrupted run, or finish what its end left out; returns the exit status.
 
     Raises:
-        RunError: if there is nothing to go on with.
+        RunError: if there is nothing to go on with, or another process is at it.
     """
-    folder, experiment = open_run(path, threads)
-    state, progress = load_state(folder, experiment)
-    if progress["update"] >= experiment.updates and (path / "evaluation.json").exists():
-        raise RunError(
-            f"{path} is finished ({progress['env_steps']:,} steps): see it with `rfo watch {path}`, or "
-            f"train another run with `rfo train {experiment.task} --steps ...`"
-        )
-    folder.rewind(progress["update"])
-    return train([experiment], [folder], trainer.Start(state, progress))
+    folder = RunFolder.open(path)
+    folder.lock()
+    try:
+        experiment = read_experiment(folder, threads)
+        state, progress = load_state(folder, experiment)
+        _, env = experiments.build(experiment)
+        if progress["update"] >= experiment.updates and not lacking(folder, env):
+            raise RunError(
+                f"{path} is finished ({progress['env_steps']:,} steps): see it with "
+                f"`rfo watch {path}`, or train another run with `rfo train {experiment.task}`"
+            )
+        complaint = folder.rewind(progress["update"])
+        if complaint is not None:
+            _tell(complaint)
+        return train([experiment], [folder], trainer.Start(state, progress))
+    finally:
+        folder.unlock()
 
 
 def refuse_misfit(experiment: Experiment) -> None:
@@ -90,12 +139,25 @@ def train(
 ) -> int:
     """Train runs that differ in their seeds only, evaluate them, and print their folders last.
 
+    The folders are locked, and unlocked in the end.
+
     Returns:
         the exit status: `FINISHED`, `DIVERGED` if any run did, or `INTERRUPTED`.
 
     Raises:
         RunError: if the disk refuses; the checkpoints written before stay usable.
     """
+    try:
+        with outliving_output():
+            return _train(runs, folders, start)
+    finally:
+        for folder in folders:
+            folder.unlock()
+
+
+def _train(
+    runs: Sequence[Experiment], folders: Sequence[RunFolder], start: trainer.Start | None
+) -> int:
     first = runs[0]
     algorithm, env = experiments.build(first)
     seeds = [run.seed for run in runs]
@@ -113,8 +175,8 @@ def train(
             _finish(env, [(runs[i], folders[i], outcome.states[i]) for i in healthy])
     except OSError as error:
         raise RunError(
-            f"cannot write {error.filename or folders[0].path}: {error.strerror or error}; what was saved "
-            f"before is intact: make room, then `rfo train --resume {folders[0].path}`"
+            f"cannot write {error.filename or folders[0].path}: {error.strerror or error}; what "
+            f"was saved before is intact: make room, then `rfo train --resume {folders[0].path}`"
         ) from error
     for folder, reason in zip(folders, outcome.diverged, strict=True):
         if reason is not None:
@@ -229,26 +291,44 @@ def replay_page(path: Path) -> Path:
         raise RunError(f"the replay of {path} is damaged: {error}") from None
 
 
+def lacking(folder: RunFolder, env: Batch) -> list[str]:
+    """Files that the end of a training leaves and that this run does not have."""
+    wanted = [*(REPLAY if isinstance(env.task, Renderable) else ()), TIMING, EVALUATION]
+    return [name for name in wanted if not (folder.path / name).exists()]
+
+
 def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> None:
-    """Evaluate trained runs by both protocols, record replays, and time an update's parts."""
-    print("evaluating", file=sys.stderr)
+    """Evaluate trained runs by both protocols, record replays, and time an update's parts.
+
+    What a run has already is not done again. Its evaluation is written last: it says to others that
+    the run is finished.
+    """
     first, _, first_state = runs[0]
+    print("evaluating", file=sys.stderr)
     protocols = [Evaluation(first, env, deterministic) for deterministic in (False, True)]
-    speeds = timing.split(first.algorithm, env, first_state)
+    speeds = None
+    if any(TIMING in lacking(folder, env) for _, folder, _ in runs):
+        speeds = timing.split(first.algorithm, env, first_state)
     for run, folder, state in runs:
+        missing = lacking(folder, env)
+        if speeds is not None and TIMING in missing:
+            folder.write_json(TIMING, speeds)
+        if missing in ([], [TIMING]):
+            continue
         stochastic, deterministic = (protocol(state, run.seed) for protocol in protocols)
+        if any(name in missing for name in REPLAY) and isinstance(env.task, Renderable):
+            description = {"task": run.task, "dt": env.spec.dt * env.stride, **env.task.scene()}
+            folder.write_replay(description, deterministic.frames, deterministic.reward)
+            print(f"replay: {write_html(folder.inside('.'))}")
         summaries = {
             "stochastic": summarise(stochastic, deterministic=False),
             "deterministic": summarise(deterministic, deterministic=True),
         }
-        folder.write_json("evaluation.json", summaries)
-        folder.write_json("timing.json", speeds)
+        if EVALUATION in missing:
+            folder.write_json(EVALUATION, summaries)
         for summary in summaries.values():
             print(describe(summary))
-        if isinstance(env.task, Renderable):
-            description = {"task": run.task, "dt": env.spec.dt * env.stride, **env.task.scene()}
-            folder.write_replay(description, deterministic.frames, deterministic.reward)
-            print(f"replay: {write_html(folder.path)}")
-    parts = ("update", "physics", "policy", "critic")
-    rates = ", ".join(f"{part} {speeds[f'{part}_steps_per_second']:,.0f}" for part in parts)
-    print(f"steps per second, each part alone: {rates}")
+    if speeds is not None:
+        parts = ("update", "physics", "policy", "critic")
+        rates = ", ".join(f"{part} {speeds[f'{part}_steps_per_second']:,.0f}" for part in parts)
+        print(f"steps per second, each part alone: {rates}")

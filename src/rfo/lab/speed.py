@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rfo.errors import RunError
 from rfo.experiment.build import task_entry
 from rfo.lab import speed_peer as peer
 from rfo.lab import speed_worker as worker
-from rfo.train.record import RunError, provenance
+from rfo.train.provenance import provenance
 
 HORIZON = 32
 SECONDS = 3.0

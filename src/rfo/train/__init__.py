@@ -1,1 +1,3 @@
-"""Training: the loop, evaluation, checkpoints and records; the only room with clocks, disks and screens."""
+"""Training: the loop, evaluation, checkpoints and records.
+
+The only room with clocks, disks and screens."""

@@ -17,7 +17,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from rfo.train.record import RunError, plain, write_atomically
+from rfo.errors import RunError
+from rfo.train.record import plain, write_atomically
 from rfo.types import PyTree
 
 FORMAT = 1
@@ -34,7 +35,7 @@ def save(path: Path, state: PyTree, progress: dict[str, Any]) -> None:
     """Write a state atomically.
 
     Args:
-        path: file to write; its folder is made if it is missing.
+        path: file to write; its folder is made if it is missing, the one around that is not.
         state: any pytree; leaves that are not arrays belong to the program and are left out.
         progress: JSON-ready facts to read back with it.
 
@@ -51,7 +52,7 @@ def save(path: Path, state: PyTree, progress: dict[str, Any]) -> None:
         "bytes": len(content),
         "progress": told,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     write_atomically(path, json.dumps(header).encode() + b"\n" + content)
 
 
@@ -72,23 +73,23 @@ def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         raise RunError(f"{path} is missing") from None
     try:
         header = json.loads(header_line)
-        told = header["progress"]
+        kind, told = header["format"], header["progress"]
         intact = header["bytes"] == len(content) and header["sha256"] == _digest(told, content)
-    except (ValueError, KeyError, TypeError):
-        intact = False
-    if not intact:
+        progress = json.loads(told)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        intact, progress = False, None
+    if not (intact and isinstance(progress, dict)):
         raise DamagedError(f"{path} is damaged (its content does not match its hash)")
-    if header["format"] != FORMAT:
-        raise RunError(
-            f"{path} has checkpoint format {header['format']}; this version reads {FORMAT}"
-        )
+    if kind != FORMAT:
+        raise RunError(f"{path} has checkpoint format {kind}; this version reads {FORMAT}")
     try:
+        # reads arrays only: NumPy refuses pickled objects, which could run code
         raw = eqx.tree_deserialise_leaves(BytesIO(content), _raw_keys(like))
     except Exception as error:  # whatever a wrong shape, type or count of leaves raises in there
         raise RunError(
             f"{path} does not fit its config.json: was that edited, or rfo updated?"
         ) from error
-    return _typed_keys(raw, like), json.loads(told)
+    return _typed_keys(raw, like), progress
 
 
 def load_latest(
@@ -142,7 +143,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _raw_keys(tree: PyTree) -> PyTree:
-    """The tree with random keys as plain integers; structures of shapes stay structures of shapes."""
+    """The tree with random keys as plain integers; shapes in place of arrays stay shapes."""
 
     def raw(leaf: Any) -> Any:
         if not _is_key(leaf):

@@ -15,6 +15,10 @@ from rfo.types import Array, Bool, PyTree
 PATIENCE = 50
 """Updates in a row with too many non-finite environments before a run counts as diverged."""
 
+HANGUP = getattr(signal, "SIGHUP", None)
+"""What a process gets whose terminal or connection is gone; there is none on Windows."""
+STOPS = [number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None]
+
 
 def all_finite(state: PyTree) -> Bool[Array, ""]:
     """Whether every floating-point number of a training state is finite. Jittable."""
@@ -65,9 +69,10 @@ class Guard:
 
 
 class Interruption:
-    """Context in which SIGINT and SIGTERM ask to stop; a second one stops at once.
+    """Context in which SIGINT, SIGTERM and SIGHUP ask to stop; a second one stops at once.
 
-    Outside of the main thread, where Python delivers no signals, nothing is changed.
+    Outside of the main thread, where Python delivers no signals, nothing is changed. SIGHUP stays
+    ignored where it was (`nohup`).
     """
 
     def __init__(self) -> None:
@@ -76,7 +81,9 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPS:
+                if number == HANGUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._request)
         return self
 

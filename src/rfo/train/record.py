@@ -16,39 +16,31 @@ diverged/            dump of a run that diverged, see `rfo.train.guard`
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
-import platform
-import subprocess
+import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable
-from importlib import metadata
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rfo.errors import RunError
+from rfo.train import metrics
+from rfo.train.lock import Lock
+from rfo.train.provenance import provenance
+
+CONFIG, METRICS, LOCK = "config.json", "metrics.jsonl", ".lock"
+FOREIGN = "wandb"
+"""A folder that another package keeps in a run folder, with links of its own."""
 FLUSH_INTERVAL = 5.0
 """Time after which TensorBoard sees the newest metrics [s]."""
-REPORTED_PACKAGES = (
-    "rfo",
-    "jax",
-    "jaxlib",
-    "equinox",
-    "optax",
-    "warp-lang",
-    "mujoco",
-    "numpy",
-    "scipy",
-)
-
-
-class RunError(Exception):
-    """Something that the user of a run can put right: one line that says what to do."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -58,8 +50,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: if it cannot be written; the temporary file is removed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -83,30 +76,46 @@ def plain(value: Any) -> Any:
 
 
 class RunFolder:
-    """One run's folder, opened by `create` (new) or `open` (existing)."""
+    """One run's folder, opened by `create` (new) or `open` (existing).
+
+    Whoever writes holds its lock: `create` takes it, and `lock` does for a run that is there.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        self._identity = _identity(path)
+        self._lock: Lock | None = None
         self._metrics: Any = None
         self._events: Any = None
         self._mirror: WandbMirror | None = None
 
     @classmethod
-    def create(cls, path: Path, config: dict[str, Any]) -> RunFolder:
-        """Start a folder with its configuration and provenance.
+    def create(
+        cls, path: Path, config: dict[str, Any], files: Mapping[str, bytes] | None = None
+    ) -> RunFolder:
+        """Start a folder with its configuration and provenance, and lock it.
+
+        Args:
+            path: where; it must not exist, or be an empty folder.
+            config: content of `config.json`, which is written last.
+            files: more content by path inside the folder.
 
         Raises:
-            RunError: if the folder exists already, unless it is empty.
+            RunError: if there is something at the path, or another process is making a run there.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(
-                f"{path} exists already; choose another folder with --out, or go on with "
-                f"`rfo train --resume {path}`"
-            )
+        refuse_taken(path)
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
-        folder.write_json("config.json", config)
-        folder.write_json("versions.json", provenance())
+        folder.lock()
+        try:
+            refuse_taken(path)  # by a process that was faster
+            for name, content in (files or {}).items():
+                folder.write(name, content)
+            folder.write_json("versions.json", provenance())
+            folder.write_json(CONFIG, config)
+        except BaseException:
+            folder.unlock()
+            raise
         return folder
 
     @classmethod
@@ -114,13 +123,46 @@ class RunFolder:
         """An existing run.
 
         Raises:
-            RunError: if this is not a run folder.
+            RunError: if this is not a run folder, or a link in it leads out of it.
         """
         if not path.is_dir():
             raise RunError(f"no run folder {path}; `rfo train TASK` makes one under runs/")
-        if not (path / "config.json").is_file():
-            raise RunError(f"{path} is not a run folder: it has no config.json")
+        if not (path / CONFIG).is_file():
+            raise RunError(f"{path} is not a run folder: it has no {CONFIG}")
+        refuse_links(path)
         return cls(path)
+
+    def lock(self) -> None:
+        """Become the one process that writes here, until `unlock`.
+
+        Raises:
+            RunError: if another process writes; the line names it.
+        """
+        self._lock = Lock(self.inside(LOCK))
+
+    def unlock(self) -> None:
+        """Let others write."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def discard(self) -> None:
+        """Remove a folder that `create` has just made."""
+        self.unlock()
+        shutil.rmtree(self.inside("."), ignore_errors=True)
+
+    def inside(self, name: str) -> Path:
+        """Path of something in this folder that is about to be written.
+
+        Raises:
+            RunError: if the folder has been moved or removed since it was opened.
+        """
+        if _identity(self.path) != self._identity:
+            raise RunError(
+                f"{self.path} was moved or removed while this process wrote there; what was saved "
+                f"is where it is now: go on there with `rfo train --resume`"
+            )
+        return self.path / name
 
     @property
     def checkpoints(self) -> Path:
@@ -144,10 +186,22 @@ class RunFolder:
             raise RunError(f"{path} is damaged: it does not hold a JSON object")
         return content
 
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file atomically; `name` is its path in this folder.
+
+        Raises:
+            RunError: see `inside`.
+            OSError: if it cannot be written.
+        """
+        path = self.inside(name)
+        for parent in reversed(Path(name).parents[:-1]):
+            (self.path / parent).mkdir(exist_ok=True)
+        write_atomically(path, content)
+
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON object atomically."""
         text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
-        write_atomically(self.path / name, text.encode())
+        self.write(name, text.encode())
 
     def write_replay(
         self, description: dict[str, Any], frames: dict[str, np.ndarray], reward: np.ndarray
@@ -156,31 +210,41 @@ class RunFolder:
 
         Args:
             description: `task`, `dt` [s] and what `rfo.envs.base.Renderable.scene` holds.
-            frames: arrays of `rfo.envs.base.Renderable.frame`, N in place of B, before each control step.
+            frames: arrays of `rfo.envs.base.Renderable.frame`, N in place of B, before each step.
             reward: (N,) reward of each control step.
         """
         arrays = BytesIO()
         floats = {name: array.astype("<f4") for name, array in {**frames, "reward": reward}.items()}
         np.savez_compressed(arrays, allow_pickle=False, **floats)
-        write_atomically(self.path / "replay.npz", arrays.getvalue())
+        self.write("replay.npz", arrays.getvalue())
         self.write_json("replay.json", {**description, "frames": len(reward)})
 
     def mirror(self, project: str) -> None:
-        """Have metrics sent to a project of Weights & Biases too, by this process and those that resume."""
+        """Have metrics sent to a project of Weights & Biases too, also by processes that resume."""
         self.write_json("wandb.json", {"project": project, "id": uuid.uuid4().hex[:12]})
 
     def connect(self) -> None:
-        """Start to send, if the run has a mirror."""
+        """Start to send, if the run has a mirror.
+
+        Raises:
+            RunError: if `wandb.json` is damaged.
+        """
         if (self.path / "wandb.json").exists():
             there = self.read_json("wandb.json")
-            self._mirror = WandbMirror(
-                self.path, there["project"], there["id"], self.read_json("config.json")
-            )
+            project, run = there.get("project"), there.get("id")
+            if not (isinstance(project, str) and isinstance(run, str)):
+                raise RunError(f"{self.path / 'wandb.json'} is damaged: it lacks project or id")
+            self._mirror = WandbMirror(self.path, project, run, self.read_json(CONFIG))
 
     def append(self, line: dict[str, float | int | None]) -> None:
-        """Add one update's metrics: `update`, `env_steps`, `seconds`, `return_mean` and more."""
+        """Add one update's metrics: `update`, `env_steps`, `seconds`, `return_mean` and more.
+
+        Raises:
+            RunError: see `inside`.
+        """
+        path = self.inside(METRICS)
         if self._metrics is None:
-            self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
+            self._metrics = path.open("a", encoding="utf-8")
             self._events = EventFile(self.path, suffix=f".{line['update']}")
         self._metrics.write(json.dumps(plain(line), allow_nan=False) + "\n")
         self._metrics.flush()
@@ -188,20 +252,23 @@ class RunFolder:
         if self._mirror is not None:
             self._mirror.append(line)
 
-    def rewind(self, update: int) -> None:
-        """Drop the metrics lines after an update, before a run goes on from its checkpoint."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["update"] > update:
-                    break
-            except (ValueError, KeyError):  # a line cut off by a crash
-                break
-            kept.append(line + "\n")
-        write_atomically(path, "".join(kept).encode())
+    def metrics(self) -> metrics.MetricsFile:
+        """The metrics of all updates so far."""
+        return metrics.read(self.path / METRICS)
+
+    def rewind(self, update: int) -> str | None:
+        """Drop the metrics after an update, before a run goes on from its checkpoint.
+
+        Returns:
+            one line about damaged lines, which are dropped too; None if there is none.
+        """
+        path = self.inside(METRICS)
+        there = metrics.read(path)
+        kept = [line for line in there.lines if line["update"] <= update]  # pyright: ignore
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        if path.exists():
+            self.write(METRICS, text.encode())
+        return there.complaint
 
     def close(self) -> None:
         """Flush and close metrics and events."""
@@ -217,8 +284,8 @@ class RunFolder:
 class EventFile:
     """TensorBoard events, written in the caller's thread.
 
-    The library's `SummaryWriter` writes from a thread of its own, which on a full disk dies and leaves
-    the training waiting on its queue for ever; here the error reaches the caller.
+    The library's `SummaryWriter` writes from a thread of its own, which on a full disk dies and
+    leaves the training waiting on its queue for ever; here the error reaches the caller.
     """
 
     def __init__(self, folder: Path, suffix: str):
@@ -299,7 +366,7 @@ class WandbMirror:
         self._run.define_metric("*", step_metric="env_steps")
 
     def append(self, line: dict[str, float | int | None]) -> None:
-        """Send the finite numbers of one metrics line; `env_steps` among them is the horizontal axis."""
+        """Send the finite numbers of one metrics line; `env_steps` is the horizontal axis."""
         if self._run is not None:
             self._attempt(lambda: self._run.log(_finite(line)))
 
@@ -317,51 +384,60 @@ class WandbMirror:
             print(f"rfo: wandb failed ({error}); the training goes on without it", file=sys.stderr)
 
 
-def provenance() -> dict[str, Any]:
-    """Versions, git revision and platform of this process."""
-    versions = {}
-    for name in REPORTED_PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "packages": versions,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "git": git_revision(Path(__file__).parent),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
-
-
-def git_revision(folder: Path) -> str | None:
-    """Revision of the source tree, `-dirty` appended if it has changes; None outside of a repository."""
-    command = [
-        "git",
-        "-C",
-        str(folder),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a folder from all others of this machine; None if there is none."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+        there = path.stat()
+    except OSError:
         return None
-    return answer.stdout.strip()
+    return there.st_dev, there.st_ino
+
+
+def refuse_taken(path: Path) -> None:
+    """Check that a run folder can be made.
+
+    Raises:
+        RunError: if there is something already, but an empty folder.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir() or any(there.name != LOCK for there in path.iterdir()):
+        raise RunError(
+            f"{path} exists already; choose another folder with --out, or go on with "
+            f"`rfo train --resume {path}`"
+        )
+
+
+def refuse_links(folder: Path) -> None:
+    """Check that what is written into a run folder stays in it.
+
+    Raises:
+        RunError: naming the first symbolic link that leads elsewhere.
+    """
+    home = folder.resolve()
+    for path in folder.rglob("*"):
+        own = path.relative_to(folder).parts[0] != FOREIGN or path.parent == folder
+        if own and path.is_symlink() and not path.resolve().is_relative_to(home):
+            raise RunError(
+                f"{path} is a link that leads out of the run folder: put a copy of what it points "
+                f"to in its place"
+            )
 
 
 def default_path(task: str, algorithm: str, seed: int) -> Path:
-    """`runs/<task>-<algorithm>-s<seed>-<timestamp>`, with a number behind it if that is taken.
+    """Make a new, empty folder `runs/<task>-<algorithm>-s<seed>-<timestamp>`.
 
-    A task that is a file is called by its name alone."""
+    Where that is taken, a number is put behind it. A task that is a file gives its name alone.
+
+    Returns:
+        path of the folder, which no other call has got.
+    """
     name = f"{Path(task).stem}-{algorithm}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, copies = Path("runs") / name, 1
-    while path.exists():
-        copies += 1
-        path = Path("runs") / f"{name}-{copies}"
-    return path
+    for copy in itertools.count(1):
+        path = Path("runs") / (name if copy == 1 else f"{name}-{copy}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("unreachable")

@@ -117,8 +117,7 @@ class Track:
 
     def dump(self, state: PyTree, progress: dict[str, Any]) -> None:
         """Leave the state and the last metrics of a diverged run in `diverged/`."""
-        folder = self.folder.path / "diverged"
-        checkpoint.save(folder / "state.ckpt", state, progress)
+        checkpoint.save(self.folder.inside("diverged") / "state.ckpt", state, progress)
         report = {"reason": self.diverged, **progress, "last_updates": list(self.recent)}
         self.folder.write_json("diverged/report.json", report)
 
@@ -303,7 +302,7 @@ class _Loop:
         self.record(ahead=0)
         for i, track in enumerate(self.tracks):
             if track.diverged is None:
-                folder = track.folder.checkpoints
+                folder = track.folder.inside("checkpoints")
                 done = update == self.plan.updates
                 path = folder / checkpoint.FINAL if done else checkpoint.path_after(folder, update)
                 checkpoint.save(path, single_state(self.state, i, self.seeds), self.progress(track))

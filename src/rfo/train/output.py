@@ -1,0 +1,69 @@
+"""Standard output and standard error that outlive their readers.
+
+Who pipes a training into `head`, or whose connection breaks, takes the reader of its output away.
+Nothing that matters is lost with it: what is trained is in the run folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+GONE = (errno.EPIPE, errno.EIO)
+"""What a write answers when its pipe has no reader, or its terminal has been closed."""
+
+
+class Outliving:
+    """A text stream that drops what is written once its reader is gone.
+
+    Args:
+        stream: where text goes; None, as Python has it for a closed descriptor, for nowhere.
+    """
+
+    def __init__(self, stream: Any):
+        self._stream = stream if stream is not None else open(os.devnull, "w")  # noqa: SIM115
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._lose(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._lose(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _lose(self, error: OSError) -> None:
+        if error.errno not in GONE:
+            raise error
+        # what the stream still holds would fail again at the end of the process
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+@contextmanager
+def outliving_output() -> Iterator[None]:
+    """Context in which the end of a reader ends nothing: what is printed after it is dropped."""
+    before = sys.stdout, sys.stderr
+    ours = [s if isinstance(s, Outliving) else Outliving(s) for s in before]
+    sys.stdout, sys.stderr = ours
+    try:
+        yield
+    finally:
+        for stream in ours:
+            stream.flush()
+        sys.stdout, sys.stderr = before

@@ -1,0 +1,198 @@
+"""A run folder after anything: stops, second writers, damage, readers that go away."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rfo.cli.main import main
+from rfo.experiment.run import create, open_run, resume
+from rfo.train import checkpoint
+from rfo.train.record import RunFolder
+
+RFO = (sys.executable, "-m", "rfo.cli")
+TINY = ("--algo", "apg", "--envs", "2", "--horizon", "4", "--actor-hidden", "4")
+PACED = """
+import sys, time
+from rfo.train import trainer
+step = trainer._Loop.record
+trainer._Loop.record = lambda *a, **k: (time.sleep(0.05), step(*a, **k))[1]
+from rfo.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command line, with updates of 50 ms: long enough for a test to do something meanwhile."""
+
+
+def updates(run):
+    return [json.loads(line)["update"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def wait_for(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def started(tmp_path):
+    """A training of 40 updates in a process, which has come to its second checkpoint or further."""
+    run = tmp_path / "r"
+    words = ["train", "lqr", *TINY, "--steps", "320", "--checkpoint-every", "2", "--out", str(run)]
+    with subprocess.Popen([sys.executable, "-c", PACED, *words], stderr=subprocess.PIPE) as process:
+        try:
+            wait_for(lambda: (run / "checkpoints" / "update-00000004.ckpt").exists())
+            yield run, process
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of 6 updates of a task that can be drawn."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    words = ["cartpole", *TINY, "--steps", "48", "--evaluation-episodes", "2", "--out", str(run)]
+    assert main(["train", *words]) == 0
+    return run
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_a_second_writer_is_refused_and_a_killed_one_is_followed(started, capsys):
+    run, process = started
+    assert main(["train", "--resume", str(run)]) == 1
+    line = capsys.readouterr().err
+    assert f"is being written by process {process.pid} on" in line and line.count("\n") == 1
+    process.kill()
+    process.wait()
+    assert main(["train", "--resume", str(run)]) == 0
+    assert updates(run) == list(range(1, 41))
+
+
+def test_a_run_folder_that_is_moved_away_ends_the_training(started, tmp_path, capsys):
+    run, process = started
+    run.rename(tmp_path / "away")
+    assert process.wait(60) == 1
+    said = process.stderr.read().decode().splitlines()
+    assert said[-1].startswith(f"rfo: {run} was moved or removed") and "Traceback" not in said
+    assert not run.exists()
+    assert main(["train", "--resume", str(tmp_path / "away")]) == 0
+    assert updates(tmp_path / "away") == list(range(1, 41))
+
+
+def test_a_reader_that_goes_away_does_not_end_a_training(tmp_path):
+    words = ["train", "lqr", *TINY, "--steps", "80", "--checkpoint-every", "2", "--out", "r"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PACED, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=tmp_path,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(120) == 0
+    assert updates(tmp_path / "r") == list(range(1, 11))
+    assert (tmp_path / "r" / "evaluation.json").exists()
+
+
+FINISH = ["evaluation.json", "timing.json", "replay.json", "replay.npz", "replay.html"]
+
+
+@pytest.mark.parametrize("lost", [[name] for name in FINISH] + [FINISH])
+def test_a_finish_that_was_interrupted_is_finished(lost, finished, copied, monkeypatch, capsys):
+    speeds = json.loads((finished / "timing.json").read_text())
+    monkeypatch.setattr("rfo.train.timing.split", lambda *_: {**speeds, "again": 1.0})
+    for name in lost:
+        (copied / name).unlink()
+    before = {name: (copied / name).read_bytes() for name in set(FINISH) - set(lost)}
+    assert main(["train", "--resume", str(copied)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(copied)
+    for name in set(FINISH) - {"timing.json"}:  # what is missing comes back with equal content
+        assert (copied / name).read_bytes() == (finished / name).read_bytes(), name
+    assert ("again" in json.loads((copied / "timing.json").read_text())) == ("timing.json" in lost)
+    if "replay.html" not in lost:  # the page is made of the two others
+        assert before.items() <= {n: (copied / n).read_bytes() for n in FINISH}.items()
+    assert main(["train", "--resume", str(copied)]) == 1
+    assert "is finished (48 steps)" in capsys.readouterr().err
+
+
+def test_the_evaluation_says_that_a_run_is_finished_so_it_comes_last(copied, monkeypatch):
+    """Whatever interrupts the end of a training, other commands see a run that is not finished."""
+    for name in FINISH:
+        (copied / name).unlink()
+    written = []
+    write = RunFolder.write
+
+    def follow(self, name, content):
+        written.append(name)
+        write(self, name, content)
+
+    monkeypatch.setattr(RunFolder, "write", follow)
+    assert main(["train", "--resume", str(copied)]) == 0
+    assert written[-1] == "evaluation.json" and {"replay.npz", "timing.json"} <= set(written)
+
+
+def test_an_interrupted_training_loses_no_good_line_for_a_bad_one(copied, capsys):
+    for name in FINISH:
+        (copied / name).unlink()
+    (copied / "checkpoints" / checkpoint.FINAL).rename(
+        checkpoint.path_after(copied / "checkpoints", 6)
+    )
+    metrics = copied / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(b"".join([*lines[:2], b"\xff\n", *lines[2:], b"null\n"]))
+    assert main(["train", "--resume", str(copied)]) == 0
+    assert metrics.read_bytes() == b"".join(lines)
+    told = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert told == [f"rfo: {metrics}: left out lines 3, 8, which cannot be read"]
+
+
+def test_where_one_folder_is_taken_none_is_made(tmp_path, capsys):
+    (tmp_path / "m" / "s1").mkdir(parents=True)
+    (tmp_path / "m" / "s1" / "precious").touch()
+    words = ["lqr", *TINY, "--steps", "8", "--seeds", "3", "--out", str(tmp_path / "m")]
+    assert main(["train", *words]) == 1
+    assert "s1 exists already" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["s1"]
+
+
+def test_where_one_folder_cannot_be_made_the_others_go_again(tmp_path, monkeypatch, finished):
+    _, experiment = open_run(finished)
+    paths = [tmp_path / name for name in "abc"]
+    make = RunFolder.create.__func__
+
+    def fail_at_the_last(cls, path, config, files=None):
+        if path == paths[-1]:
+            raise OSError(28, "No space left on device")
+        return make(cls, path, config, files)
+
+    monkeypatch.setattr(RunFolder, "create", classmethod(fail_at_the_last))
+    with pytest.raises(OSError, match="No space"):
+        create([experiment] * 3, paths)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_free_again_after_its_training(copied, capsys):
+    (copied / "timing.json").unlink()
+    assert resume(copied) == 0
+    folder, _ = open_run(copied)
+    folder.lock()  # in this process, and so in any other
+    folder.unlock()
+
+
+def test_a_hangup_saves_a_checkpoint(started):
+    """The connection is gone: the training stops as for Ctrl-C."""
+    run, process = started
+    os.kill(process.pid, signal.SIGHUP)
+    assert process.wait(60) == 130
+    newest = checkpoint.newest_first(run / "checkpoints")[0]
+    assert int(newest.stem.rpartition("-")[2]) == updates(run)[-1]
