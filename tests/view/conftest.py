@@ -1,5 +1,7 @@
-"""Synthetic runs: an ant-like figure that trots along x, computed here by forward kinematics, and a soft
-block that hops along and squeezes itself."""
+"""Synthetic runs with a replay: a trotting ant-like figure, a hopping soft cube, and particles.
+
+The ant's poses are computed here by forward kinematics.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,14 @@ def rotate(q: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def along(direction: np.ndarray) -> list[float]:
-    """Quaternion that turns z to a direction that is not z."""
+    """Quaternion that rotates the z axis to a direction other than z."""
     d = np.asarray(direction, float) / np.linalg.norm(direction)
     axis = np.cross([0, 0, 1], d)
     return axis_angle(axis / np.linalg.norm(axis), np.arccos(d[2])).tolist()
 
 
 def geoms() -> list[dict]:
-    """Torso, then for each leg a thigh and a shin (capsules along their bodies' x)."""
+    """Ground, torso, and for each leg a thigh and a shin (capsules along x of their bodies)."""
     upright = {"pos": [0, 0, 0], "quat": [1, 0, 0, 0], "rgba": SKIN}
     saddle = {"pos": [0.1, 0, 0.235], "quat": [1, 0, 0, 0], "rgba": [0.2, 0.25, 0.32, 1]}
     scene = [
@@ -90,12 +92,13 @@ def run_folder(tmp_path: Path) -> Path:
 CUBE = np.indices((2, 2, 2)).reshape(3, 8).T - [0.5, 0.5, 0.0]
 SIDES = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
 TRIANGLES = [triangle for a, b, c, d in SIDES for triangle in ([a, b, c], [a, c, d])]
-"""Of the cube, outward."""
+"""Triangles of the cube, facing outward."""
 
 
 @pytest.fixture
 def particle_run_folder(tmp_path: Path) -> Path:
-    """64 particles in a cube of 0.4 m that slides 5 m along x, tinted -1, then +1."""
+    """64 particles in a cube of 0.4 m that hops 5 m along x. The tint is -1 in the first half of
+    the episode, then +1."""
     t = DT * np.arange(FRAMES)[:, None]
     x, y, z = 0.13 * np.indices((4, 4, 4)).reshape(3, 64)
     points = np.stack([x + 1.25 * t, y + 0 * t, z + 0.05 + 0.2 * np.abs(np.sin(6 * t))], axis=-1)
@@ -108,8 +111,8 @@ def particle_run_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def soft_run_folder(tmp_path: Path) -> Path:
-    """A cube of 0.4 m hops 5 m along x; its muscles are at -1 in the first half of the episode, at +1 in the
-    second."""
+    """A soft cube of 0.4 m that hops 5 m along x. The activation is -1 in the first half of the
+    episode, then +1."""
     t = DT * np.arange(FRAMES)[:, None]
     squeeze = 1 + 0.2 * np.sin(12 * t)
     x, y, z = 0.4 * CUBE.T

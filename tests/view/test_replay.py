@@ -1,4 +1,5 @@
-"""The replay page: complete, self-contained, honest about bad input, and drawn by a real browser."""
+"""The replay page is complete and self-contained, refuses bad input, and works in a real
+browser."""
 
 import base64
 import html
@@ -26,7 +27,7 @@ in_browser = pytest.mark.skipif(
 
 
 def embedded(page):
-    """The page's data, and the text that stands outside of it."""
+    """The data of a page, and the text around it."""
     text = page.read_text(encoding="utf-8")
     found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
     assert found
@@ -158,11 +159,11 @@ def without_vertices(folder):
         ),
         (
             lambda folder: rewrite(folder, activation=np.zeros((240, 11))),
-            "has 11 triangles, the surface 12",
+            "has 11 triangles, but the surface has 12",
         ),
         (
             lambda folder: rewrite(folder, activation=np.full((240, 12), -1.5)),
-            r"in \[-1, 1\], not at -1.5",
+            r"in \[-1, 1\], not -1.5",
         ),
         (lambda folder: corner(folder, 8), "corner 8, but vertices has 8"),
         (lambda folder: corner(folder, -1), "corner -1, but"),
@@ -184,10 +185,13 @@ def test_malformed_surface_is_refused_by_name(soft_run_folder, spoil, complaint)
     ("spoil", "complaint"),
     [
         (lambda folder: rewrite(folder, points=np.zeros((240, 64))), r"shape \(240, points, 3\)"),
-        (lambda folder: rewrite(folder, tint=np.zeros((240, 63))), "tint has 63 points, points 64"),
+        (
+            lambda folder: rewrite(folder, tint=np.zeros((240, 63))),
+            "tint has 63 points, but points has 64",
+        ),
         (
             lambda folder: rewrite(folder, tint=np.full((240, 64), 1.5)),
-            r"tint must lie in \[-1, 1\]",
+            r"tint must be in \[-1, 1\]",
         ),
         (lambda folder: redescribe(folder, lambda c: c.pop("points")), "positive radius"),
     ],
@@ -204,7 +208,7 @@ def test_folder_without_replay_is_refused(tmp_path):
 
 
 def browse(page, profile, *flags, address="", seconds):
-    """What the browser prints after so many seconds of the page's own time, each drawn in full."""
+    """Output of the browser after some seconds of the page's own (virtual) time."""
     budget = f"--virtual-time-budget={1000 * seconds}"
     command = [BROWSER, *FLAGS.split(), f"--user-data-dir={profile}", budget, *flags]
     done = subprocess.run(
@@ -214,7 +218,7 @@ def browse(page, profile, *flags, address="", seconds):
 
 
 def picture(page, tmp_path, time):
-    """The page at a time of the episode, as (height, width, 3) numbers."""
+    """Screenshot (height, width, 3) of the page at a time of the episode [s]."""
     file = tmp_path / f"{time}.png"
     browse(
         page, tmp_path / f"profile{time}", f"--screenshot={file}", address=f"#t={time}", seconds=1
@@ -223,13 +227,13 @@ def picture(page, tmp_path, time):
 
 
 def orange(image):
-    """Where the figure's colour shows in the stage, away from the panels."""
+    """Pixels of the figure's colour in the stage, away from the panels."""
     red, green, blue = np.moveaxis(image[100:400], -1, 0)
     return (red > 1.25 * green) & (green > 1.25 * blue)
 
 
 def blue_and_red(image):
-    """Where the ends of the colour map show in the stage, left of the legend."""
+    """Pixels of the two end colours of the colour map in the stage, left of the legend."""
     red, _, blue = np.moveaxis(image[100:400, :520], -1, 0)
     return blue > 2 * red, red > 2 * blue
 

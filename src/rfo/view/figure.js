@@ -1,10 +1,11 @@
 "use strict";
-// The figure of the episode, in parts: rigid geoms, a deforming surface, particles. A part is
+// Draws the figure of an episode from three parts: rigid geoms, a deforming surface and particles.
+// A part has these fields:
 //   object         what three.js draws
-//   show(frame)    puts it where it is in a frame
-//   points(frame)  [x, y, z] of it, whose mean is the figure's middle
-//   reach(centre)  how far it reaches from there in the first frame [m]
-//   lowest(frame)  its lowest height [m]
+//   show(frame)    moves the object to its state in a frame
+//   points(frame)  positions [x, y, z] [m]; their mean is the middle of the figure
+//   reach(centre)  largest distance from a centre in the first frame [m]
+//   lowest(frame)  lowest height in a frame [m]
 
 const data = JSON.parse(document.getElementById("data").textContent);
 
@@ -25,10 +26,11 @@ function geometryOf(geom) {
   const [a, b, c] = geom.size;
   if (geom.type === "sphere") return new THREE.SphereGeometry(a, 40, 24);
   if (geom.type === "box") {
-    const radius = 0.08 * Math.min(a, b, c); // edges that catch the light
+    const radius = 0.08 * Math.min(a, b, c); // rounded edges reflect the light
     return new THREE.RoundedBoxGeometry(2 * a, 2 * b, 2 * c, 3, radius);
   }
-  return new THREE.CapsuleGeometry(a, 2 * b, 12, 32).rotateX(Math.PI / 2); // MuJoCo's capsules lie along z
+  // In MuJoCo a capsule's axis is z, in three.js it is y.
+  return new THREE.CapsuleGeometry(a, 2 * b, 12, 32).rotateX(Math.PI / 2);
 }
 
 function meshOf(geom) {
@@ -47,7 +49,7 @@ function meshOf(geom) {
   return place(mesh, geom);
 }
 
-/** Geoms on bodies; poses (frames, bodies, 7): x, y, z, qw, qx, qy, qz. */
+/** Part of rigid geoms on moving bodies; poses (frames, bodies, 7) are x, y, z, qw, qx, qy, qz. */
 function rigid(geoms, poses) {
   const bodies = Array.from({ length: poses.length / data.frames / 7 }, () => new THREE.Group());
   const object = new THREE.Group();
@@ -62,34 +64,49 @@ function rigid(geoms, poses) {
   return {
     object,
     show: (frame) =>
-      bodies.forEach((body, i) => place(body, { pos: position(frame, i), quat: pose(frame, i).subarray(3) })),
+      bodies.forEach((body, i) =>
+        place(body, { pos: position(frame, i), quat: pose(frame, i).subarray(3) }),
+      ),
     points: (frame) => drawn.map((body) => position(frame, body)),
-    reach: (centre) => Math.max(0, ...moving.map((geom) => distance(position(0, geom.body), centre) + extent(geom))),
-    lowest: (frame) =>
-      Math.min(...moving.map((geom) => position(frame, geom.body)[2] - geom.size.reduce((x, y) => x + y))),
+    reach: (centre) => {
+      const far = (geom) => distance(position(0, geom.body), centre) + extent(geom);
+      return Math.max(0, ...moving.map(far));
+    },
+    lowest: (frame) => {
+      const low = (geom) => position(frame, geom.body)[2] - geom.size.reduce((x, y) => x + y);
+      return Math.min(...moving.map(low));
+    },
   };
 }
 
 // ---------------------------------------------------------------- surface
 
-const ROOM = 1.6; // the picture leaves a soft body room to stretch
+// Factor on the size of a soft body, so that it stays in the picture when it stretches.
+const ROOM = 1.6;
 
-const shade = (name) => new THREE.Color(getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+const style = getComputedStyle(document.documentElement);
+const shade = (name) => new THREE.Color(style.getPropertyValue(name).trim());
 
-/** Colour of an activation in [-1, 1], the legend's. */
+/** Returns a function from a value in [-1, 1] to its colour, as in the legend. */
 function colouring() {
   const [negative, zero, positive] = ["--negative", "--zero", "--positive"].map(shade);
-  return (activation) => zero.clone().lerp(activation < 0 ? negative : positive, Math.abs(activation));
+  return (value) => zero.clone().lerp(value < 0 ? negative : positive, Math.abs(value));
 }
 
-/** Flat triangles of vertices (frames, N, 3), coloured by activation (frames, triangles) or all alike. */
+/**
+ * Part of flat triangles between vertices (frames, N, 3). Their colours show the activation
+ * (frames, triangles); without it all triangles have the same colour.
+ */
 function surface(triangles, vertices, activation) {
   const corners = triangles.flat();
   const count = vertices.length / data.frames / 3;
   const attribute = () => new THREE.BufferAttribute(new Float32Array(3 * corners.length), 3);
   const [position, colour] = [attribute(), attribute()];
-  const geometry = new THREE.BufferGeometry().setAttribute("position", position).setAttribute("color", colour);
-  const mesh = new THREE.Mesh(geometry, new THREE.MeshStandardMaterial({ vertexColors: true, roughness: 0.6 }));
+  const geometry = new THREE.BufferGeometry()
+    .setAttribute("position", position)
+    .setAttribute("color", colour);
+  const material = new THREE.MeshStandardMaterial({ vertexColors: true, roughness: 0.6 });
+  const mesh = new THREE.Mesh(geometry, material);
   mesh.castShadow = mesh.receiveShadow = true;
   mesh.frustumCulled = false;
 
@@ -97,7 +114,8 @@ function surface(triangles, vertices, activation) {
   const used = [...new Set(corners)];
   const vertex = (frame, i) => vertices.subarray(3 * (frame * count + i)).subarray(0, 3);
   const points = (frame) => used.map((i) => vertex(frame, i));
-  const activationOf = (frame, triangle) => (activation.length ? activation[frame * triangles.length + triangle] : 0);
+  const activationOf = (frame, triangle) =>
+    activation.length ? activation[frame * triangles.length + triangle] : 0;
   const show = (frame) => {
     corners.forEach((i, corner) => position.setXYZ(corner, ...vertex(frame, i)));
     triangles.forEach((_, triangle) => {
@@ -105,7 +123,7 @@ function surface(triangles, vertices, activation) {
       for (let i = 0; i < 3; i++) colour.setXYZ(3 * triangle + i, r, g, b);
     });
     position.needsUpdate = colour.needsUpdate = true;
-    geometry.computeVertexNormals(); // corners are not shared: the triangles' own
+    geometry.computeVertexNormals(); // no corner is shared, so these are the triangles' normals
   };
   return {
     object: mesh,
@@ -118,7 +136,10 @@ function surface(triangles, vertices, activation) {
 
 // ---------------------------------------------------------------- particles
 
-/** Balls of one radius at positions (frames, N, 3), coloured by tint (frames, N) or all alike. */
+/**
+ * Part of balls of one radius at positions (frames, N, 3). Their colours show the tint (frames, N);
+ * without it all balls have the same colour.
+ */
 function particles(radius, positions, tint) {
   const count = positions.length / data.frames / 3;
   const ball = new THREE.SphereGeometry(radius, 8, 6);
@@ -136,7 +157,8 @@ function particles(radius, positions, tint) {
     .setAttribute("normal", normal)
     .setAttribute("color", colour)
     .setIndex(new THREE.BufferAttribute(index, 1));
-  const mesh = new THREE.Mesh(geometry, new THREE.MeshStandardMaterial({ vertexColors: true, roughness: 0.55 }));
+  const material = new THREE.MeshStandardMaterial({ vertexColors: true, roughness: 0.55 });
+  const mesh = new THREE.Mesh(geometry, material);
   mesh.castShadow = mesh.receiveShadow = true;
   mesh.frustumCulled = false;
 
@@ -159,12 +181,14 @@ function particles(radius, positions, tint) {
     object: mesh,
     show,
     points,
-    reach: (centre) => ROOM * Math.max(0, ...points(0).map((point) => distance(point, centre) + radius)),
-    lowest: (frame) => points(frame).reduce((low, point) => Math.min(low, point[2] - radius), Infinity),
+    reach: (centre) =>
+      ROOM * Math.max(0, ...points(0).map((point) => distance(point, centre) + radius)),
+    lowest: (frame) =>
+      points(frame).reduce((low, point) => Math.min(low, point[2] - radius), Infinity),
   };
 }
 
-// ---------------------------------------------------------------- the whole
+// ---------------------------------------------------------------- whole figure
 
 const distance = (point, centre) => centre.distanceTo(new THREE.Vector3(...point));
 
@@ -174,6 +198,7 @@ const parts = [
   particles(data.radius, floats(data.points ?? ""), floats(data.tint ?? "")),
 ];
 
+/** Middle of the figure in a frame [m]. */
 function middle(frame) {
   const points = parts.flatMap((part) => part.points(frame));
   const sum = new THREE.Vector3();
@@ -181,15 +206,17 @@ function middle(frame) {
   return sum.divideScalar(Math.max(points.length, 1));
 }
 
-/** Radius [m] of the figure in its first frame, for the camera and the shadow. */
+/** Radius of the figure in the first frame, for the camera and the shadow [m]. */
 function reach() {
   return Math.max(0.1, ...parts.map((part) => part.reach(middle(0))));
 }
 
-/** Lowest height [m] that the figure comes to. */
+/** Lowest height of the figure in all frames [m]. */
 function lowest() {
   let z = Infinity;
-  for (let frame = 0; frame < data.frames; frame++) z = Math.min(z, ...parts.map((part) => part.lowest(frame)));
+  for (let frame = 0; frame < data.frames; frame++) {
+    z = Math.min(z, ...parts.map((part) => part.lowest(frame)));
+  }
   return Number.isFinite(z) ? z : 0;
 }
 

@@ -1,19 +1,17 @@
-// Plays one recorded episode. The page carries its data, three.js (THREE), figure.js and this script.
+// Plays one recorded episode. The page contains the data, three.js (THREE), figure.js and this
+// script.
 
 const reward = floats(data.reward); // (frames,)
 const total = reward.map(((sum) => (r) => (sum += r))(0));
 const range = { reward: extremes(reward), total: extremes(total) };
 const HAZE = 0xdfe7ee;
 
-const page = Object.fromEntries(
-  ["stage", "play", "scrub", "plot", "clock", "speed", "follow", "home", "reward", "total", "legend", "trouble"].map((id) => [
-    id,
-    document.getElementById(id),
-  ]),
-);
+const IDS =
+  "stage play scrub plot clock speed follow home reward total legend trouble".split(" ");
+const page = Object.fromEntries(IDS.map((id) => [id, document.getElementById(id)]));
 const player = { time: 0, playing: true, follow: true };
 
-/** Lowest and highest of the values and 0, never equal. */
+/** Minimum and maximum of the values and 0; the two always differ. */
 function extremes(values) {
   const low = values.reduce((x, y) => Math.min(x, y), 0);
   return [low, values.reduce((x, y) => Math.max(x, y), low + 1e-9)];
@@ -21,8 +19,9 @@ function extremes(values) {
 
 // ---------------------------------------------------------------- scene
 
+/** Texture of a square of 2 m x 2 m of the floor: four checks of 1 m with finer lines. */
 function tile() {
-  const side = 512; // pixels for a square of 2 m x 2 m: four checks of 1 m, each with finer lines
+  const side = 512; // pixels
   const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
   const pen = canvas.getContext("2d");
   for (let i = 0; i < 4; i++) {
@@ -57,11 +56,14 @@ function floorOf(place_, size) {
   return place(floor, place_);
 }
 
-/** The figure's middle in each frame, and its mean height over the episode. */
+/** Middle of the figure in each frame, and its mean height over the episode [m]. */
 const middles = Array.from({ length: data.frames }, (_, frame) => middle(frame));
 const meanHeight = middles.reduce((sum, { z }) => sum + z, 0) / data.frames;
 
-/** What the camera looks at: the figure's middle at the mean height, or nearer if it would leave the picture. */
+/**
+ * Point that the camera looks at: the middle of the figure at its mean height over the episode, or
+ * closer to the figure's own height if it would leave the picture.
+ */
 function aim(frame, radius) {
   const target = middles[frame].clone();
   const rise = 0.35 * radius;
@@ -80,7 +82,8 @@ function build() {
   const scene = new THREE.Scene();
   scene.background = new THREE.Color(HAZE);
   scene.fog = new THREE.Fog(HAZE, 9 * radius, 40 * radius);
-  scene.environment = new THREE.PMREMGenerator(renderer).fromScene(new THREE.RoomEnvironment(), 0.04).texture;
+  const room = new THREE.RoomEnvironment();
+  scene.environment = new THREE.PMREMGenerator(renderer).fromScene(room, 0.04).texture;
   scene.environmentIntensity = 0.4;
 
   const sun = new THREE.DirectionalLight(0xfff1e0, 2.5);
@@ -94,7 +97,7 @@ function build() {
   scene.add(sun, sun.target, new THREE.HemisphereLight(0xeaf3ff, 0xb9a48c, 0.35));
 
   const travelled = Math.max(...middles.map((point) => point.length()));
-  const size = 4 * Math.ceil(travelled + 30 * radius); // whole checks on both sides of the origin
+  const size = 4 * Math.ceil(travelled + 30 * radius); // whole checks on each side of the origin
   const planes = data.geoms.filter((geom) => geom.type === "plane");
   const ground = planes.length ? planes : [{ pos: [0, 0, lowest()], quat: [1, 0, 0, 0] }];
   scene.add(...ground.map((geom) => floorOf(geom, size)));
@@ -105,7 +108,7 @@ function build() {
   camera.up.set(0, 0, 1);
   const orbit = new THREE.OrbitControls(camera, page.stage);
   orbit.enableDamping = true;
-  orbit.maxPolarAngle = 0.495 * Math.PI; // never below the ground
+  orbit.maxPolarAngle = 0.495 * Math.PI; // keeps the camera above the ground
   orbit.minDistance = 1.2 * radius;
   orbit.maxDistance = 30 * radius;
   return { renderer, scene, sun, camera, orbit, radius };
@@ -117,7 +120,7 @@ const last = data.frames - 1;
 const frameAt = (time) => Math.min(last, Math.max(0, Math.round(time / data.dt)));
 const round = (x) => (Math.abs(x) >= 1000 ? Math.round(x).toLocaleString("en") : x.toPrecision(3));
 
-/** Carry camera and light along so that the figure stays in the picture; their heights stay put. */
+/** Move camera and light along with the figure so that it stays in the picture. */
 function follow(world, frame) {
   const target = aim(frame, world.radius);
   world.sun.target.position.copy(target);
@@ -132,7 +135,8 @@ function goHome(world) {
   page.follow.setAttribute("aria-pressed", true);
   const target = aim(frameAt(player.time), world.radius);
   world.orbit.target.copy(target);
-  world.camera.position.copy(target).add(new THREE.Vector3(1.9, -3.1, 1.15).multiplyScalar(world.radius));
+  const offset = new THREE.Vector3(1.9, -3.1, 1.15).multiplyScalar(world.radius);
+  world.camera.position.copy(target).add(offset);
 }
 
 function show(frame) {
@@ -156,12 +160,14 @@ function seek(frame) {
   player.time = Math.min(last, Math.max(0, frame)) * data.dt;
 }
 
-/** Reward per step (blue) and so far (orange, own scale) under the time line. */
+/** Plot the reward per step (blue) and the sum so far (orange, own scale) behind the time line. */
 function plot(frame) {
   const pen = page.plot.getContext("2d");
   const [width, height] = [page.plot.clientWidth, page.plot.clientHeight];
   const sharp = Math.min(devicePixelRatio, 2);
-  if (page.plot.width !== width * sharp) Object.assign(page.plot, { width: width * sharp, height: height * sharp });
+  if (page.plot.width !== width * sharp) {
+    Object.assign(page.plot, { width: width * sharp, height: height * sharp });
+  }
   pen.setTransform(sharp, 0, 0, sharp, 0, 0);
   pen.clearRect(0, 0, width, height);
   const x = (i) => 2 + ((width - 4) * i) / Math.max(last, 1);
@@ -192,7 +198,10 @@ function resize(world) {
 }
 
 function connect(world) {
-  const toggleFollow = () => page.follow.setAttribute("aria-pressed", (player.follow = !player.follow));
+  const toggleFollow = () => {
+    player.follow = !player.follow;
+    page.follow.setAttribute("aria-pressed", player.follow);
+  };
   const keys = {
     " ": () => setPlaying(!player.playing),
     ArrowLeft: () => seek(frameAt(player.time) - 1),
@@ -214,7 +223,7 @@ function connect(world) {
   };
 }
 
-/** An address that ends in `#t=2.5` opens paused at that time [s]. */
+/** Time at which the page opens paused [s]: 2.5 for an address that ends in `#t=2.5`, else null. */
 function openingTime() {
   const time = parseFloat(new URLSearchParams(location.hash.slice(1)).get("t"));
   return Number.isFinite(time) ? time : null;
@@ -245,6 +254,7 @@ try {
   run();
 } catch (error) {
   page.trouble.hidden = false;
-  page.trouble.textContent = `The replay cannot be drawn: ${error.message}. It needs a browser with WebGL 2.`;
+  page.trouble.textContent =
+    `The replay cannot be drawn: ${error.message}. It needs a browser with WebGL 2.`;
   throw error;
 }

@@ -1,7 +1,7 @@
-"""Replay of a run's recorded episode as one HTML file that opens offline.
+"""Replay of a recorded episode as one HTML file that works offline.
 
-The page holds the frames, the rewards, the viewer (`figure.js`, `replay.js`) and three.js; its content
-security policy forbids it to load anything else.
+The page contains the frames, the rewards, the viewer (`figure.js`, `replay.js`) and three.js. Its
+content security policy forbids loading anything else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 GEOM_SIZES = {"sphere": 1, "capsule": 2, "box": 3, "plane": 0}
-"""Geoms that the viewer draws and how many numbers of `size` each needs."""
+"""Geoms that the viewer draws, and how many numbers their `size` needs."""
 
 FRAME_SHAPES = {
     "poses": ("bodies", 7),
@@ -27,25 +27,34 @@ FRAME_SHAPES = {
     "points": ("points", 3),
     "tint": ("points",),
 }
-"""Arrays that the viewer plays, each optional, and what the axes after the frames' are."""
+"""Arrays that the viewer plays, and their axes after the first one, the frames. Each is
+optional."""
 
 GEOM_FIELDS = {"type", "size", "body", "pos", "quat", "rgba"}
+"""Fields that every geom needs."""
 
 
 def write_html(run_folder: Path) -> Path:
-    """Write `replay.html` into a run folder from its `replay.json` and `replay.npz`.
+    """Write `replay.html` into a run folder, from its `replay.json` and `replay.npz`.
 
-    `replay.json` holds the task, dt [s] and what `rfo.envs.base.Renderable.scene` gives: `geoms`, `surface`,
-    `points`; `replay.npz` holds over N frames `reward` (N,) and, as far as the scene needs them, `poses`
-    (N, bodies, 7) [m] (x, y, z, qw, qx, qy, qz), `vertices` (N, vertices, 3) and `points` (N, points, 3) [m],
-    `activation` (N, triangles) and `tint` (N, points) in [-1, 1]. `config.json`, where present, adds the
-    algorithm and the seed to the title.
+    `replay.json` holds the task, dt [s] and the entries of `rfo.envs.base.Renderable.scene`:
+    `geoms`, `surface` and `points`. `replay.npz` holds the arrays of N frames: `reward` (N,) and
+    those of the following that the scene needs:
+
+    - `poses` (N, bodies, 7): (x, y, z, qw, qx, qy, qz), positions in [m];
+    - `vertices` (N, vertices, 3) and `points` (N, points, 3): positions [m];
+    - `activation` (N, triangles) and `tint` (N, points): colours, in [-1, 1].
+
+    If there is a `config.json`, the title shows its algorithm and seed.
+
+    Args:
+        run_folder: folder with the two files.
 
     Returns:
         Path of the page.
 
     Raises:
-        FileNotFoundError: if the folder holds no replay.
+        FileNotFoundError: if the folder has no replay.
         ValueError: if the replay is malformed; the message names the field.
     """
     run_folder = Path(run_folder)
@@ -66,18 +75,18 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"no replay here: {path} does not exist") from None
+        raise FileNotFoundError(f"there is no replay: {path} does not exist") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold an object, not a {type(content).__name__}")
+        raise ValueError(f"{path} must be a JSON object, not a {type(content).__name__}")
     return content
 
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Reward (N,) and those of `FRAME_SHAPES` that are there, checked, float32."""
+    """The reward (N,) and the arrays of `FRAME_SHAPES` that the file has; checked, in float32."""
     if not path.exists():
-        raise FileNotFoundError(f"no replay here: {path} does not exist")
+        raise FileNotFoundError(f"there is no replay: {path} does not exist")
     try:
         with np.load(path) as file:
             reward = np.asarray(file["reward"], dtype="<f4")
@@ -122,7 +131,9 @@ def _check_scene(scene: dict[str, Any], bodies: int) -> None:
         if len(geom["size"]) < GEOM_SIZES[kind]:
             raise ValueError(f"a {kind} needs {GEOM_SIZES[kind]} sizes, not {geom['size']}")
         if not -1 <= geom["body"] < bodies:
-            raise ValueError(f"a geom hangs on body {geom['body']}, but poses has {bodies} bodies")
+            raise ValueError(
+                f"a geom belongs to body {geom['body']}, but poses has {bodies} bodies"
+            )
 
 
 def _check_surface(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None:
@@ -131,17 +142,15 @@ def _check_surface(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None
         len(corners) == 3 and all(type(corner) is int for corner in corners)
         for corners in triangles
     ):
-        raise ValueError("the surface in replay.json needs triangles of three whole numbers each")
+        raise ValueError("triangles of the surface in replay.json need three whole numbers each")
     count = frames["vertices"].shape[1] if "vertices" in frames else 0
     strangers = [corner for corners in triangles for corner in corners if not 0 <= corner < count]
     if strangers:
-        raise ValueError(
-            f"a triangle has the corner {strangers[0]}, but vertices has {count} vertices"
-        )
+        raise ValueError(f"a triangle has corner {strangers[0]}, but vertices has {count} vertices")
     activation = frames.get("activation", np.zeros((1, len(triangles))))
     if activation.shape[1] != len(triangles):
         raise ValueError(
-            f"activation has {activation.shape[1]} triangles, the surface {len(triangles)}"
+            f"activation has {activation.shape[1]} triangles, but the surface has {len(triangles)}"
         )
     _check_unit("activation", activation)
 
@@ -152,15 +161,13 @@ def _check_points(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None:
         raise ValueError("points in replay.json needs a positive radius")
     tint = frames.get("tint", np.zeros(points.shape[:2]))
     if tint.shape[1] != points.shape[1]:
-        raise ValueError(f"tint has {tint.shape[1]} points, points {points.shape[1]}")
+        raise ValueError(f"tint has {tint.shape[1]} points, but points has {points.shape[1]}")
     _check_unit("tint", tint)
 
 
 def _check_unit(name: str, values: np.ndarray) -> None:
     if np.abs(values).max(initial=0) > 1:
-        raise ValueError(
-            f"{name} must lie in [-1, 1], not at {values.flat[np.abs(values).argmax()]}"
-        )
+        raise ValueError(f"{name} must be in [-1, 1], not {values.flat[np.abs(values).argmax()]}")
 
 
 def _page(
@@ -197,7 +204,7 @@ def _page(
 
 
 def _algorithm(config: dict[str, Any]) -> str:
-    """Name of the algorithm in a run's configuration, empty if it is not told."""
+    """Name of the algorithm in a run's configuration; empty if it has none."""
     algorithm = config.get("algorithm", "")
     name = algorithm.get("name", "") if isinstance(algorithm, dict) else algorithm
     return str(name).upper()
@@ -216,5 +223,5 @@ def _asset(name: str) -> str:
 
 
 def _fill(template: str, fields: dict[str, str]) -> str:
-    """Put fields at their @NAME@ in one pass, so that no content is taken for a placeholder."""
+    """Replace every @NAME@ by its field, in one pass so that no content counts as a placeholder."""
     return re.sub("@([A-Z]+)@", lambda match: fields[match[1]], template)
