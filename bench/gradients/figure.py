@@ -1,15 +1,17 @@
-"""Draw docs/images/gradients.svg from results.json: `python bench/gradients/figure.py`."""
+"""Draw docs/images/gradients.png from results.json: `python bench/gradients/figure.py`."""
 
 import json
 from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("svg")
+matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
+from rfo.lab.curves import save
+
 HERE = Path(__file__).parent
-OUTPUT = HERE.parents[1] / "docs" / "images" / "gradients.svg"
+OUTPUT = HERE.parents[1] / "docs" / "images" / "gradients.png"
 
 EXACTNESS = {
     "rfo, float64, settled": ("ours, float64", "tab:blue", "--"),
@@ -32,14 +34,12 @@ LAWS = {
 def main() -> None:
     """Draw and save."""
     results = json.loads((HERE / "results.json").read_text())
-    plt.rcParams.update(
-        {"font.size": 8, "svg.hashsalt": "gradients", "axes.grid": True, "grid.alpha": 0.3}
-    )
+    plt.rcParams.update({"font.size": 8, "axes.grid": True, "grid.alpha": 0.3})
     figure, (exact, norm, useful) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     draw_exactness(exact, results["exactness"])
     draw_norms(norm, results["norms"])
     draw_usefulness(useful, results["laws"])
-    figure.savefig(OUTPUT, metadata={"Date": None})
+    save(figure, OUTPUT)
 
 
 def draw_exactness(axes, exactness) -> None:

@@ -3,7 +3,7 @@
     python bench/gradients/measure.py [--peer-python PATH] [--golden DIR]
     python bench/gradients/figure.py
 
-writes results.json beside this file, then docs/images/gradients.svg. `--peer-python` names an interpreter
+writes results.json beside this file, then docs/images/gradients.png. `--peer-python` names an interpreter
 that has Brax (default: this one), `--golden` the folder of reference trajectories recorded from Rewarped;
 what is missing is left out and said so. Everything is drawn from fixed seeds. A few minutes.
 

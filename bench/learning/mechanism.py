@@ -2,7 +2,8 @@
 
     python bench/learning/mechanism.py runs/ant 100 400 700 1000 > mechanism.json
 
-Steps are in thousands; each mean is over the 40,000 steps before. Stopped runs count as far as they went.
+The given steps are in thousands. Each mean is over the 40,000 steps before. Stopped runs count as far
+as they went. One line a run: `steps` (N,) and each metric (N,), null where it was not recorded.
 """
 
 import argparse
@@ -21,13 +22,25 @@ METRICS = (
 WINDOW = 40_000
 
 
-def means(metrics: Path, steps: int) -> dict[str, float]:
-    """Empty if the run did not get there."""
+def means(metrics: Path, thousands: list[int]) -> dict[str, list[float | None]]:
+    """Means of one run, by metric, at the steps that it reached."""
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    near = [row for row in rows if steps - WINDOW < row["env_steps"] <= steps]
-    if not near or rows[-1]["env_steps"] < 0.95 * steps:
-        return {}
-    return {name: round(mean(row[name] for row in near), 4) for name in METRICS if name in near[-1]}
+    windows = {}
+    for k in thousands:
+        near = [row for row in rows if 1000 * k - WINDOW < row["env_steps"] <= 1000 * k]
+        if near and rows[-1]["env_steps"] >= 950 * k:
+            windows[1000 * k] = near
+    columns = {
+        name: [
+            round(mean(row[name] for row in window), 4) if name in window[-1] else None
+            for window in windows.values()
+        ]
+        for name in METRICS
+    }
+    recorded = {
+        name: column for name, column in columns.items() if any(x is not None for x in column)
+    }
+    return {"steps": list(windows), **recorded}
 
 
 def main() -> None:
@@ -38,12 +51,14 @@ def main() -> None:
     parser.add_argument("steps", type=int, nargs="+")
     options = parser.parse_args()
     found = {
-        path.parent.relative_to(options.runs).as_posix(): {
-            str(k): values for k in options.steps if (values := means(path, 1000 * k))
-        }
+        path.parent.relative_to(options.runs).as_posix(): means(path, options.steps)
         for path in sorted(options.runs.rglob("metrics.jsonl"))
     }
-    print(json.dumps(found, indent=1))
+    lines = (
+        f"{json.dumps(name)}:{json.dumps(values, separators=(',', ':'))}"
+        for name, values in found.items()
+    )
+    print("{\n" + ",\n".join(lines) + "\n}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw docs/images/mechanism.svg from results/comparison/mechanism_TASK.json, which mechanism.py made.
+"""Draw docs/images/mechanism.png from results/comparison/mechanism_TASK.json, which mechanism.py made.
 
 python bench/learning/mechanism_figure.py
 """
@@ -6,16 +6,15 @@ python bench/learning/mechanism_figure.py
 import json
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rfo.lab.curves import styles
+from rfo.lab.curves import save, styles
 
 RESULTS = Path(__file__).parent / "results" / "comparison"
-OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "mechanism.svg"
+OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "mechanism.png"
 TASKS = ("ant", "hopper", "cartpole", "soft_jumper_small")
 METHODS = ("rfo", "naive_flow", "sapo", "shac2")
 METRICS = {
@@ -46,19 +45,17 @@ def main() -> None:
         frameon=False,
         loc="outside upper center",
     )
-    with matplotlib.rc_context({"svg.hashsalt": "rfo", "svg.fonttype": "none"}):
-        figure.savefig(OUTPUT, metadata={"Date": None})
+    save(figure, OUTPUT)
 
 
-def draw(panel: Axes, runs: dict[str, dict[str, dict[str, float]]], metric: str) -> None:
-    """Every seed of every method, thin, and their median; the steps are in thousands."""
+def draw(panel: Axes, runs: dict[str, dict[str, list[float]]], metric: str) -> None:
+    """Every seed of every method, thin, and their median."""
     for method, (style, colour) in styles(METHODS).items():
         seeds = [run for name, run in runs.items() if name.split("/")[0] == method]
-        steps = sorted(map(int, set.intersection(*(set(seed) for seed in seeds))))
-        curves = np.array(
-            [[seed[str(step)].get(metric, np.nan) for step in steps] for seed in seeds]
-        )
-        at = 1000 * np.array(steps)
+        count = min(len(seed["steps"]) for seed in seeds)  # the steps that all seeds reached
+        at = seeds[0]["steps"][:count]
+        missing = [np.nan] * count
+        curves = np.array([seed.get(metric, missing)[:count] for seed in seeds], dtype=float)
         panel.plot(at, curves.T, color=colour, ls=style, lw=0.5, alpha=0.5)
         panel.plot(at, np.median(curves, axis=0), color=colour, ls=style, lw=2, label=method)
     if metric == "grad_norm":

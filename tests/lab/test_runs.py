@@ -5,7 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from rfo.lab.results import Curve, ResultsError, collect, find_runs, read_collection, read_run, thin
+from rfo.lab.results import (
+    Curve,
+    ResultsError,
+    collect,
+    find_runs,
+    read_any,
+    read_collection,
+    read_run,
+    thin,
+)
 
 
 def test_run_is_read_with_nothing_before_the_first_episode(make_run):
@@ -54,9 +63,9 @@ def test_collected_files_give_the_runs_back(make_run, tmp_path):
         make_run(f"rfo/s{seed}", seed=seed, returns=[None, 0.1 + seed, 1234.5678])
     make_run("sapo/s0", algorithm="sapo", returns=[None, None])
     runs = find_runs(tmp_path / "runs")
-    collect(runs, tmp_path / "small")
+    file = collect(runs, tmp_path / "small")
     back = read_collection(tmp_path / "small")
-    assert len(back) == 3
+    assert len(back) == len(read_any(file)) == 3
     for run, again in zip(runs, back, strict=True):
         assert (run.task, run.label, run.algorithm, run.seed) == (
             again.task,
@@ -92,3 +101,15 @@ def test_what_is_no_run_is_refused_by_name(make_run, tmp_path):
         read_run(folder)
     with pytest.raises(ResultsError, match="does not hold collected results"):
         read_collection(tmp_path)
+    whole = collect([read_run(make_run("b"))], tmp_path).read_text()
+    assert len(read_any(tmp_path)) == 1
+    for damaged in (
+        "",
+        "[1]",
+        whole[:-4],
+        whole.replace("[100,", "["),
+        whole.replace("seed", "sed"),
+    ):
+        (tmp_path / "results.json").write_text(damaged)
+        with pytest.raises(ResultsError, match="does not hold collected results"):
+            read_any(tmp_path)

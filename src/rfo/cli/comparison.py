@@ -124,11 +124,11 @@ def _settings(cell: Cell) -> dict[str, Any]:
 class MakeReport:
     """Compare runs: learning curves, final tables with intervals, sample efficiency.
 
-    Writes Markdown, CSV, SVG and PNG, and the thinned raw results that the same report can be made of again.
+    Writes Markdown, CSV and PNG, and the thinned raw results, from which the same report can be made.
     """
 
     runs: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUNS ...")]] = ()
-    """Run folders, folders of them (of `rfo bench learn`, say), or results that an earlier report left."""
+    """Run folders, folders of them (as from `rfo bench learn`), or the results.json of a report."""
     out: Path = Path("report")
     """Folder to write to; a report that is there already is replaced."""
     reference: str = "sapo"
@@ -136,7 +136,7 @@ class MakeReport:
     labels: tuple[str, ...] = ()
     """What to show; everything, if not given. The raw results are those of all runs in any case."""
     points: int = 100
-    """Points kept of each curve in curves.csv, which lies in the folder with the raw results."""
+    """Points kept of each learning curve in results.json."""
     along: tuple[Literal["env_steps", "seconds"], ...] = ("env_steps", "seconds")
     """Axes of the learning curves, a panel each."""
     title: str = ""

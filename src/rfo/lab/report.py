@@ -101,9 +101,9 @@ def write(
     title: str = "",
     raw: Sequence[Run] = (),
 ) -> list[Path]:
-    """Write `report.md`, the CSV files, the figures, and the collected raw results.
+    """Write `report.md`, the CSV files, the figures, and the raw results as `results.json`.
 
-    Tables and figures are made from the results as they are kept, so that a report on those is the same.
+    Tables and figures are made from the raw results as they are kept, so a report on them is the same.
 
     Args:
         report: what to tell.
@@ -117,27 +117,26 @@ def write(
         Paths of all files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = [*collect(raw or report.runs, folder, points)]
+    written = [collect(raw or report.runs, folder, points)]
     kept = {(run.task, run.label, run.seed): run for run in read_collection(folder)}
     report = replace(report, runs=[kept[run.task, run.label, run.seed] for run in report.runs])
     finals = [(task, final(report, task)) for task in report.tasks]
     compared = [task for task in report.tasks if report.of(task, report.reference)]
     comparisons = [(task, comparison(report, task)) for task in compared]
     values = {task: report.scores_by_label(task) for task in report.tasks}
-    written += save(draw_finals(values, report.labels, title), folder / "finals")
+    written.append(save(draw_finals(values, report.labels, title), folder / "finals"))
     text = ["# Report", "", "![Final returns](finals.png)", ""]
     for task, table in finals:
         text += [f"## {task}", ""]
         shown = [run for run in report.of(task) if run.has_curve]
         if shown:
-            written += save(
-                draw(shown, along, lines(task), title, report.labels), folder / f"curves_{task}"
-            )
+            figure = draw(shown, along, lines(task), title, report.labels)
+            written.append(save(figure, folder / f"curves_{task}"))
             text += [f"![Learning curves on {task}](curves_{task}.png)", ""]
         text += [*table.markdown(), "", *failures(report.of(task))]
         text += [*dict(comparisons)[task].markdown(), ""] if task in compared else []
     if len(report.tasks) > 1 and report.everywhere:
-        written += save(profiles(report), folder / "profiles")
+        written.append(save(profiles(report), folder / "profiles"))
         text += ["## All tasks", "", "![Performance profiles](profiles.png)", ""]
         text += [*aggregate(report).markdown(), ""]
         written.append(write_csv(folder / "all_tasks.csv", [(ALL_TASKS, aggregate(report))]))

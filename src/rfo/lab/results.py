@@ -1,13 +1,11 @@
-"""Run folders as plain records, and the small files of them that can be committed.
+"""Run folders as plain records, and one small file for many of them that can be committed.
 
-A run folder holds megabytes. What a figure or a table needs of it is a thinned learning curve and the
-final evaluation: `collect` writes these of many runs into `curves.csv` and `evaluations.json`, and
-`read_collection` reads them back.
+A run folder holds megabytes. A figure or a table needs only a thinned learning curve and the final
+evaluation: `collect` writes those of many runs to one `results.json`, `read_collection` reads them.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CURVES, EVALUATIONS = "curves.csv", "evaluations.json"
+RESULTS = "results.json"
 NAME = ("task", "label", "algorithm", "seed")
 
 
@@ -145,61 +143,80 @@ def thin(curve: Curve, points: int) -> Curve:
     return Curve(curve.env_steps[ends - 1], curve.seconds[ends - 1], mean)
 
 
-def collect(runs: Iterable[Run], folder: Path, points: int = 100) -> tuple[Path, Path]:
-    """Write the thinned curves and the evaluations (without single returns) of runs.
+def collect(runs: Iterable[Run], folder: Path, points: int = 100) -> Path:
+    """Write the thinned curves and the evaluations of runs, one run a line.
+
+    A curve's returns are kept to six significant digits, its training times to four. Evaluations are
+    kept as they are, but without the returns of single episodes.
+
+    Args:
+        runs: to keep.
+        folder: to write to; it is made if it is missing.
+        points: kept of each curve, at most.
 
     Returns:
-        Paths of `curves.csv` and `evaluations.json`.
+        Path of `results.json`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    curves, evaluations = folder / CURVES, folder / EVALUATIONS
     records = []
-    with curves.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*NAME, *Curve._fields])
-        for run in runs:
-            name = {key: getattr(run, key) for key in NAME}
-            for steps, seconds, value in zip(*thin(run.curve, points), strict=True):
-                shown = f"{value:.6g}" if np.isfinite(value) else ""
-                writer.writerow([*name.values(), int(steps), f"{seconds:.2f}", shown])
-            statistics = {
+    for run in runs:
+        curve = thin(run.curve, points)
+        record = {
+            **{key: getattr(run, key) for key in NAME},
+            "status": run.status,
+            "env_steps": [int(steps) for steps in curve.env_steps],
+            "seconds": [_rounded(seconds, 4) for seconds in curve.seconds],
+            "return_mean": [_rounded(value, 6) for value in curve.return_mean],
+            "evaluation": {
                 protocol: {key: value for key, value in summary.items() if key != "returns"}
                 for protocol, summary in run.evaluation.items()
-            }
-            records.append({**name, "status": run.status, **statistics})
-    lines = ",\n".join(json.dumps(record) for record in records)
-    evaluations.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    return curves, evaluations
+            },
+        }
+        records.append(json.dumps(record, separators=(",", ":")))
+    path = folder / RESULTS
+    path.write_text("[\n" + ",\n".join(records) + "\n]\n", encoding="utf-8")
+    return path
+
+
+def _rounded(value: float, digits: int) -> float | int | None:
+    """A number to some significant digits; None, which JSON has, for NaN and infinity."""
+    if not np.isfinite(value):
+        return None
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() else short
 
 
 def read_any(path: Path) -> list[Run]:
-    """The runs of a run folder, of a folder of them, or of collected results.
+    """Read the runs of a run folder, of a folder of them, or of collected results.
+
+    Args:
+        path: a folder, or the file that `collect` wrote.
 
     Raises:
-        ResultsError: if there is none, or one is damaged.
+        ResultsError: if there is no run, or one is damaged.
     """
-    return read_collection(path) if (path / CURVES).exists() else find_runs(path)
+    if path.is_file() or (path / RESULTS).exists():
+        return read_collection(path)
+    return find_runs(path)
 
 
-def read_collection(folder: Path) -> list[Run]:
-    """The runs that `collect` wrote.
+def read_collection(path: Path) -> list[Run]:
+    """Read the runs that `collect` wrote.
+
+    Args:
+        path: the file, or its folder.
 
     Raises:
-        ResultsError: if a file is missing or damaged.
+        ResultsError: if the file is missing or damaged.
     """
+    file = path / RESULTS if path.is_dir() else path
     try:
-        with (folder / CURVES).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        records = json.loads((folder / EVALUATIONS).read_text(encoding="utf-8"))
         runs = []
-        for record in records:
-            record = dict(record)
-            name = {key: record.pop(key) for key in NAME}
-            status = record.pop("status", "finished")
-            mine = [row for row in rows if all(row[key] == str(name[key]) for key in NAME)]
-            runs.append(Run(**name, curve=_curve(mine), evaluation=record, status=status))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{folder} does not hold collected results: {error}") from None
+        for record in json.loads(file.read_text(encoding="utf-8")):
+            columns = np.array([record.pop(name) for name in Curve._fields], dtype=float)
+            runs.append(Run(**record, curve=Curve(*columns)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ResultsError(f"{file} does not hold collected results: {error}") from None
     return runs
 
 
