@@ -1,4 +1,4 @@
-"""Run folders as `rfo train` leaves them, with made-up numbers."""
+"""Run folders as `rfo train` writes them, with made-up numbers."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Writes a run folder of N updates and returns its path."""
+    """A function that writes a run folder of N updates and returns its path."""
 
     def write(name, algorithm="rfo", seed=0, returns=(None, 10.0, 20.0, 30.0), finished=True):
         folder = tmp_path / "runs" / name
@@ -49,7 +49,7 @@ def rng():
 
 @pytest.fixture
 def tick_labels():
-    """What is written at an axis's ticks."""
+    """A function that returns the labels of an axis's ticks."""
 
     def read(axis):
         axis.figure.draw_without_rendering()

@@ -1,11 +1,11 @@
-"""A suite's progress on a terminal; tests/learning/test_runner.py reads the plain lines."""
+"""A suite's progress on a terminal; `test_queue.py` reads the plain lines."""
 
 from io import StringIO
 
 from rich.console import Console
 
 from rfo.lab import board
-from rfo.lab.board import Board, Standing
+from rfo.lab.board import Board, SuiteProgress
 
 
 def test_terminal_has_a_bar_for_the_suite_and_one_for_each_running_training(monkeypatch):
@@ -16,11 +16,15 @@ def test_terminal_has_a_bar_for_the_suite_and_one_for_each_running_training(monk
     monkeypatch.setattr(board, "BAR_INTERVAL", 0.0)
     with Board("suite") as shown:
         shown.show(
-            lambda: Standing({"running": 1, "waiting": 1}, 30, 200, {"lqr/a/s0": (30, 100)}, 95.0)
+            lambda: SuiteProgress(
+                {"running": 1, "waiting": 1}, 30, 200, {"lqr/a/s0": (30, 100)}, 95.0
+            )
         )
         shown.say("lqr/a/s0: finished")
         shown.show(
-            lambda: Standing({"finished": 1, "running": 1}, 150, 200, {"lqr/b/s0": (50, 100)}, 30.0)
+            lambda: SuiteProgress(
+                {"finished": 1, "running": 1}, 150, 200, {"lqr/b/s0": (50, 100)}, 30.0
+            )
         )
     text = screen.getvalue()
     assert "0/2 finished (1 running, 1 waiting), 15% of the steps, 2 min left" in text

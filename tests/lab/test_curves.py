@@ -1,4 +1,4 @@
-"""Bands against hand arithmetic and known coverage; figures by what they contain."""
+"""Bands are checked against hand arithmetic and known coverage, figures by their contents."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rfo.lab.curves import LINES, Line, band, draw, save, styles
+from rfo.lab.curves import LINES, ReferenceLine, band, draw, save, styles
 from rfo.lab.results import Curve, Run
 
 
@@ -64,7 +64,7 @@ def test_tasks_are_not_mixed():
 
 
 def test_unfinished_run_keeps_its_last_return_to_the_end():
-    """Left out after its end at 5, or with the others cut there, the method would look better than it is."""
+    """A run that ends early must not make its method look better, which leaving it out would do."""
     short = replace(run([0, 5], [0, 2], seed=1), status="diverged")
     curve = band([run([0, 10], [0, 10]), short], points=3)
     np.testing.assert_array_equal(curve.x, [0, 5, 10])
@@ -76,7 +76,7 @@ def test_figure_shows_each_label_in_each_panel_and_the_published_number():
     runs = [
         run([0, 1], [i, i + 1], seed, label) for i, label in enumerate("ab") for seed in range(2)
     ]
-    figure = draw(runs, ("env_steps", "seconds"), [Line(7.5, "somebody's")], title="Ant")
+    figure = draw(runs, ("env_steps", "seconds"), [ReferenceLine(7.5, "somebody's")], title="Ant")
     assert len(figure.axes) == 2
     for panel in figure.axes:
         lines = {line.get_label(): line for line in panel.get_lines()}
@@ -94,7 +94,7 @@ def test_figure_shows_each_label_in_each_panel_and_the_published_number():
 def test_view_is_that_of_the_returns_though_intervals_of_two_seeds_reach_far():
     figure = draw(
         [run([0, 1], [value, value], seed) for seed, value in enumerate((0, 10))],
-        published=[Line(20, "")],
+        published=[ReferenceLine(20, "")],
     )
     assert figure.axes[0].get_ylim() == (-1, 21)
 

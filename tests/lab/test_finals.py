@@ -1,4 +1,4 @@
-"""The figure of final scores, against made-up ones."""
+"""The figure of final scores, drawn from made-up ones."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ SCORES = {
 
 
 def test_rows_are_in_the_order_of_mean_ranks():
-    """sapo (9) is before rfo (2.5, the outlier counts for nothing) on the ant, where it is missing elsewhere:
-    ranks 0 for sapo, 1 and 0 for rfo, 2 and 1 for apg."""
+    """On the ant sapo (9) beats rfo (2.5, since the outlier does not count); it is missing on the
+    hopper.
+
+    So sapo has rank 0, rfo has ranks 1 and 0, and apg has ranks 2 and 1."""
     assert ranked(SCORES) == ["sapo", "rfo", "apg"]
 
 

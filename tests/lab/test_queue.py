@@ -89,17 +89,17 @@ def test_time_left_follows_the_pace_of_the_task_and_is_shared_by_the_cores(tmp_p
         (job.runs[0] / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     done.status, running.status = queue.FINISHED, queue.RUNNING
     three = [done, running, waiting]
-    assert queue.standing(three, cores=1).seconds_left == pytest.approx(105)
-    now = queue.standing(three, cores=2)
+    assert queue.suite_progress(three, cores=1).seconds_left == pytest.approx(105)
+    now = queue.suite_progress(three, cores=2)
     assert now.seconds_left == pytest.approx(100 * 70 / 120)
     assert (now.steps, now.of_steps, now.running) == (120, 300, {"lqr/b/s0": (20, 100)})
     assert str(now) == "1/3 finished (1 running, 1 waiting), 40% of the steps, 1 min left"
     assert str(replace(now, seconds_left=4000.0)).endswith("1 h 07 min left")
-    assert str(queue.standing([waiting], 1)).endswith("time left unknown")
+    assert str(queue.suite_progress([waiting], 1)).endswith("time left unknown")
     both = queue.Job(
         cell("a", together=True), (0, 1), tmp_path / "lqr" / "a", resumes=False, status="finished"
     )
-    assert (queue.standing([both], 1).steps, queue.standing([both], 1).of_steps) == (200, 200)
+    assert (queue.suite_progress([both], 1).steps, queue.suite_progress([both], 1).of_steps) == (200, 200)
 
 
 CORES = sorted(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""Statistics against hand arithmetic, a slow direct bootstrap, and known coverage."""
+"""Statistics are checked against hand arithmetic, a slow direct bootstrap, and known coverage."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ def test_interquartile_mean_leaves_the_outer_quarters_out():
 
 
 def test_the_bootstrap_resamples_each_task_apart(rng):
-    """Against a loop; and two constant samples have no spread, though their union has."""
+    """The interval agrees with a loop. Two constant samples have no spread, although their union
+    has."""
     a, b = rng.normal(size=5), rng.normal(3, 1, size=5)
     draws = []
     for _ in range(4000):
@@ -38,7 +39,7 @@ def test_intervals_repeat():
 
 
 def test_interval_covers_the_truth_as_often_as_a_percentile_bootstrap_of_ten_can(rng):
-    """Of the interquartile mean of normals, 0: nominally 95 %, somewhat less for so few values."""
+    """Coverage of the interquartile mean of normals, 0: nominally 95 %, less for so few values."""
     hits = 0
     for _ in range(100):
         estimate = statistics.interquartile_mean(rng.normal(size=10))
@@ -47,7 +48,7 @@ def test_interval_covers_the_truth_as_often_as_a_percentile_bootstrap_of_ten_can
 
 
 def test_improvement_counts_pairs_and_ties_half():
-    """Of nine pairs, 1 beats 0, 2 beats 0 and ties with 2, 3 beats 0 and 2."""
+    """In the nine pairs, 1 beats 0; 2 beats 0 and ties with 2; 3 beats 0 and 2."""
     assert statistics.improvement([[1, 2, 3]], [[0, 2, 5]]).value == pytest.approx(4.5 / 9)
     assert statistics.improvement([[7, 8]], [[1, 2]]) == (1, 1, 1)
     even = statistics.improvement([[1, 2, 3, 4]], [[1, 2, 3, 4]])
@@ -61,12 +62,12 @@ def test_improvement_is_that_of_mann_and_whitney(rng):
 
 
 def test_improvement_over_several_tasks_is_the_mean_of_theirs():
-    """Sure on one task and never on the other: a half, and no resampling within the tasks changes it."""
+    """Always better on one task and never on the other gives 1/2, whatever is resampled."""
     assert statistics.improvement([[5, 6], [1, 2, 3]], [[3, 4, 4], [7, 8]]) == (0.5, 0.5, 0.5)
 
 
 def test_middle_seed_and_its_bootstrap_interval_against_a_loop(rng):
-    """Half of 5 seeds is 3 of them; half of 4 is 2. Seeds that never get there are later than all others."""
+    """Half of 5 seeds are 3 of them, half of 4 are 2. Seeds that never get there come last."""
     inf = float("inf")
     assert statistics.middle_seed([5, 1, inf, 3, 4]).value == 4
     assert statistics.middle_seed([4, 1, inf, 3]).value == 3
@@ -84,7 +85,7 @@ def test_profile_and_normalisation():
     np.testing.assert_allclose(scores, [0, 0.25, 0.5])
     shares = statistics.profile([scores], np.array([-0.1, 0.1, 0.3, 0.5]))
     np.testing.assert_allclose(shares.share, [1, 2 / 3, 1 / 3, 0])
-    # all three above 0.1 or none of them: with probabilities (2/3)^3 and (1/3)^3, both above 2.5 %
+    # All three or none are above 0.1 with probabilities (2/3)^3 and (1/3)^3, both over 2.5 %.
     np.testing.assert_allclose([shares.low[1], shares.high[1]], [0, 1])
     two = statistics.profile([scores, [1.0]], np.array([0.3]))
     np.testing.assert_allclose(two.share, (1 / 3 + 1) / 2)
@@ -96,7 +97,7 @@ def test_profile_and_normalisation():
     ("threshold", "steps"), [(5, 150), (10, 200), (-1, 100), (10.5, 325), (12, float("inf"))]
 )
 def test_steps_to_a_return(threshold, steps):
-    """The first crossing counts, though the curve falls again."""
+    """The first crossing counts, even if the curve falls again."""
     env_steps = np.array([50, 100, 200, 300, 400])
     returns = np.array([np.nan, 0, 10, 10, 12 - 1e-9])
     assert statistics.steps_to(threshold, env_steps, returns) == pytest.approx(steps, rel=1e-6)

@@ -1,4 +1,4 @@
-"""Progress of a suite: bars on a terminal, plain lines elsewhere (stderr)."""
+"""Progress of a suite on stderr: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 BAR_INTERVAL, LINE_INTERVAL = 1.0, 60.0
-"""Time between two updates of the bars, or two plain lines [s]."""
+"""Time between two updates of the bars, and between two plain lines [s]."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a suite stands.
-
-    `counts` are the runs by status; `steps` of `of_steps` environment steps are done; `running` maps the
-    names of the running ones to (steps done, steps in all); `seconds_left` is an estimate, NaN if nothing is
-    known yet.
-    """
+class SuiteProgress:
+    """Progress of a suite."""
 
     counts: Mapping[str, int]
+    """Number of jobs by status."""
     steps: int
+    """Environment steps done, over all runs."""
     of_steps: int
+    """Environment steps of the whole suite."""
     running: Mapping[str, tuple[int, int]]
+    """Steps done and steps in total of each running job, by its name."""
     seconds_left: float
+    """Estimate of the time left [s]; NaN if nothing is known yet."""
 
     def __str__(self) -> str:
         finished, total = self.counts.get("finished", 0), sum(self.counts.values())
@@ -41,7 +41,7 @@ class Standing:
 
     @property
     def left(self) -> str:
-        """The time left in words."""
+        """The time left, in words."""
         if math.isnan(self.seconds_left):
             return "time left unknown"
         hours, minutes = divmod(round(self.seconds_left / 60), 60)
@@ -49,10 +49,10 @@ class Standing:
 
 
 class Board:
-    """Shows a suite's progress.
+    """Display of a suite's progress; use it as a context manager.
 
     Args:
-        title: of the suite.
+        title: title of the suite.
     """
 
     def __init__(self, title: str):
@@ -83,12 +83,12 @@ class Board:
         if self._bars is not None:
             self._bars.stop()
 
-    def show(self, standing: Callable[[], Standing]) -> None:
-        """Tell where the suite stands; asks for it only when it is time to."""
+    def show(self, progress: Callable[[], SuiteProgress]) -> None:
+        """Show the progress if it is time for an update; only then is `progress` called."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + (LINE_INTERVAL if self._bars is None else BAR_INTERVAL)
-        now = standing()
+        now = progress()
         if self._bars is None:
             self.say(f"{self._title}: {now}")
             return

@@ -18,57 +18,62 @@ from rfo.lab.results import Run
 from rfo.lab.statistics import half_interval
 
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito's, which colour-blind readers tell apart."""
+"""The palette of Okabe and Ito, which colour-blind readers can tell apart."""
 
 LINES = tuple(product(("-", "--", ":"), COLOURS))
-"""Style and colour of each label in turn."""
+"""Line styles and colours, in the order in which labels get them."""
 
 METHODS = ("rfo", "sapo", "shac", "apg", "ppo", "sac", "fpo")
-"""Labels with a line of their own among `LINES`, in its order."""
+"""Labels that always have the same line: the n-th one has the n-th of `LINES`."""
 
 PUBLISHED_STYLES = ((0, (6, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)))
+"""Line styles of published numbers."""
 
 RETURNS = "{x:,.10g}"
-"""How the ticks of an axis of returns are written: with all the digits that they have."""
+"""Format of the ticks on an axis of returns, with all their digits."""
 
 AXES = {"env_steps": "environment steps", "seconds": "training time [s]"}
+"""Labels of the axes that curves can be drawn along."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """A number from elsewhere, drawn as a horizontal line: its label says where it comes from."""
+class ReferenceLine:
+    """A published number, drawn as a horizontal line."""
 
     value: float
     label: str
+    """Text of the legend, which says where the number comes from."""
 
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Mean over seeds and its 95 % confidence interval on a common grid of N points.
-
-    `low` and `high` are NaN where fewer than two seeds have a value.
-    """
+    """Mean over seeds and its 95 % confidence interval on a grid of N points."""
 
     x: np.ndarray
+    """Grid, (N,)."""
     mean: np.ndarray
+    """Mean over the seeds, (N,)."""
     low: np.ndarray
+    """Lower bound of the interval, (N,); NaN for a single seed."""
     high: np.ndarray
+    """Upper bound of the interval, (N,); NaN for a single seed."""
 
 
 def band(runs: Sequence[Run], along: str = "env_steps", points: int = 200) -> Band:
-    """Mean of `return_mean` over runs that differ in their seeds only.
+    """Mean of `return_mean` over runs that differ only in their seeds.
 
-    Each curve is interpolated linearly on a grid over the range that all runs cover, so that the mean is
-    always one of the same seeds; the interval is Student's t with n - 1 degrees of freedom. A run that did
-    not finish keeps its last return to the end: left out, it would make its method look better.
+    Curves are interpolated linearly on a grid over the range that all runs cover, so that every
+    mean is over the same seeds. The interval is Student's t with n - 1 degrees of freedom. A run
+    that did not finish keeps its last return to the end; without it, its method would look better
+    than it is.
 
     Args:
-        runs: at least one.
-        along: "env_steps" or "seconds".
-        points: of the grid.
+        runs: runs to average, at least one.
+        along: axis of the grid, "env_steps" or "seconds".
+        points: number of grid points N.
 
     Raises:
-        ValueError: if no run is given, or a run has no finished episode.
+        ValueError: if there is no run, or a run has no finished episode.
     """
     if not runs:
         raise ValueError("a band needs at least one run")
@@ -89,7 +94,10 @@ def band(runs: Sequence[Run], along: str = "env_steps", points: int = 200) -> Ba
 
 
 def styles(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Line style and colour of each label: `METHODS` have theirs in every figure, others what is left."""
+    """Line style and colour of each label.
+
+    Labels in `METHODS` look the same in every figure; the others get what is left.
+    """
     known = {label: LINES[METHODS.index(label)] for label in labels if label in METHODS}
     free = (line for line in LINES if line not in known.values())
     return {label: known.get(label) or next(free, LINES[-1]) for label in labels}
@@ -98,21 +106,22 @@ def styles(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
 def draw(
     runs: Sequence[Run],
     along: Sequence[str] = ("env_steps",),
-    published: Sequence[Line] = (),
+    published: Sequence[ReferenceLine] = (),
     title: str = "",
     labels: Sequence[str] = (),
 ) -> Figure:
-    """Figure of the runs' learning curves, one line a label, one panel an axis.
+    """Figure of learning curves with one line per label and one panel per axis.
 
     Args:
-        runs: of one task; those with the same label differ in their seeds only.
-        along: "env_steps" and "seconds" or one of them.
-        published: numbers to compare with.
-        title: of the figure; the task, if empty.
-        labels: that decide the colours, so that several figures agree; those of the runs, if empty.
+        runs: runs of one task; runs with the same label differ only in their seeds.
+        along: axes of the panels, "env_steps", "seconds" or both.
+        published: published numbers to show.
+        title: title of the figure; by default the task.
+        labels: labels in the order of their colours, so that several figures agree; by default
+            those of the runs.
 
     Raises:
-        ValueError: if the runs are of several tasks, or one of them has no curve.
+        ValueError: if the runs belong to several tasks, or one of them has no curve.
     """
     tasks = sorted({run.task for run in runs})
     if len(tasks) != 1:
@@ -122,14 +131,13 @@ def draw(
         groups.setdefault(run.label, []).append(run)
     counts = {len(mine) for mine in groups.values()}
     look = styles(labels or list(groups))
-    height = max(4.2, 0.8 + 0.22 * len(groups) + 0.35 * len(published))  # that of the legend
+    height = max(4.2, 0.8 + 0.22 * len(groups) + 0.35 * len(published))  # room for the legend
     figure = Figure(figsize=(3 + 5.5 * len(along), height), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(along), sharey=True))
     for panel, axis in zip(panels, along, strict=True):
         bands = {label: band(mine, axis) for label, mine in groups.items()}
-        for label in sorted(
-            bands, key=lambda label: -bands[label].mean[-1]
-        ):  # the legend's order is the curves'
+        # The legend lists the labels in the order of their curves' ends.
+        for label in sorted(bands, key=lambda label: -bands[label].mean[-1]):
             name = label if len(counts) == 1 else f"{label} ({_seeds(len(groups[label]))})"
             _draw_band(panel, bands[label], name, *look[label])
         for number, style in zip(published, PUBLISHED_STYLES, strict=False):
@@ -147,8 +155,8 @@ def draw(
     return figure
 
 
-def _range(runs: Sequence[Run], published: Sequence[Line]) -> tuple[float, float]:
-    """Returns that a figure shows: all that seeds had; intervals of few seeds may reach far beyond."""
+def _range(runs: Sequence[Run], published: Sequence[ReferenceLine]) -> tuple[float, float]:
+    """Range of the returns of all seeds; the intervals of few seeds can be much wider."""
     shown = [run.curve.return_mean for run in runs] + [np.array([line.value for line in published])]
     low, high = np.nanmin(np.concatenate(shown)), np.nanmax(np.concatenate(shown))
     room = 0.05 * (high - low) or 1.0
@@ -176,9 +184,9 @@ def _dress(panel: Axes, label: str) -> None:
 
 
 def save(figure: Figure, stem: Path) -> Path:
-    """Write a figure as `stem.png`; the same figure gives the same bytes.
+    """Write a figure as `stem.png`; equal figures give equal bytes.
 
-    It has 256 colours, which a drawing of lines does not notice: the file is a third as large.
+    The file has only 256 colours, which is enough for line drawings and makes it a third as large.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     path = stem.with_suffix(".png")

@@ -1,4 +1,4 @@
-"""Final scores of all seeds and their interquartile means in one figure."""
+"""Figure of the final scores of all seeds and their interquartile means."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from rfo.lab.curves import RETURNS, styles
 from rfo.lab.statistics import interquartile_mean
 
 Scores = Mapping[str, np.ndarray]
-"""Of a task: one per seed, by label."""
+"""Scores of one task by label, one number per seed."""
 
 
 def draw_finals(tasks: Mapping[str, Scores], labels: Sequence[str], title: str = "") -> Figure:
-    """A panel per task, a row per label: a dot a seed, the interquartile mean and its 95 % interval.
+    """Figure with one panel per task and one row per label.
 
-    Rows are in the order of the labels' mean rank over the tasks, best on top.
+    A row shows a dot for each seed, the interquartile mean and its 95 % interval. Rows are ordered
+    by the mean rank of the labels over the tasks, best on top.
 
     Args:
-        tasks: the scores of each task; a label may be missing on some.
-        labels: that decide the colours, so that several figures agree.
-        title: of the figure; the task, if there is one and no title.
+        tasks: scores of each task; a label may be missing in some tasks.
+        labels: labels in the order of their colours, so that several figures agree.
+        title: title of the figure; by default the task, if there is only one.
 
     Raises:
         ValueError: if there is no task.
@@ -49,7 +50,7 @@ def draw_finals(tasks: Mapping[str, Scores], labels: Sequence[str], title: str =
 
 
 def ranked(tasks: Mapping[str, Scores]) -> list[str]:
-    """Labels by their mean rank over the tasks that they have, best first."""
+    """Labels ordered by their mean rank over the tasks in which they occur, best first."""
     ranks: dict[str, list[int]] = {}
     for scores in tasks.values():
         order = sorted(scores, key=lambda label: -_middle(scores[label]))

@@ -1,4 +1,4 @@
-"""What `rfo check-grad` prints."""
+"""The tables that `rfo check-grad` prints."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from rfo.physics.gradcheck import TOLERANCE, Direction
 from rfo.train.record import plain
 
 SHOWN_STEPS = (1, 2, 4, 8, 16, 32)
+"""Control steps for which the table shows the norm of the gradient."""
 
 
 def report_gradient(task: str, checks: Iterable[GradientCheck], as_json: bool) -> int:
-    """Run the checks, telling each on stderr, and print tables or one JSON object.
+    """Run the checks, report each on stderr, and print tables or one JSON object.
+
+    Args:
+        task: name of the task.
+        checks: the checks; each runs when it is iterated over.
+        as_json: whether to print JSON in place of tables.
 
     Returns:
-        0 if the gradient is right, 1 if it is wrong.
+        Exit status: 0 if the gradient is right, 1 if it is wrong.
     """
     done = []
     for check in checks:
@@ -44,7 +50,7 @@ def report_gradient(task: str, checks: Iterable[GradientCheck], as_json: bool) -
 
 
 def gradient_details(check: GradientCheck) -> dict[str, Any]:
-    """One check as JSON-ready data."""
+    """One check as data for JSON."""
     report = check.report
     return {
         "start": check.start,
@@ -83,7 +89,8 @@ def _table(title: str, text: Sequence[str], numbers: Sequence[str]) -> Table:
 def _agreement(task: str, checks: list[GradientCheck]) -> Table:
     sizes = [f"at {size:g}" for size in checks[0].report.directions[0].step_sizes[::2]]
     table = _table(
-        f"{task}: adjoint against central differences (medians over environments; errors are relative)",
+        f"{task}: adjoint against central differences "
+        "(medians over environments; errors are relative)",
         ["rollout", "direction"],
         [
             "adjoint",
@@ -119,7 +126,8 @@ def _norms(task: str, checks: list[GradientCheck]) -> Table:
     longest = max(check.steps for check in checks)
     shown = [step for step in SHOWN_STEPS if step <= longest]
     table = _table(
-        f"{task}: norm of the gradient over the environments, and the median of its part in control step t",
+        f"{task}: norm of the gradient over the environments, "
+        "and the median norm of its part in control step t",
         ["rollout"],
         ["median", "90 %", "max", "not zero", *(f"t = {step}" for step in shown)],
     )

@@ -1,4 +1,4 @@
-"""Numbers from elsewhere, to stand beside ours."""
+"""Published numbers that our results are compared with."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """A final return, as published in `SAPO_PAPER`."""
+    """A final return published in `SAPO_PAPER`."""
 
     value: float
     half_interval: float
-    """Half of its 95 % interval, as published."""
+    """Half of the published 95 % interval."""
     env_steps: float
-    """Budget of each seed."""
+    """Environment steps of each seed."""
 
 
 SAPO_PAPER = "SAPO paper (arXiv 2412.12089), table 2: 10 seeds, stochastic, on Rewarped"
@@ -25,7 +25,7 @@ BUDGET = {
     "hand_flip": 6.2e6,
     "fluid_move": 4.1e6,
 }
-"""Environment steps of a task."""
+"""Environment steps of each seed, by task."""
 
 PUBLISHED: dict[str, dict[str, Published]] = {
     task: {method: Published(*number, BUDGET[task]) for method, number in rows.items()}
@@ -74,4 +74,4 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         },
     }.items()
 }
-"""By task and by algorithm."""
+"""Published returns by task and algorithm."""

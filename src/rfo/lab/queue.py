@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rfo.lab.board import Board, Standing
+from rfo.lab.board import Board, SuiteProgress
 from rfo.lab.suite import Cell, SuiteError
 from rfo.train.guard import Interruption
 
@@ -202,7 +202,7 @@ class Runner:
         while self.waiting and self.free and not stopping:
             core = self.free.popleft()
             self.running[core] = self.start(self.waiting.popleft(), core)
-        self.board.show(lambda: standing(self.jobs, self.cores))
+        self.board.show(lambda: suite_progress(self.jobs, self.cores))
         return bool(self.running)
 
     def start(self, job: Job, core: int) -> Job:
@@ -251,7 +251,7 @@ def judge(job: Job, code: int) -> None:
         job.status, job.reason = FAILED, f"{told or f'status {code}'}; see {job.log}"
 
 
-def standing(jobs: Sequence[Job], cores: int) -> Standing:
+def suite_progress(jobs: Sequence[Job], cores: int) -> SuiteProgress:
     """Where the jobs stand. A step is reckoned to take what it took in jobs of the same task, else of any."""
     known = [(job, *job.progress) for job in jobs]
 
@@ -267,7 +267,7 @@ def standing(jobs: Sequence[Job], cores: int) -> Standing:
 
     open_jobs = [(job, n) for job, n, _ in known if job.status in (WAITING, RUNNING)]
     left = [(job.cell.steps - n) * pace(job.cell.task) for job, n in open_jobs]
-    return Standing(
+    return SuiteProgress(
         counts={
             status: sum(job.status == status for job in jobs)
             for status in {job.status: 0 for job in jobs}

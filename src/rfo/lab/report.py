@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rfo.lab import statistics
-from rfo.lab.curves import Line, draw, save, styles
+from rfo.lab.curves import ReferenceLine, draw, save, styles
 from rfo.lab.finals import draw_finals
 from rfo.lab.published import BUDGET, PUBLISHED, SAPO_PAPER
 from rfo.lab.results import ResultsError, Run, collect, read_collection
-from rfo.lab.statistics import Estimate
+from rfo.lab.statistics import Statistic
 from rfo.lab.tables import Column, Table, bounded, number, plus_minus, steps, write_csv
 
 ALL_TASKS = "(all)"
@@ -155,12 +155,14 @@ def write(
     return [*written, write_csv(folder / "improvement.csv", improvement_matrix(report))]
 
 
-def lines(task: str) -> list[Line]:
+def lines(task: str) -> list[ReferenceLine]:
     """Published numbers, as lines of a figure."""
     found = PUBLISHED.get(task, {})
     shown = {method: found[method] for method in ("sapo", "shac") if method in found}
     return [
-        Line(there.value, f"{method.upper()}, published\n(at {there.env_steps / 1e6:g}M steps)")
+        ReferenceLine(
+            there.value, f"{method.upper()}, published\n(at {there.env_steps / 1e6:g}M steps)"
+        )
         for method, there in shown.items()
     ]
 
@@ -205,7 +207,7 @@ def final(report: Report, task: str) -> Table:
                 float(values.min()),
                 float(values.max()),
                 statistics.mean(quiet) if quiet else None,
-                Estimate(
+                Statistic(
                     there.value,
                     there.value - there.half_interval,
                     there.value + there.half_interval,
@@ -352,7 +354,7 @@ def profile_table(report: Report) -> Table:
     for label in report.everywhere:
         curve = statistics.profile([report.normalised(task, label) for task in report.tasks], GRID)
         rows += [
-            [label, float(x), Estimate(*map(float, row))]
+            [label, float(x), Statistic(*map(float, row))]
             for x, *row in zip(GRID, *curve, strict=True)
         ]
     return Table([Column("label"), Column("score"), Column("share")], rows)

@@ -1,8 +1,8 @@
-"""Statistics over seeds: means with intervals, robust means, comparisons of methods, sample efficiency.
+"""Statistics over seeds: means with intervals, robust means, comparisons, sample efficiency.
 
-The aggregates are those that Agarwal et al. (2021, arXiv 2108.13264) recommend for few seeds. Their package,
-rliable, needs pandas, seaborn and arch; `scipy.stats.bootstrap`, which resamples each of several samples
-apart, is the same stratified bootstrap, so scipy is what is used.
+These are the aggregates that Agarwal et al. (2021, arXiv 2108.13264) recommend for few seeds. Their
+package rliable needs pandas, seaborn and arch. We use `scipy.stats.bootstrap`, which resamples each
+sample separately and so computes the same stratified bootstrap.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ import numpy as np
 from scipy import stats
 
 RESAMPLES = 2000
-"""Of the bootstrap; its generator is seeded, so a report repeats."""
+"""Resamples of the bootstrap. Its random numbers have a fixed seed, so that a report can be
+reproduced."""
 
 
 Sample = Sequence[float] | np.ndarray
 """Scores of n seeds."""
 
 
-class Estimate(NamedTuple):
-    """A statistic with its 95 % interval; the bounds are NaN where there is only one value."""
+class Statistic(NamedTuple):
+    """A statistic and its 95 % interval; the bounds are NaN if there is only one seed."""
 
     value: float
     low: float
     high: float
 
 
-def mean(values: Sample) -> Estimate:
-    """Mean of n values with Student's t interval, n - 1 degrees of freedom."""
+def mean(values: Sample) -> Statistic:
+    """Mean of n values with Student's t interval for n - 1 degrees of freedom."""
     array = np.asarray(values, float)
     half = float(half_interval(array))
-    return Estimate(float(array.mean()), float(array.mean()) - half, float(array.mean()) + half)
+    return Statistic(float(array.mean()), float(array.mean()) - half, float(array.mean()) + half)
 
 
 def half_interval(values: np.ndarray) -> np.ndarray:
@@ -44,11 +45,12 @@ def half_interval(values: np.ndarray) -> np.ndarray:
     return np.asarray(stats.t.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / np.sqrt(seeds))
 
 
-def interquartile_mean(*samples: Sample) -> Estimate:
-    """Mean of the middle half of all values together, bootstrapped within each sample.
+def interquartile_mean(*samples: Sample) -> Statistic:
+    """Mean of the middle half of all values, with a bootstrap that resamples within each sample.
 
     Args:
-        samples: the seeds' scores, one sample a task; of several tasks they must be normalised.
+        samples: scores of the seeds, one sample per task. Those of several tasks must be
+            normalised.
     """
 
     def middle(*resampled: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -57,14 +59,16 @@ def interquartile_mean(*samples: Sample) -> Estimate:
     return _bootstrapped(samples, middle)
 
 
-def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> Estimate:
-    """Probability that a seed of ours scores above one of theirs: the share of all pairs, ties half.
+def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> Statistic:
+    """Probability that a random seed of ours scores higher than a random seed of theirs.
 
-    Of one task, it is the Mann-Whitney statistic over the number of pairs; of several, the mean over the
-    tasks. Every sample is bootstrapped apart.
+    This is the share of all pairs of seeds in which ours is higher; ties count half. For one task
+    it is the Mann-Whitney statistic divided by the number of pairs, for several tasks the mean over
+    the tasks. The bootstrap resamples within each sample.
 
     Args:
-        ours, theirs: the seeds' scores, one sample a task.
+        ours: scores of our seeds, one sample per task.
+        theirs: scores of their seeds, one sample per task, in the same order.
     """
 
     def share(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -77,19 +81,24 @@ def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> Estimate:
 
 
 class Profile(NamedTuple):
-    """A performance profile: the share of scores above each of N thresholds, with its 95 % band."""
+    """A performance profile: the share of scores above each of N thresholds."""
 
     share: np.ndarray
+    """Share of scores, (N,)."""
     low: np.ndarray
+    """Lower bound of the 95 % band, (N,)."""
     high: np.ndarray
+    """Upper bound of the 95 % band, (N,)."""
 
 
 def profile(samples: Sequence[Sample], thresholds: np.ndarray) -> Profile:
-    """Share of scores above each threshold (N,), the mean over the tasks; bootstrapped within each task.
+    """Share of scores above each threshold, averaged over the tasks.
+
+    The bootstrap resamples within each task.
 
     Args:
-        samples: the seeds' normalised scores, one sample a task.
-        thresholds: (N,).
+        samples: normalised scores of the seeds, one sample per task.
+        thresholds: (N,) normalised scores.
     """
     above = [np.asarray(sample, float)[:, None] > thresholds for sample in samples]
     generator = np.random.default_rng(0)
@@ -101,34 +110,43 @@ def profile(samples: Sequence[Sample], thresholds: np.ndarray) -> Profile:
     return Profile(np.mean([task.mean(axis=0) for task in above], axis=0), low, high)
 
 
-def middle_seed(values: Sample) -> Estimate:
-    """Where half of the seeds are: the value that ceil(n / 2) of n do not exceed. Values may be infinite.
+def middle_seed(values: Sample) -> Statistic:
+    """The ceil(n / 2)-th smallest of n values, which half of the seeds do not exceed.
 
-    The interval is the percentile bootstrap's, in closed form: with k of n values up to x, a resample has at
-    least m of its n up to x with the probability that a binomial variable of n trials at k / n is m or more.
+    Values may be infinite. The interval is that of the percentile bootstrap, in closed form: if k
+    of the n values are at most x, then a resample has m or more values up to x with the probability
+    that a binomial variable with n trials of probability k / n is at least m.
     """
     ordered, n = np.sort(np.asarray(values, float)), len(values)
     m = -(-n // 2)
     if n < 2:
-        return Estimate(float(ordered[0]), float("nan"), float("nan"))
+        return Statistic(float(ordered[0]), float("nan"), float("nan"))
     reached = stats.binom.sf(m - 1, n, np.arange(1, n + 1) / n)
     low, high = (ordered[np.argmax(reached >= level)] for level in (0.025, 0.975))
-    return Estimate(float(ordered[m - 1]), float(low), float(high))
+    return Statistic(float(ordered[m - 1]), float(low), float(high))
 
 
 def normalised(scores: Sample, every: Sample) -> np.ndarray:
-    """Scores of a task on the scale on which the worst of `every` run of it is 0 and the best 1."""
+    """Scores scaled so that the worst score in `every` becomes 0 and the best becomes 1.
+
+    Args:
+        scores: scores to scale.
+        every: scores of all runs of the same task.
+    """
     low, high = np.min(every), np.max(every)
     return (np.asarray(scores, float) - low) / (high - low if high > low else 1.0)
 
 
 def steps_to(threshold: float, env_steps: np.ndarray, returns: np.ndarray) -> float:
-    """Environment steps at which a learning curve first reaches a threshold; infinite if it never does.
+    """Environment steps at which a learning curve first reaches a threshold.
+
+    The curve is linear between its points. If it never reaches the threshold, the result is
+    infinite.
 
     Args:
-        threshold: of the return.
-        env_steps: (N,) increasing.
-        returns: (N,) of the curve, NaN where there is none; linear in between.
+        threshold: return to reach.
+        env_steps: (N,) increasing steps.
+        returns: (N,) returns; NaN where there is none.
     """
     known = np.isfinite(returns)
     steps, returns = env_steps[known], returns[known]
@@ -142,13 +160,13 @@ def steps_to(threshold: float, env_steps: np.ndarray, returns: np.ndarray) -> fl
     return float(steps[at - 1] + share * (steps[at] - steps[at - 1]))
 
 
-def _bootstrapped(samples: Sequence, statistic: Callable[..., np.ndarray]) -> Estimate:
-    """Percentile interval; every sample is resampled apart."""
+def _bootstrapped(samples: Sequence, statistic: Callable[..., np.ndarray]) -> Statistic:
+    """A statistic with its percentile bootstrap interval, resampling within each sample."""
     arrays = [np.asarray(sample, float) for sample in samples]
     value = float(statistic(*arrays))
     if min(len(array) for array in arrays) < 2:
-        return Estimate(value, float("nan"), float("nan"))
+        return Statistic(value, float("nan"), float("nan"))
     interval = stats.bootstrap(
         arrays, statistic, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0
     ).confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high))
+    return Statistic(value, float(interval.low), float(interval.high))

@@ -1,4 +1,4 @@
-"""Tables whose cells are numbers: the same one is written as Markdown, rounded, and as CSV, in full."""
+"""Tables of numbers that can be written as Markdown, rounded, and as CSV, with more digits."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from rfo.lab.statistics import Estimate
+from rfo.lab.statistics import Statistic
 
 
 def number(value: float) -> str:
-    """As tables show it: whole above a hundred, else three figures."""
+    """A number as tables show it: an integer from a hundred on, else three digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def steps(value: float) -> str:
-    """Environment steps, or that they were not enough."""
+    """A number of environment steps; "not reached" if it is not finite."""
     if not np.isfinite(value):
         return "not reached"
     if value >= 999_500:
@@ -27,39 +27,41 @@ def steps(value: float) -> str:
     return f"{value / 1e3:.0f}k" if value >= 1000 else f"{value:.0f}"
 
 
-def plus_minus(estimate: Estimate) -> str:
-    """Value and half of its symmetric interval."""
-    half = estimate.high - estimate.value
-    return number(estimate.value) + (f" ± {number(half)}" if np.isfinite(half) else "")
+def plus_minus(statistic: Statistic) -> str:
+    """A value and half of its symmetric interval, "3 ± 1"."""
+    half = statistic.high - statistic.value
+    return number(statistic.value) + (f" ± {number(half)}" if np.isfinite(half) else "")
 
 
-def bounded(estimate: Estimate, show: Callable[[float], str] = number) -> str:
-    """Value and its interval."""
-    known = np.isfinite(estimate.low)
-    return show(estimate.value) + (
-        f" [{show(estimate.low)}, {show(estimate.high)}]" if known else ""
+def bounded(statistic: Statistic, show: Callable[[float], str] = number) -> str:
+    """A value and its interval, "3 [2, 5]"."""
+    known = np.isfinite(statistic.low)
+    return show(statistic.value) + (
+        f" [{show(statistic.low)}, {show(statistic.high)}]" if known else ""
     )
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name in the CSV file (an estimate adds NAME_low and NAME_high), its heading in Markdown,
-    None if it is left out there, and how a cell is shown there."""
+    """A column of a table."""
 
     name: str
+    """Name in the CSV file. A column of statistics adds the columns NAME_low and NAME_high."""
     heading: str | None = None
+    """Heading in Markdown; None to leave the column out there."""
     show: Callable[[Any], str] = str
+    """Text of a cell in Markdown."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells: text, numbers, estimates, or None where there is nothing."""
+    """Rows of cells: text, numbers, statistics, or None for an empty cell."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
 
     def markdown(self) -> list[str]:
-        """Lines of the table."""
+        """The lines of the table in Markdown."""
         shown = [i for i, column in enumerate(self.columns) if column.heading is not None]
         lines = [[self.columns[i].heading or "" for i in shown], ["---"] * len(shown)]
         lines += [
@@ -70,12 +72,22 @@ class Table:
 
 
 def write_csv(path: Path, tables: Sequence[tuple[str, Table]]) -> Path:
-    """Write tables of the same columns below each other, each with its task in the first column."""
+    """Write tables with the same columns into one file, with the task of each in the first column.
+
+    Args:
+        path: file to write.
+        tables: pairs of a task and its table.
+
+    Returns:
+        `path`.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         columns = tables[0][1].columns if tables else []
         rows = [(task, row) for task, table in tables for row in table.rows]
-        spread = [any(isinstance(row[i], Estimate) for _, row in rows) for i in range(len(columns))]
+        spread = [
+            any(isinstance(row[i], Statistic) for _, row in rows) for i in range(len(columns))
+        ]
         names = [_names(column, wide) for column, wide in zip(columns, spread, strict=True)]
         writer.writerow(["task", *(name for group in names for name in group)])
         for task, row in rows:
@@ -89,7 +101,7 @@ def _names(column: Column, wide: bool) -> list[str]:
 
 
 def _cells(cell: Any, wide: bool) -> list[str]:
-    values = list(cell) if isinstance(cell, Estimate) else [cell] + [None] * (2 * wide)
+    values = list(cell) if isinstance(cell, Statistic) else [cell] + [None] * (2 * wide)
     return [_plain(value) for value in values]
 
 
