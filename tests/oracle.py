@@ -26,7 +26,7 @@ def axis_rotation(axis: np.ndarray, angle: float) -> np.ndarray:
     return rotation(np.append(np.cos(angle / 2), np.sin(angle / 2) * axis))
 
 
-# ----------------------------------------------------------------------------------------- from definitions
+# --------------------------------------------------------------------------------- from definitions
 
 
 class Motion(NamedTuple):
@@ -112,7 +112,7 @@ def dynamics(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, n
     return mass_matrix, bias + model.damping * qd
 
 
-# --------------------------------------------------------------------------------------------------- mujoco
+# ------------------------------------------------------------------------------------------- mujoco
 
 
 def to_mujoco(model: Model, q: np.ndarray) -> np.ndarray:
@@ -151,7 +151,7 @@ def random_state(model: Model, rng: np.random.Generator) -> tuple[np.ndarray, np
     return q, rng.normal(size=model.nv)
 
 
-# --------------------------------------------------------------------------------------------- random trees
+# ------------------------------------------------------------------------------------- random trees
 
 JOINT_SETS = (
     (), ("hinge",), ("hinge",), ("slide",), ("ball",), ("hinge", "hinge"), ("slide", "hinge"),

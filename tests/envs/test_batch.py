@@ -13,7 +13,7 @@ from rfo.envs.tasks.probe import ReachCloud, Terminating, Truncating
 
 
 class Chain(NamedTuple):
-    """x' = 0.9 x + a, reward -x'^2, ends beyond |x'| > limit; poison = 1 divides by zero."""
+    """x' = 0.9 x + a with reward -x'^2; ends where |x'| > limit. A poison of 1 divides by zero."""
 
     length: int = 50
 
@@ -32,21 +32,21 @@ class Chain(NamedTuple):
         return jnp.stack([state["x"], state["limit"], state["poison"]], axis=-1)
 
     def step(self, state, action):
-        infinite = state["poison"] / (1 - state["poison"])  # or 0
+        infinite = state["poison"] / (1 - state["poison"])  # 0 without poison
         x = 0.9 * state["x"] + action[:, 0] * (1 + infinite)
         after = {**state, "x": x}
         return Step(after, self.observe(after), -(x**2), jnp.abs(x) > state["limit"])
 
 
 def started(batch, **columns):
-    """A batch state whose task arrays are replaced."""
+    """A batch's start state with some of the task's arrays replaced."""
     state = batch.init(jax.random.key(0))
     task = {**state.task, **{name: jnp.asarray(value) for name, value in columns.items()}}
     return state._replace(task=task, observation=batch.task.observe(task))
 
 
 def run(batch, state, weight, steps=6):
-    """Rewards per environment of the policy a = w x + 0.1, step by step."""
+    """Steps of a rollout under the policy a = w x + 0.1."""
 
     def advance(state, _):
         step = batch.step(state, weight * state.observation[:, :1] + 0.1)
@@ -94,7 +94,7 @@ def test_termination_at_the_time_limit_is_a_termination():
 
 
 def test_a_neighbours_reset_leaves_gradients_and_values_untouched():
-    """The return and gradient of environment 0 do not change by a bit if 1 resets."""
+    """Return and gradient of environment 0 are bit for bit the same if environment 1 resets."""
     batch = Batch(Chain(), 2)
 
     @jax.jit
@@ -111,7 +111,7 @@ def test_a_neighbours_reset_leaves_gradients_and_values_untouched():
     (busy, more_resets), busy_gradient = survivor(0.6)
     assert resets == 0 and more_resets > 0
     assert calm == busy and calm_gradient == busy_gradient
-    # and that gradient is the whole chain's: finite differences over all six steps
+    # That gradient is the one of the whole chain: finite differences over all six steps.
     ahead, behind = (
         run(batch, started(batch, x=[0.5, 0.5]), w).reward[:, 0].sum() for w in (0.31, 0.29)
     )
@@ -119,7 +119,7 @@ def test_a_neighbours_reset_leaves_gradients_and_values_untouched():
 
 
 def test_gradient_of_a_reset_environment_stops_at_its_reset():
-    """What follows a termination does not depend on the action before it."""
+    """Rewards after a termination do not depend on the action before it."""
     batch = Batch(Chain(), 1)
 
     def after_reset(action):
@@ -130,7 +130,7 @@ def test_gradient_of_a_reset_environment_stops_at_its_reset():
 
 
 def test_a_non_finite_environment_is_contained_counted_and_restarted():
-    """Its neighbours' values and the shared gradient are those of a batch without it."""
+    """The values of its neighbour and the shared gradient are those of a batch without it."""
     pair, single = Batch(Chain(), 2), Batch(Chain(), 1)
 
     def total(weight, batch, state):
@@ -157,7 +157,7 @@ def test_a_non_finite_environment_is_contained_counted_and_restarted():
 
 
 def test_a_finite_state_with_an_infinite_derivative_is_contained():
-    """sqrt at 0: the value is fine, its derivative is not."""
+    """The square root at 0: the value is finite, the derivative is not."""
 
     class Root(Chain):
         def step(self, state, action):

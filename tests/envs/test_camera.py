@@ -1,6 +1,6 @@
-"""The depth camera: what it sees, against brute-force ray casting, and the gradient of where it sees it."""
+"""The depth camera: its points against brute-force ray casting, and their gradient."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ AXES = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
 
 
 def look(camera, vertices, triangles=None):
-    """(P, 3) of one body."""
+    """Visible points (P, 3) of one body."""
     triangles = CUBE.surface if triangles is None else triangles
     return np.asarray(
         visible_points(camera, jnp.asarray(vertices, jnp.float32)[None], triangles)[0]
@@ -32,7 +32,7 @@ def distinct(points):
 
 @cache
 def crumpled():
-    """(N, 3), (S, 3): the table, bent, sheared and shaken, so that parts hide parts."""
+    """Vertices (N, 3) and triangles (S, 3) of a deformed table, some parts of which hide others."""
     x = table().vertices
     bend = np.stack([0 * x[:, 0], 0.3 * np.sin(3 * x[:, 0]), 0.4 * np.cos(2 * x[:, 1])], axis=1)
     noise = np.random.default_rng(0).normal(size=x.shape)
@@ -40,7 +40,7 @@ def crumpled():
 
 
 def moller_trumbore(origins, direction, vertices, triangles):
-    """(R, S) distances along rays with one direction to each triangle, infinite for a miss; float64."""
+    """Distances (R, S) along parallel rays to each triangle, infinite for a miss; float64."""
     a, b, c = np.moveaxis(vertices[triangles], 1, 0)
     h = np.cross(direction, c - a)
     det = np.sum((b - a) * h, axis=1)
@@ -53,7 +53,7 @@ def moller_trumbore(origins, direction, vertices, triangles):
 
 
 def rays(camera, vertices):
-    """(R, 3) origins far off and (3,) the direction, one ray for each pixel in their order."""
+    """Distant origins (R, 3) and the direction (3,) of one ray per pixel, in the pixels' order."""
     right, up, ahead = camera.axes
     line = (np.arange(camera.pixels) + 0.5) / camera.pixels - 0.5
     rows = [camera.window * (x * right - y * up) for y in line for x in line]
@@ -62,7 +62,7 @@ def rays(camera, vertices):
 
 @pytest.mark.parametrize("direction", [*AXES, (0, 0, -5), (3, 4, 0), (1, -2, -0.5)])
 def test_image_axes(direction):
-    """Orthonormal; ahead along the view, up as much along z as it can be, right-handed as pictures are."""
+    """The axes are orthonormal: ahead is the view's direction, up is as close to z as possible."""
     axes = DepthCamera(direction, 1.0).axes
     np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-12)
     right, up, ahead = axes
@@ -73,7 +73,7 @@ def test_image_axes(direction):
 
 @pytest.mark.parametrize("direction", AXES)
 def test_a_cube_along_an_axis_shows_its_near_face(direction):
-    """In every pixel that looks at it: 4 x 4 of 8 x 8, since the window is twice as wide."""
+    """4 x 4 of the 8 x 8 pixels see the cube, because the window is twice as wide as the cube."""
     points = look(DepthCamera(direction, 2.0, pixels=8, points=64), CUBE.vertices)
     axis = np.flatnonzero(direction)[0]
     np.testing.assert_allclose(points[:, axis], 0 if direction[axis] > 0 else 1, atol=1e-6)
@@ -83,7 +83,8 @@ def test_a_cube_along_an_axis_shows_its_near_face(direction):
 
 
 def test_what_is_near_hides_what_is_behind():
-    """Along x, a cube behind a plate is seen only where it stands out, in either order in the mesh."""
+    """Along x, a cube behind a plate is visible only above the plate, in either order of the
+    mesh."""
     plate = CUBE.vertices * [0.1, 1.0, 0.5] - [2.0, 0.0, 0.0]
     camera = DepthCamera((1, 0, 0), 4.0, pixels=40, points=1600)
     for bodies in ([CUBE.vertices, plate], [plate, CUBE.vertices]):
@@ -92,14 +93,14 @@ def test_what_is_near_hides_what_is_behind():
         np.testing.assert_allclose(points[behind, 0], 0, atol=1e-6)
         np.testing.assert_allclose(points[~behind, 0], -2, atol=1e-6)
         assert points[behind, 2].min() > 0.5 > points[~behind, 2].max()
-        assert (
-            len(distinct(points[behind])) == len(distinct(points[~behind])) == 50
-        )  # 10 x 5 pixels
+        # 10 x 5 pixels each
+        assert len(distinct(points[behind])) == len(distinct(points[~behind])) == 50
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_ray_casting(seed):
-    """On a deformed table from a random direction: the same pixels hit, at the same depths, in order."""
+    """For a deformed table and a random direction: the same pixels hit, at equal depths, in
+    order."""
     vertices, triangles = crumpled()
     camera = DepthCamera(
         tuple(np.random.default_rng(seed).normal(size=3)), 4.0, pixels=24, points=576
@@ -116,7 +117,7 @@ def test_agrees_with_ray_casting(seed):
 
 
 def test_hidden_parts_are_part_of_that_comparison():
-    """Some rays cross the crumpled table more than twice: the nearest of several fronts must win."""
+    """Some rays cross the crumpled table more than twice, so the nearest crossing must win."""
     vertices, triangles = crumpled()
     origins, ahead = rays(DepthCamera((-1, 1, -0.5), 4.0, pixels=24), vertices)
     crossings = np.isfinite(moller_trumbore(origins, ahead, vertices, triangles)).sum(axis=1)
@@ -124,7 +125,7 @@ def test_hidden_parts_are_part_of_that_comparison():
 
 
 def test_grid_lines_leave_no_cracks():
-    """Pixels on corners that a plate's triangles share, but for rounding: never through its near face."""
+    """Pixels lie on corners that triangles share, up to rounding, and still see the near face."""
     plate = from_voxels([(i, j, 0) for i in range(7) for j in range(7)], 0.1)
     for angle in np.linspace(0.1, 3, 5):
         camera = DepthCamera((np.cos(angle), np.sin(angle), -0.3), 0.6, pixels=6, points=36)
@@ -145,7 +146,7 @@ def test_order_and_orientation_of_the_triangles_do_not_matter():
 
 
 def test_the_camera_travels_along():
-    """Wherever a body is moved, the same points of it are seen."""
+    """The camera sees the same points of a body wherever the body is."""
     vertices, triangles = crumpled()
     camera = DepthCamera((-1, 1, -0.5), 4.0)
     shift = np.array([7.0, -3.0, 2.0])
@@ -155,7 +156,8 @@ def test_the_camera_travels_along():
 
 @pytest.mark.parametrize("points", [1, 3, 20])
 def test_number_of_points_is_fixed(points):
-    """Fewer than the 16 hits are an even choice, more repeat each equally often, give or take one."""
+    """Fewer points than the 16 hits are chosen evenly; more points repeat each hit equally often,
+    up to one."""
     camera = DepthCamera((0, 0, -1), 2.0, pixels=8, points=points)
     every = look(DepthCamera((0, 0, -1), 2.0, pixels=8, points=16), CUBE.vertices)
     assert len(distinct(every)) == 16
@@ -169,10 +171,10 @@ def test_number_of_points_is_fixed(points):
 
 
 def test_bodies_of_a_batch_do_not_influence_each_other():
-    """Different shapes, one of them out of view, side by side and alone."""
+    """Different shapes, one of them out of view, give the same points together and alone."""
     rng = np.random.default_rng(2)
     shapes = CUBE.vertices + 0.2 * rng.normal(size=(4, 8, 3))
-    shapes[2] = 100 * np.sign(CUBE.vertices - 0.5)  # its front would fill the window
+    shapes[2] = 100 * np.sign(CUBE.vertices - 0.5)  # its front alone would fill the window
     camera = DepthCamera((-1, 1, -0.5), 2.0)
     together = camera.visible_points(jnp.asarray(shapes, jnp.float32), CUBE.surface)
     alone = np.stack([look(camera, shape) for shape in shapes])
@@ -180,7 +182,7 @@ def test_bodies_of_a_batch_do_not_influence_each_other():
 
 
 def two_cubes(distance):
-    """Beside each other seen along x: (16, 3) and their triangles; the window is centred between them."""
+    """Vertices (16, 3) and triangles of two cubes side by side along y, centred between them."""
     shift = np.array([0, distance / 2, 0])
     return np.concatenate([CUBE.vertices - shift, CUBE.vertices + shift]), PAIR
 
@@ -199,8 +201,8 @@ def test_an_empty_view_gives_the_mean_and_its_gradient():
 
 
 def test_gradient_is_the_barycentric_weights():
-    """One triangle, one pixel in its middle: each coordinate of the point moves with 1/3 of each corner's;
-    off the middle with the weights that solve for the pixel's place, by hand."""
+    """A pixel in the middle of a triangle moves with 1/3 of each corner; elsewhere it moves with
+    the barycentric weights, computed by hand."""
     corners = jnp.array([[[0.0, 0.0, 0.0], [0.0, 3.0, 0.3], [0.3, 0.0, 3.0]]])
     jacobian = jax.jacobian(
         lambda x: DepthCamera((1, 0, 0), 0.1, pixels=1, points=1).visible_points(
@@ -211,7 +213,8 @@ def test_gradient_is_the_barycentric_weights():
         jacobian, np.einsum("ij,k->ikj", np.eye(3), np.ones(3) / 3), atol=1e-6
     )
 
-    # Along x, right is -y and up is z: pixels of 1 m around (y, z) = (1, 1.1), row by row from the top left.
+    # Along x, right is -y and up is z: pixels of 1 m around (y, z) = (1, 1.1), row by row from the
+    # top left.
     camera = DepthCamera((1, 0, 0), 2.0, pixels=2, points=4)
     jacobian = jax.jacobian(lambda x: camera.visible_points(x, np.array([[0, 1, 2]]))[0, :, 1])(
         corners
@@ -223,7 +226,8 @@ def test_gradient_is_the_barycentric_weights():
 
 
 def test_gradient_follows_the_material():
-    """Finite differences with frozen hits: of the points found again, by their weights, on a moved body."""
+    """The gradient agrees with finite differences of the material points, found again on a moved
+    body by their weights."""
     vertices, triangles = crumpled()
     camera = DepthCamera((-1, 1, -0.5), 4.0)
     rng = np.random.default_rng(3)
@@ -246,8 +250,8 @@ def test_gradient_follows_the_material():
 
 
 def test_gradient_of_a_mean_is_that_of_motion_across_the_image():
-    """One of two cubes rises by several pixels: a mean over the points changes by what the gradient promises,
-    though what a fixed pixel sees has no derivative."""
+    """One of two cubes rises by several pixels. The mean over the points changes as the gradient
+    predicts, although what a single pixel sees has no derivative."""
     vertices, triangles = two_cubes(2.0)
     second = np.arange(16)[:, None] >= 8
     camera = DepthCamera((1, 0, 0), 4.0, pixels=160, points=3200)
@@ -266,8 +270,8 @@ def test_gradient_of_a_mean_is_that_of_motion_across_the_image():
 
 @pytest.mark.parametrize("degenerate", ["edge-on", "to a line", "to a point"])
 def test_degenerate_triangles_leave_all_finite(degenerate):
-    """A cube along an axis has edge-on sides, and a corner drawn to another makes lines of its triangles. The
-    weights of each of 10 points still sum to 1."""
+    """A cube seen along an axis has edge-on sides, and moving a corner onto another turns triangles
+    into lines. The weights of each of the 10 points still sum to 1."""
     vertices = CUBE.vertices.copy()
     if degenerate == "to a line":
         vertices[0] = vertices[1]
@@ -276,9 +280,8 @@ def test_degenerate_triangles_leave_all_finite(degenerate):
     body = jnp.asarray(vertices, jnp.float32)[None]
     for direction in AXES[::5]:
         camera = DepthCamera(direction, 2.0, points=10)
-        value, gradient = jax.value_and_grad(
-            lambda x: visible_points(camera, x, CUBE.surface).sum()
-        )(body)  # noqa: B023
+        total = partial(lambda camera, x: visible_points(camera, x, CUBE.surface).sum(), camera)
+        value, gradient = jax.value_and_grad(total)(body)
         assert np.isfinite(value)
         np.testing.assert_allclose(gradient.sum(axis=1), 10, rtol=1e-5)
 
@@ -299,8 +302,8 @@ def test_wrong_cameras_are_refused(wrong):
 
 
 def test_a_task_sees_through_its_camera():
-    """Points in place of all vertices, about the body's place on the ground, times 0.1; where the body has
-    walked to does not matter, how high it is does."""
+    """The task observes 0.1 times the points, relative to the point on the ground below the body.
+    The body's horizontal position does not matter, its height does."""
     task = build_task("soft_jumper_small_camera")
     state = task.reset(jax.random.key(0), 2)
     points = task.observe(state)["points"]

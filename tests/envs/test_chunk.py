@@ -1,4 +1,4 @@
-"""Action chunks, against hand arithmetic and against the control steps that they stand for."""
+"""Action chunks against hand arithmetic, and against the control steps that they consist of."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def assert_trees_close(a, b):
 
 
 def numbers(tree):
-    """Keys as their data."""
+    """The tree with random keys replaced by their data."""
     return jax.tree.map(
         lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
         tree,
@@ -39,7 +39,7 @@ def numbers(tree):
     "task", [Terminating(life=3), ReachCloud(points=4)], ids=lambda t: t.spec.name
 )
 def test_a_chunk_of_one_is_no_chunk_bit_for_bit(task):
-    """Over steps at which episodes end, for vectors and clouds."""
+    """Some episodes end on the way; the observations are vectors and point clouds."""
     plain, chunked = Batch(task, 8), ChunkedBatch(task, 8, 1, GAMMA)
     assert chunked.spec == plain.spec and chunked.stride == plain.stride == 1
     state, ended = plain.init(jax.random.key(0)), 0
@@ -52,7 +52,7 @@ def test_a_chunk_of_one_is_no_chunk_bit_for_bit(task):
 
 
 def test_no_chunk_trains_bit_for_bit_as_before_and_a_chunk_of_one_too():
-    """A whole update of RFO, gradient and critics included."""
+    """Compares a whole update of RFO, with its gradient and its critics."""
     algorithm = RFO(
         horizon=4, critic_batches=2, critic_iterations=1, actor_hidden=(8,), critic_hidden=(8,)
     )
@@ -68,7 +68,8 @@ def test_no_chunk_trains_bit_for_bit_as_before_and_a_chunk_of_one_too():
 
 
 def test_is_its_control_steps_while_no_episode_ends():
-    """LQR: last state and observation are those of the steps, the reward their discounted sum."""
+    """State and observation of a chunk are those after its steps; its reward is their discounted
+    sum."""
     task, size, chunk = LQR(), 5, 3
     env, plain = ChunkedBatch(task, size, chunk, GAMMA), Batch(task, size)
     assert env.spec.action_size == 3 and env.stride == 3
@@ -87,7 +88,7 @@ def test_is_its_control_steps_while_no_episode_ends():
 
 
 def test_an_episode_that_terminates_inside_a_chunk():
-    """Lives of 1, 2 and 5 steps, chunks of 3 whose actions earn 1, 0.75 and 0 at a target of 0."""
+    """Episodes of 1, 2 and 5 steps in chunks of 3, whose actions earn 1, 0.75 and 0."""
     env = ChunkedBatch(Terminating(life=5), 3, 3, GAMMA)
     start = env.init(jax.random.key(0))
     left = jnp.array([1, 2, 5])
@@ -106,7 +107,8 @@ def test_an_episode_that_terminates_inside_a_chunk():
 
 
 def test_an_episode_that_the_clock_ends_inside_a_chunk():
-    """Episodes of 5 steps in chunks of 3: the second takes 2, and bootstraps before the reset."""
+    """Episodes of 5 steps in chunks of 3: the second chunk has 2 steps, and its next observation is
+    from before the reset."""
     env = ChunkedBatch(Truncating(episode_length=5), 4, 3, GAMMA)
     start = env.init(jax.random.key(3))
     target = np.asarray(start.observation)
@@ -125,7 +127,8 @@ def test_an_episode_that_the_clock_ends_inside_a_chunk():
 
 
 def test_the_gradient_runs_through_all_steps_and_ends_with_the_episode():
-    """LQR against the open loop, also where the clock ends one episode after one of three steps."""
+    """LQR against the open loop, and with a time limit that ends one episode after its first
+    step."""
     env = ChunkedBatch(LQR(), 4, 3, 1.0)
     start = env.init(jax.random.key(4))
     action = jax.random.uniform(jax.random.key(5), (4, 3), minval=-0.9, maxval=0.9)

@@ -1,4 +1,4 @@
-"""What every registered environment owes to the algorithms."""
+"""Properties that the algorithms expect of every registered environment."""
 
 import json
 from functools import cache
@@ -19,14 +19,14 @@ LARGE = {
     for task in ("rolling_flat", "fluid_move", "hand_flip")
     for version in ("", "_corrected")
 }
-"""Tasks that cost much and are the classes of their small versions."""
+"""Expensive tasks, whose classes are tested with their small versions."""
 NAMES = [name for name in TASKS if name not in LARGE]
 SIMULATED = [name for name in NAMES if TASKS[name].simulated]
 FIXED_START = {"bimodal"}
-"""Tasks whose episodes all start in one state."""
+"""Tasks whose episodes all start in the same state."""
 
 VERSIONS = {"soft_jumper", "soft_jumper_corrected", "soft_jumper_camera", "soft_worm"}
-"""Tasks whose code is another one's, with another body: soft_jumper_small's or its camera's."""
+"""Tasks with the code of soft_jumper_small or soft_jumper_small_camera and another body."""
 VERSIONS |= {
     "humanoid",
     "humanoid_corrected",
@@ -34,18 +34,19 @@ VERSIONS |= {
     "hand_reorient_corrected",
     "hand_reorient_smooth",
 }
-"""The ant's, the hopper's, the hand's."""
+"""Tasks with nearly the code of the ant, the hopper or hand_reorient."""
 
 ROUGH = {"humanoid_corrected", "hand_reorient_corrected", "hand_reorient_smooth", "soft_worm"}
-"""Tasks whose differences converge in few of B environments and which share the other version's gradient;
-`rfo check-grad` looks at more."""
+"""Tasks whose differences converge in too few of the B environments. They share the gradient of
+their other version, and `rfo check-grad` uses more environments."""
 
 FAINT = {"hand_flip_small"}
-"""Tasks whose rewards change so little at first that single precision's differences cannot tell; their
-gradient is checked in double precision beside their other tests."""
+"""Tasks whose rewards change too little at first for differences in single precision. Their own
+tests check the gradient in double precision."""
 
 LATE = {"hand_reorient"}
-"""Simulated tasks whose first actions change no reward but their own yet: the cube is still falling."""
+"""Simulated tasks whose first action changes only the reward of its own step: the cube still
+falls."""
 
 every_task = pytest.mark.parametrize("name", NAMES)
 every_kind = pytest.mark.parametrize("name", [name for name in NAMES if name not in VERSIONS])
@@ -58,7 +59,7 @@ def task(name):
 
 @cache
 def programs(name):
-    """Compiled reset and step."""
+    """The compiled reset and step."""
     env = task(name)
     return jax.jit(env.reset, static_argnums=1), jax.jit(env.step)
 
@@ -69,7 +70,7 @@ def actions(name, steps, seed=0, batch=B):
 
 
 def rewards(name, state, controls):
-    """(T, B) without any reset."""
+    """Rewards (T, B) without resets."""
     return open_loop(task(name), state, controls)[1]
 
 
@@ -97,7 +98,8 @@ def shapes(spec):
 
 @every_task
 def test_shapes_and_types(name):
-    """As the spec says; and a step keeps the state's structure, which scans and resets rely on."""
+    """They are as the spec says, and a step keeps the structure of the state, as a scan
+    requires."""
     env, (reset, step) = task(name), programs(name)
     spec = env.spec
     assert isinstance(env, Environment)
@@ -118,7 +120,8 @@ def test_shapes_and_types(name):
 
 @every_task
 def test_keys_decide(name):
-    """One key, one episode; another key, and another environment of the batch, another start."""
+    """Equal keys give equal episodes; other keys, and other environments of a batch, other
+    starts."""
     reset, step = programs(name)
     state = reset(jax.random.key(1), B)
     assert_equal(state, reset(jax.random.key(1), B))
@@ -131,7 +134,7 @@ def test_keys_decide(name):
 
 @every_kind
 def test_numbers_stay_bounded(name):
-    """Over two seconds of random actions with automatic resets nothing diverges."""
+    """Nothing diverges in 120 control steps of random actions with automatic resets."""
     env = Batch(task(name), B)
 
     def step(state, action):
@@ -162,9 +165,9 @@ def test_actions_are_clipped(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ROUGH | FAINT])
 def test_gradient_is_right_and_alive(name):
-    """Of the return over four steps in all actions, per environment, against central differences.
+    """Gradient of each environment's return over four steps, against central differences.
 
-    An episode that ends at once may have nothing to gain from its action."""
+    It may be zero only in an episode that ends in the first step."""
     if not task(name).spec.differentiable:
         pytest.skip("has no gradient")
     state, controls = programs(name)[0](jax.random.key(5), B), actions(name, 4)
@@ -187,7 +190,7 @@ def test_gradient_is_right_and_alive(name):
 
 @every_kind
 def test_environments_do_not_influence_each_other(name):
-    """Environment 0 starts and acts otherwise; only its own row changes."""
+    """Another start and action of environment 0 change only its own row."""
     reset, step = programs(name)
     state, control = reset(jax.random.key(6), B), actions(name, 1)[0]
     first = jnp.arange(B) == 0
@@ -202,7 +205,8 @@ def test_environments_do_not_influence_each_other(name):
 
 @every_kind
 def test_a_reset_leaves_the_neighbours_and_their_gradient_alone(name):
-    """The clock ends the episode of environment 0 after one of three steps, or not."""
+    """Compares three steps with and without a time limit that ends environment 0 after the
+    first."""
     env, controls = Batch(task(name), B), actions(name, 3, seed=7)
     going = env.init(jax.random.key(7))
     ending = going._replace(elapsed=going.elapsed.at[0].set(env.spec.episode_length - 1))
@@ -232,9 +236,9 @@ def test_a_reset_leaves_the_neighbours_and_their_gradient_alone(name):
 
 @every_kind
 def test_compiled_and_mapped_over_seeds(name):
-    """Both are the same as calling it plainly."""
+    """Compiled and mapped calls give the same results as plain calls."""
     env, keys = task(name), jax.random.split(jax.random.key(8), 2)
-    # rounding of positions shows in the velocities of fast modes, and more in their gradient in space
+    # Rounding of positions affects the velocities of fast modes, and even more their gradients.
     loose = {"soft": 1e-4, "rolling": 1e-3, "fluid": 1e-3, "hand_flip": 1e-3}
     close = {
         "rtol": 1e-4,
@@ -255,7 +259,7 @@ def test_compiled_and_mapped_over_seeds(name):
 
 @pytest.mark.parametrize("name", SIMULATED)
 def test_replay(name):
-    """A scene that can be written down, and frames with what it speaks of."""
+    """The scene can be written as JSON, and the frames have the arrays that it refers to."""
     env = task(name)
     assert isinstance(env, Renderable)
     scene, frame = env.scene(), env.frame(programs(name)[0](jax.random.key(9), B))

@@ -1,4 +1,4 @@
-"""Go2: what it is told, sees and earns."""
+"""Go2: command, observation, reward, reset and termination."""
 
 from functools import cache
 
@@ -25,14 +25,14 @@ def state(
     command=(0.0, 0, 0),
     action=0.0,
 ):
-    """One robot in the standing pose."""
+    """State of one robot in the standing pose."""
     q = jnp.array([[0.0, 0, height, *quat, *START_JOINTS]])
     qd = jnp.array([[*velocity, *spin, *[0.0] * 12]])
     return Go2State(ArticulatedState(q, qd), jnp.array([command]), jnp.full((1, 12), action))
 
 
 TURNED = (0.5**0.5, 0, 0, 0.5**0.5)
-"""By 90 degrees to the left: the trunk looks along y."""
+"""Orientation after a turn by 90 degrees to the left: the trunk faces along y."""
 
 
 def test_it_sees_the_world_as_its_trunk_does():
@@ -40,9 +40,8 @@ def test_it_sees_the_world_as_its_trunk_does():
         env().observe(state(TURNED, velocity=(-0.2, 1.0, 0.1), spin=(0.3, 0.4, 0.5)))
     )[0]
     np.testing.assert_allclose(seen[:9], [1.0, 0.2, 0.1, 0.4, -0.3, 0.5, 0, 0, -1], atol=1e-6)
-    lying = np.asarray(env().observe(state((0.5**0.5, 0.5**0.5, 0, 0))))[
-        0
-    ]  # on its left side up: rolled right
+    # rolled to the right, its left side up
+    lying = np.asarray(env().observe(state((0.5**0.5, 0.5**0.5, 0, 0))))[0]
     np.testing.assert_allclose(lying[6:9], [0, -1, 0], atol=1e-6)
     moved = state(command=(0.7, 0.1, -0.2), action=0.25)
     moved = moved._replace(
@@ -72,7 +71,7 @@ def test_it_sees_the_world_as_its_trunk_does():
     ],
 )
 def test_reward_by_hand(changes, expected):
-    """The last action was 0.2 throughout."""
+    """Where the action is not 0, the last action was 0.2 for all joints."""
     last = jnp.full((1, 12), 0.2 if "action" in changes else 0.0)
     np.testing.assert_allclose(reward(state(**changes), last), expected, atol=1e-5)
 
@@ -98,7 +97,7 @@ def test_starts():
 
 
 def test_it_stands_when_left_alone():
-    """On its feet, at rest, after two seconds; its weight is on the ground."""
+    """After two seconds it stands at rest, and its mass is that of the robot."""
     roll = jax.jit(
         lambda s: jax.lax.fori_loop(0, 100, lambda _, s: env().step(s, jnp.zeros((4, 12))).state, s)
     )
@@ -109,7 +108,7 @@ def test_it_stands_when_left_alone():
 
 
 def test_the_servo_follows_the_action():
-    """A raised calf, with nothing to push against, turns to its new rest: half a radian times 0.4."""
+    """In the air, a calf turns to its new target, 0.5 rad times the action of 0.4."""
     up = state(height=1.0)
     action = jnp.zeros((1, 12)).at[0, 2].set(0.4)
     end = jax.jit(lambda s: jax.lax.fori_loop(0, 15, lambda _, s: env().step(s, action).state, s))(

@@ -1,8 +1,10 @@
-"""Fidelity to the humanoid recorded from Rewarped 1.3.3; see `test_golden_rewarped.py` for the method.
+"""The humanoid against trajectories of Rewarped 1.3.3; `test_golden_rewarped.py` explains the
+method.
 
-Besides holding its mass matrix over a control step, Rewarped leaves out one acceleration: a joint of
-several axes is one joint to it, whose axes it takes to be at rest in the parent's frame, while each of them
-is turned by those before it. `AsRecorded` leaves it out too, and trajectories agree to the noise floor."""
+Rewarped keeps its mass matrix fixed during a control step, and it also neglects an acceleration. It
+treats a joint with several axes as one joint and assumes that these axes are at rest in the
+parent's frame, but each axis is turned by those before it. `AsRecorded` neglects the same
+acceleration, and then the trajectories agree to the noise floor."""
 
 from functools import cache
 
@@ -24,7 +26,7 @@ def data():
 
 
 class AsRecorded(Articulated):
-    """One substep at a time, without the accelerations within a joint of several axes."""
+    """Simulator of single substeps that neglects accelerations within joints of several axes."""
 
     def __init__(self):
         super().__init__(model(data()), float(data()["const_sim_dt"]), 1)
@@ -35,11 +37,11 @@ class AsRecorded(Articulated):
         )
 
     def _within_joints(self, q, qd):
-        """Generalised force (nv,) of those accelerations."""
+        """Generalised force (nv,) of the neglected accelerations."""
         m = motion(self.model, q.astype(float), qd.astype(float))
         force = np.zeros(self.model.nv)
         com = np.einsum("lij,lj->li", m.rot, self.model.com)
-        below = {}  # link -> acceleration and anchor of every joint at or above it
+        below = {}  # for each link, acceleration and anchor of every joint at or above it
         for i, parent in enumerate(self.model.parent):
             below[i] = list(below.get(parent, []))
             if parent > 0 and self.model.mass[parent] == 0:  # a further axis of the joint
@@ -69,7 +71,7 @@ def substep():
 
 
 def start(step=-1):
-    """Our (q, qd), y up, after a control step; -1 is the initial state."""
+    """Our (q, qd) after a control step, with y up; -1 is the initial state."""
     if step < 0:
         return coordinates(data(), data()["init_joint_q"], data()["init_joint_qd"])
     return coordinates(
@@ -78,7 +80,7 @@ def start(step=-1):
 
 
 def z_up(q, qd):
-    """(x, y, z) -> (x, -z, y)."""
+    """A state with y up as one with z up: (x, y, z) becomes (x, -z, y)."""
     turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
     q = np.concatenate([q[:, :3] @ turn.T, upright(q[:, 3:7]), q[:, 7:]], axis=1)
     qd = np.concatenate([qd[:, :3] @ turn.T, qd[:, 3:6] @ turn.T, qd[:, 6:]], axis=1)
@@ -124,7 +126,7 @@ def test_the_model_file_holds_the_recorded_constants():
 
 
 def test_the_corrected_hips_swing_about_y_and_turn_about_z():
-    """The strong motor of a hip moves the leg forward."""
+    """The strong motor of a hip swings the leg forward."""
     model = humanoid_corrected().simulator.model
     for joint, axis, gear in (("right_hip_z", [0, 0, 1], 70), ("right_hip_y", [0, 1, 0], 210)):
         dof = model.dof_names.index(joint)
@@ -145,7 +147,7 @@ def test_observations_and_rewards_of_recorded_states():
 
 @pytest.mark.parametrize("probe", ["sub", "subc"])
 def test_one_substep(probe):
-    """Mass matrix, accelerations and next state, to float32; `subc` starts with a foot in the ground."""
+    """Mass matrix and accelerations agree to float32; `subc` starts with a foot in the ground."""
     step = int(data()["subc_step"]) if probe == "subc" else -1
     q, qd = start(step)
     action, one = data()["actions"][step + 1], substep()
@@ -163,9 +165,9 @@ def test_one_substep(probe):
 
 
 def test_steps_with_the_mass_matrix_held():
-    """Rewarped's integrator on our forces stays at its noise floor, five control steps into contact.
+    """Rewarped's integrator with our forces stays at the noise floor for five control steps.
 
-    (So do the next five; they would double the time of this test.)"""
+    The steps include contact. The next five stay there too, but would double the test's time."""
     q, _ = replay(data(), substep(), *start(), data()["actions"][:5], refresh=False)
     for step in range(5):
         floor = data()["sens_max_abs_joint_q"][: step + 1].max()
@@ -173,7 +175,8 @@ def test_steps_with_the_mass_matrix_held():
 
 
 def test_a_step_of_the_task_is_a_step_of_the_recorded_model():
-    """Model file, hips, change of axes and sign of the actions together, in and out of contact."""
+    """Checks model file, hips, axes and the sign of the actions together, with and without
+    contact."""
     env, theirs = humanoid(), Articulated(model(data()), 1 / 60, 48)
     for step in (-1, 5, 12):
         action = jnp.asarray(data()["actions"][step + 1])
@@ -187,7 +190,7 @@ def test_a_step_of_the_task_is_a_step_of_the_recorded_model():
 
 
 def recorded_reward(q, qd, action):
-    """The task's in the recorded axes (y up), for NumPy and JAX."""
+    """Reward of the task in the recorded axes (y up), for NumPy and JAX."""
     w, x, y, z = (q[:, i] for i in range(3, 7))
     east, south = TARGET_X - q[:, 0], -q[:, 2]
     forward = (1 - 2 * (y * y + z * z)) * east + 2 * (x * z - w * y) * south
@@ -204,8 +207,8 @@ def recorded_reward(q, qd, action):
 
 
 def test_gradient_over_one_step():
-    """Ours along a recorded direction is the difference of the true equations, the recorded difference that
-    of Rewarped's; the two laws give derivatives that differ in the second digit."""
+    """Our gradient agrees with differences of the true equations, and the recorded differences with
+    those of Rewarped's equations. The two derivatives differ in the second digit."""
     q, qd = start()
     actions, direction = data()["actions"][:1], data()["fd_directions"][0, :1].astype(float)
     sim = Articulated(model(data()), 1 / 60, 48)

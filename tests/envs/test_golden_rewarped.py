@@ -1,8 +1,9 @@
-"""Fidelity to trajectories recorded from Rewarped 1.3.3, whose constants our simulator is given.
+"""Our simulator, with Rewarped's constants, against trajectories recorded from Rewarped 1.3.3.
 
-Both integrate alike but for one thing: Rewarped computes its mass matrix once per control step, we at every
-substep. `golden.replay` does either with our forces, in float64, and so tells that apart from any error. The
-noise floor is how far Rewarped's own trajectory moves when its start is multiplied by 1 + 2e-7 n.
+The two integrators differ in one point: Rewarped computes its mass matrix once per control step,
+ours in every substep. `golden.replay` does either with our forces in float64, which separates this
+difference from errors. The noise floor is the change of Rewarped's own trajectory when its start is
+multiplied by 1 + 2e-7 n.
 """
 
 from importlib.resources import files
@@ -22,7 +23,7 @@ ENVIRONMENTS = {"cartpole": cartpole, "ant": ant}
 
 
 def simulator(data, substeps=None):
-    """The recorded model; one control step, or as many substeps as told."""
+    """The recorded model, which advances by one control step or by the given number of substeps."""
     substeps = substeps or int(data["const_substeps"])
     return Articulated(model(data), float(data["const_sim_dt"]) * substeps, substeps)
 
@@ -44,7 +45,8 @@ def relative(ours, theirs):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_our_model_files_hold_the_recorded_constants(task):
-    """The reference turns the world by -90 degrees about x; a link's own arrays are the same."""
+    """Rewarped turns the world by -90 degrees about x; arrays in a link's own frame are the
+    same."""
     theirs = model(recorded(task))
     asset = files("rfo.envs").joinpath(f"assets/{task}.xml")
     ours = load(asset.read_text(), ContactParameters(ke=5.2e4, kd=1e3, kf=650.0, mu=0.625))
@@ -63,7 +65,7 @@ def test_our_model_files_hold_the_recorded_constants(task):
         )
     np.testing.assert_allclose(ours.pos[1:], theirs.pos[1:], atol=1e-6)
     np.testing.assert_allclose(np.abs(ours.control_gear), np.abs(theirs.control_gear))
-    bounded = np.abs(theirs.limit_upper) < 100  # the pole's limit is beyond any turn
+    bounded = np.abs(theirs.limit_upper) < 100  # the pole's limit is never reached
     for name in ("limit_lower", "limit_upper"):
         np.testing.assert_allclose(
             getattr(ours, name)[bounded], getattr(theirs, name)[bounded], atol=1e-6
@@ -73,12 +75,12 @@ def test_our_model_files_hold_the_recorded_constants(task):
         np.testing.assert_allclose(
             np.sort(ours.contact_pos, 0), np.sort(theirs.contact_pos, 0), atol=1e-6
         )
-    else:  # the frames of cart and pole keep z up: the slide is x, the hinge y in both
+    else:  # the frames of cart and pole keep z up: the slide is along x, the hinge along y in both
         np.testing.assert_allclose(ours.axis, np.eye(3)[:2])
 
 
 def z_up(task, q, qd):
-    """The physics of a recorded state in our axes, (x, y, z) -> (x, -z, y)."""
+    """The physics of a recorded state in our axes: (x, y, z) becomes (x, -z, y)."""
     if task == "ant":
         turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
         q = np.concatenate([q[:, :3] @ turn.T, upright(q[:, 3:7]), q[:, 7:]], axis=1)
@@ -87,13 +89,13 @@ def z_up(task, q, qd):
 
 
 def upright(quat):
-    """(w, x, y, z) turned by 90 degrees about x."""
+    """Quaternions (w, x, y, z) after a rotation by 90 degrees about x."""
     w, x, y, z = quat.T
     return np.stack([w - x, w + x, y - z, y + z], axis=1) * 0.5**0.5
 
 
 def in_our_axes(task, observation):
-    """A recorded observation; only the ant's torso knows of axes."""
+    """A recorded observation in our axes; only those of the ant's torso differ."""
     if task == "cartpole":
         return observation
     o = observation.copy()
@@ -120,7 +122,7 @@ def test_observations_and_rewards_of_recorded_states(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_step_of_the_task_is_a_step_of_the_recorded_model(task):
-    """Model file, change of axes and sign of the actions together, from states in and out of contact."""
+    """Checks model file, axes and the sign of the actions together, with and without contact."""
     data = recorded(task)
     env = ant.Ant() if task == "ant" else cartpole.CartPole()
     sim = simulator(data)
@@ -138,7 +140,8 @@ def test_a_step_of_the_task_is_a_step_of_the_recorded_model(task):
 
 @pytest.mark.parametrize(("task", "probe"), [("cartpole", "sub"), ("ant", "sub"), ("ant", "subc")])
 def test_one_substep(task, probe):
-    """Mass matrix, accelerations and next state, to float32; `subc` starts with six feet in the ground."""
+    """Mass matrix, accelerations and next state agree to float32; `subc` starts with six feet in
+    the ground."""
     data = recorded(task)
     step = int(data["subc_step"]) if probe == "subc" else -1
     q, qd = start(data, step)
@@ -162,7 +165,7 @@ def test_one_substep(task, probe):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_trajectory_with_the_mass_matrix_held(task):
-    """All 32 control steps, contact included, within five times the noise floor."""
+    """All 32 control steps, with contact, stay within five times the noise floor."""
     data = recorded(task)
     q, qd = replay(data, simulator(data), *start(data), data["actions"], refresh=False)
     for step in range(len(q)):
@@ -174,7 +177,8 @@ def test_trajectory_with_the_mass_matrix_held(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_trajectory_with_the_mass_matrix_refreshed(task):
-    """The simulator is that replay, the matrix of every substep given: nothing else lies in between."""
+    """With the matrix of every substep, the replay agrees with the simulator: nothing else
+    differs."""
     data = recorded(task)
     sim = simulator(data)
     q, qd = replay(data, sim, *start(data), data["actions"], refresh=True)
@@ -188,7 +192,7 @@ def test_trajectory_with_the_mass_matrix_refreshed(task):
 
 @pytest.mark.parametrize(("task", "bound"), [("cartpole", 1e-4), ("ant", 5e-3)])
 def test_share_of_the_mass_matrix_in_one_control_step(task, bound):
-    """From every recorded state, one control step of ours ends this close to theirs [m, rad]."""
+    """From every recorded state, our control step ends within `bound` of Rewarped's [m, rad]."""
     data = recorded(task)
     sim = simulator(data)
     worst = 0.0
@@ -199,7 +203,7 @@ def test_share_of_the_mass_matrix_in_one_control_step(task, bound):
 
 
 def test_cartpole_over_the_whole_trajectory():
-    """Without contact the mass matrix's share stays small for all 32 control steps."""
+    """Without contact, the effect of the mass matrix stays small for all 32 control steps."""
     data = recorded("cartpole")
     sim, state = simulator(data), single(*start(data))
     for step, action in enumerate(data["actions"]):
@@ -208,7 +212,7 @@ def test_cartpole_over_the_whole_trajectory():
 
 
 def reward(task, q, qd):
-    """The tasks' rewards in the recorded axes (y up), for NumPy and JAX."""
+    """Rewards of the tasks in the recorded axes (y up), for NumPy and JAX."""
     if task == "cartpole":
         angle = q[:, 1] - 2 * np.pi * ((q[:, 1] + np.pi) // (2 * np.pi))
         return -(angle**2) - 0.1 * qd[:, 1] ** 2 - 0.05 * q[:, 0] ** 2 - 0.1 * qd[:, 0] ** 2
@@ -229,7 +233,7 @@ def test_rewards_of_recorded_states(task):
 
 
 def gradient(task, sim, q, qd, actions):
-    """d(sum of rewards)/d(actions), by our adjoint."""
+    """Gradient of the sum of rewards with respect to the actions, by our adjoint."""
 
     def total(actions):
         def step(state, action):
@@ -242,7 +246,7 @@ def gradient(task, sim, q, qd, actions):
 
 
 def difference(data, task, sim, q, qd, actions, direction, refresh, eps=1e-3):
-    """Central difference per environment along a direction, of the replay."""
+    """Central difference of the replay along a direction, per environment."""
     ends = [
         sum(
             reward(task, *x)
@@ -255,9 +259,10 @@ def difference(data, task, sim, q, qd, actions, direction, refresh, eps=1e-3):
 
 @pytest.mark.parametrize(("task", "steps", "between"), [("cartpole", 8, 0.02), ("ant", 2, 0.1)])
 def test_gradient_over_the_last_steps(task, steps, between):
-    """The ant stands in contact there. Rewarped's gradient, corrected, is that of the mass matrix held.
+    """In the last steps the ant is in contact with the ground.
 
-    Ours is that of the matrix refreshed; `between` bounds what the matrix makes of it.
+    Rewarped's corrected gradient belongs to the fixed mass matrix, ours to the refreshed one.
+    `between` bounds the difference.
     """
     data = recorded(task)
     sim, (q, qd) = simulator(data), start(data, len(data["actions"]) - 1 - steps)
@@ -280,7 +285,8 @@ def test_gradient_over_the_last_steps(task, steps, between):
 
 @pytest.mark.parametrize(("task", "horizon", "between"), [("cartpole", 32, 0.02), ("ant", 2, 0.06)])
 def test_gradient_over_the_first_steps(task, horizon, between):
-    """Before the ant touches the ground, against Rewarped's own central differences."""
+    """Before the ant touches the ground: our gradient against Rewarped's own central
+    differences."""
     data = recorded(task)
     sim, (q, qd) = simulator(data), start(data)
     actions, directions = (
@@ -290,7 +296,7 @@ def test_gradient_over_the_first_steps(task, horizon, between):
     theirs = data["fd_values"][:, 0, list(data["fd_horizons"]).index(horizon)]
     ours = np.sum(gradient(task, sim, q, qd, actions) * directions, axis=(1, 3))
     assert relative(ours, theirs) < between
-    if task == "ant":  # without contact the matrix is all that is between them
+    if task == "ant":  # without contact, only the mass matrix differs
         held, fresh = (
             np.stack(
                 [

@@ -1,8 +1,9 @@
-"""HandReorient against the trajectories recorded from Rewarped 1.3.3, and by hand.
+"""HandReorient against trajectories recorded from Rewarped 1.3.3, and against hand arithmetic.
 
-Rewarped builds its mass matrix from the Jacobian of joint i and the inertia of body i, which are not the same
-link in this model. Given that matrix, our forces reproduce the joints that nothing touches; with the right
-one they go elsewhere, by half of what they move. What touches does so by another rule than ours."""
+Rewarped builds its mass matrix from the Jacobian of joint i and the inertia of body i, which belong
+to different links in this model. With that matrix, our forces reproduce the joints that nothing
+touches. With the right matrix, these joints move differently, by half of their displacement.
+Rewarped's contact law for boxes differs from ours."""
 
 from functools import cache
 
@@ -28,8 +29,8 @@ from rfo.physics.articulated import Articulated, ArticulatedState
 from rollouts import Inputs, Rollout, assert_matches_differences
 
 UNTOUCHED = slice(2, 12)
-"""Joints without the thumb's first two, whose links press into the palm from the start, and the index
-finger's, which comes to do so."""
+"""Joints that nothing touches. The links of the thumb's first two joints press into the palm from
+the start, those of the index finger later."""
 
 
 @cache
@@ -81,7 +82,7 @@ def test_observations_and_rewards_of_recorded_states():
 
 
 def test_the_model_file_holds_the_recorded_constants():
-    """But for inertias that no body can have, which keep their trace only."""
+    """All constants agree, except inertias that no body can have: these keep only their trace."""
     model, child = hand_reorient().simulator.model, data()["model_joint_child"][:17]
     np.testing.assert_allclose(model.mass, data()["model_body_mass"][child], rtol=1e-6)
     np.testing.assert_allclose(model.com, data()["model_body_com"][child], atol=1e-8)
@@ -104,7 +105,7 @@ def test_the_model_file_holds_the_recorded_constants():
 
 
 def test_who_may_touch_whom():
-    """The pairs of boxes and spheres that Rewarped tests in one environment."""
+    """Our contact pairs against the pairs of boxes and spheres that Rewarped tests."""
     body, kind = data()["model_shape_body"], data()["model_shape_geo_type"]
     link = {-1: -1} | {int(child): i for i, child in enumerate(data()["model_joint_child"][:17])}
     theirs = {
@@ -116,13 +117,15 @@ def test_who_may_touch_whom():
     ours = {
         frozenset(pair) for pair in zip(pairs.link.tolist(), pairs.target.tolist(), strict=True)
     }
-    # it tests the tip of a finger against the link before the last, and not the cube against the index's base
+    # Rewarped also tests each fingertip against its neighbour, but not the cube against the index
+    # finger's base.
     assert theirs - ours == {frozenset((last - 1, last)) for last in (3, 7, 11, 15)}
     assert ours - theirs == {frozenset((12, 16))}
 
 
 def mass_of_recorded(q, index):
-    """Joint-space inertia (16, 16) with armature of the links' Jacobians and the bodies `index`."""
+    """Mass matrix (16, 16) with armature, from the links' Jacobians and the inertias of bodies
+    `index`."""
     model = hand_reorient().simulator.model
     at = motion(model, q, np.zeros(22))
     mass = np.diag(model.armature[:16])
@@ -154,8 +157,10 @@ def test_rewarped_takes_the_inertia_of_another_link():
 
 
 def test_six_steps_with_the_recorded_mass_matrix():
-    """Its own, held over the control step, on our forces: in the first step to what balancing the inertias
-    makes of the forces, then growing."""
+    """Rewarped's mass matrix, fixed during a control step, with our forces reproduces the
+    trajectory.
+
+    The error of the first step comes from our balanced inertias; then it grows."""
     q, qd = start()
     one = Articulated(hand_reorient().simulator.model, 1 / 7680, 1)
     for step in range(6):
@@ -174,7 +179,7 @@ def test_six_steps_with_the_recorded_mass_matrix():
 
 
 def test_the_cube_falls_as_recorded_until_it_touches():
-    """Four steps of the task, in the two environments where the hand has not met it yet."""
+    """Four steps of the task in the two environments where the hand does not touch the cube yet."""
     env = hand_reorient()
     advance = jax.jit(env.step)
     state = hand_state(*start(), data()["task_goal_states"][:, [6, 3, 4, 5]])
@@ -185,11 +190,11 @@ def test_the_cube_falls_as_recorded_until_it_touches():
         np.testing.assert_allclose(state.physics.qd[2:, 16:], expected_qd[2:, 16:], atol=5e-4)
 
 
-# ------------------------------------------------------------------------------------------------- by hand
+# ------------------------------------------------------------------------------------------ by hand
 
 
 def lying(turn, count=1):
-    """The cube at the goal's position, turned about x by an angle; the goal is not turned."""
+    """State with the cube at the goal's position, rotated about x; the goal is not rotated."""
     q = np.zeros((count, 23))
     q[:, 16:19] = [0, -0.1, 0.56]
     q[:, 19], q[:, 20] = np.cos(turn / 2), np.sin(turn / 2)
@@ -203,7 +208,8 @@ def test_starts():
     assert_uniform(q[:, :16], 0.2 * model.limit_lower[:16], 0.2 * model.limit_upper[:16])
     assert_uniform(q[:, 16:19], np.array([0, -0.1, 0.6]) - 0.01, np.array([0, -0.1, 0.6]) + 0.01)
     for quat in (q[:, 19:], np.asarray(state.goal)):
-        # cos a/2 cos b/2, sin a/2 cos b/2, cos a/2 sin b/2, sin a/2 sin b/2 for turns a about x, b about y
+        # For rotations a about x and b about y, the quaternion is
+        # (cos a/2 cos b/2, sin a/2 cos b/2, cos a/2 sin b/2, sin a/2 sin b/2).
         np.testing.assert_allclose(quat[:, 0] * quat[:, 3], quat[:, 1] * quat[:, 2], atol=1e-6)
         assert_uniform(2 * np.arctan2(quat[:, 1], quat[:, 0])[quat[:, 0] > 0], -np.pi, np.pi)
     assert not qd.any() and not state.action.any()
@@ -224,7 +230,8 @@ def test_reward_by_hand(turn):
 
 
 def test_success_draws_another_goal_once():
-    """Rewarded for the old goal, then shown the new one; where it has not succeeded the goal stays."""
+    """The reward is for the old goal, the observation shows the new one. Without success, the goal
+    stays."""
     env = hand_reorient_corrected()
     state = lying(0.0, 3)
     q = state.physics.q.at[:, 16:19].set(jnp.array([0.0, -0.1, 0.75])).at[2, 20].set(1.0)
@@ -252,8 +259,8 @@ def test_an_episode_ends_when_the_cube_is_lost():
 
 
 def test_the_hand_carries_the_cube():
-    """Dropped from its start into fingers that bend a little, after a second most cubes still lie there; limp
-    fingers let all of them fall."""
+    """After a second, most cubes still lie in slightly bent fingers; limp fingers drop all of
+    them."""
     env = hand_reorient()
 
     def heights(torque):
@@ -268,8 +275,8 @@ def test_the_hand_carries_the_cube():
 
 
 def test_smooth_damping_sets_in_without_a_jump():
-    """The force on a cube that comes down at 1 m/s, from one height to another 0.1 mm below, and on the
-    thumb's last joint that passes its limit at 10 rad/s, from one angle to another 1e-4 beyond."""
+    """Steepest change of two forces: on a cube that falls at 1 m/s, per 0.1 mm of height, and on
+    the thumb's last joint that passes its limit at 10 rad/s, per 1e-4 rad."""
     q, qd = np.zeros((2, 1000, 23)), np.zeros((2, 1000, 22))
     q[:, :, 16:20] = [0, -0.1, 0, 1]
     q[0, :, 18], qd[0, :, 18] = np.linspace(0.61, 0.51, 1000), -1
@@ -290,8 +297,10 @@ def test_smooth_damping_sets_in_without_a_jump():
     ("env", "eps"), [(VERSIONS[0], 1e-8), (VERSIONS[1], 1e-7)], ids=["recorded", "smooth"]
 )
 def test_gradient_in_contact(env, eps):
-    """In float64, the cube pressed into the palm and the fingers against it and one another; smooth forces
-    bear a larger step, which rounds less."""
+    """Gradient in float64, with the cube pressed into the palm and fingers touching it and each
+    other.
+
+    Smooth forces allow a larger step, which has a smaller rounding error."""
     fist = jnp.ones((12, 16))
     grip = jax.jit(lambda s: jax.lax.fori_loop(0, 40, lambda _, s: env.step(s, fist).state, s))
     state = grip(env.reset(jax.random.key(0), 12))

@@ -1,4 +1,4 @@
-"""HandFlip: fidelity to recorded Rewarped, its hand and its reward."""
+"""HandFlip: agreement with recorded Rewarped, its hand and its reward."""
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,11 @@ from rfo.physics.mpm import MPMState
 AXES = [2, 0, 1]
 """Our (x, y, z) is Rewarped's (z, x, y)."""
 WXYZ = [6, 3, 4, 5]
-"""Of its poses."""
+"""Order of (w, x, y, z) in Rewarped's poses."""
 
 
 def axes(quat):
-    """The three axes (..., 3, 3) of frames turned by quaternions (w, x, y, z)."""
+    """The three axes (..., 3, 3) of frames rotated by quaternions (w, x, y, z)."""
     return rotate(np.asarray(quat, float)[..., None, :], np.eye(3))
 
 
@@ -41,8 +41,10 @@ def recorded_start(data):
 
 
 def test_rewards_observations_and_gradient_of_the_recorded_episode():
-    """Four control steps of two discs, one in the hand and one that comes to touch it. The taped gradient of
-    the second is 13 % off ours and up to half off Rewarped's own differences, with which ours agrees."""
+    """Four control steps of two discs: one lies in the hand, the other begins to touch it.
+
+    For the second disc, Rewarped's gradient differs by 13 % from ours, and by up to a half from
+    Rewarped's own differences, with which ours agrees."""
     data = recorded("flip")
     env = hand_flip(threads=1)
     state, controls = recorded_start(data), jnp.asarray(data["actions"])
@@ -74,7 +76,8 @@ def test_rewards_observations_and_gradient_of_the_recorded_episode():
 
 
 def test_the_hand_is_the_references():
-    """Limits, start, every link's pose at recorded angles, every shape; and the material."""
+    """Compares limits, start, every link's pose at recorded angles, every shape, and the
+    material."""
     data = recorded("flip")
     env = hand_flip(threads=1)
     np.testing.assert_allclose(env.limits[0], data["model_joint_limit_lower"][:24], atol=1e-6)
@@ -111,7 +114,8 @@ def test_the_hand_is_the_references():
 
 
 def test_the_disc_is_the_references_and_mirrored():
-    """Extent, count, and mean distance of the pairs: twice 4 r / (3 pi) for a disc, 0.0849 m."""
+    """Compares extent and count; the mean distance of pairs is 8 r / (3 pi) = 0.0849 m for a
+    disc."""
     data = recorded("flip")
     env = hand_flip(threads=1)
     rest = per_env(data, data["mpm_rest_x"])[0][:, AXES]
@@ -128,7 +132,8 @@ def test_the_disc_is_the_references_and_mirrored():
 
 
 def test_rewards_by_hand():
-    """Nothing at the start, 1 when every pair lies on itself, one half of the way there; no less than -1."""
+    """The reward is 0 at the start, 1 if all pairs coincide, 1/2 half-way between, and at least
+    -1."""
     env = hand_flip_small(threads=1)
     state = env.reset(jax.random.key(0), 4)
     x = state.particles.x
@@ -146,7 +151,8 @@ def test_rewards_by_hand():
 
 @pytest.mark.parametrize("task", [hand_flip, hand_flip_corrected, hand_flip_small])
 def test_the_disc_is_scaled_about_its_middle_only_where_corrected(task):
-    """Its middle lies where the shift alone puts it, or is scaled with it towards the world's origin."""
+    """In the corrected versions only the shift moves the middle; in the faithful one the scale does
+    too."""
     env = task(threads=1)
     state = env.reset(jax.random.key(1), 256)
     middle, rest = np.asarray(state.particles.x.mean(1)), env._disc.mean(0)
@@ -162,14 +168,15 @@ def test_the_disc_is_scaled_about_its_middle_only_where_corrected(task):
 
 @pytest.fixture
 def double_precision():
-    """For the whole process: the physics' threads do not see `jax.enable_x64`."""
+    """Set x64 for the whole process, because the physics threads do not see `jax.enable_x64`."""
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
 
 
 def test_the_gradient_through_fall_contact_and_folding(double_precision):
-    """Of the return over 45 steps, against differences in double precision: along it and at random."""
+    """Gradient of the return over 45 steps against differences in double precision, along the
+    gradient and a random direction."""
     env = hand_flip_small(threads=2, dtype=np.float64)
     state = env.reset(jax.random.key(0), 2)
     noise = jax.random.uniform(jax.random.key(1), (45, 2, 24), minval=-0.4, maxval=0.4)
@@ -185,13 +192,13 @@ def test_the_gradient_through_fall_contact_and_folding(double_precision):
 
 
 def bending(env):
-    """Which joints bend the four fingers."""
+    """Mask of the joints that bend the four fingers."""
     fingers = ("FF", "MF", "RF", "LF")
     return np.array([name[:2] in fingers and name[-1] in "012" for name in env.hand.dof_names])
 
 
 def test_curling_the_fingers_folds_the_disc():
-    """And their joints stop at their limits. An open hand folds nothing."""
+    """The joints stop at their limits. An open hand does not fold the disc."""
     env = hand_flip_small(threads=1)
     bent = bending(env)
     state = env.reset(jax.random.key(0), 2)

@@ -1,4 +1,5 @@
-"""RollingFlat and FluidMove: fidelity to recorded Rewarped, and what their corrected versions mend."""
+"""RollingFlat and FluidMove: agreement with recorded Rewarped, and what the corrected versions
+fix."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,8 @@ def start(task, data):
 
 
 def actions(task, data):
-    """Those of the pin keep their order: along our y, along our z, about our z."""
+    """Recorded actions in our axes; those of the pin (along our y and z, about our z) stay as they
+    are."""
     return jnp.asarray(data["actions"] if task == "rolling_pin" else data["actions"][..., AXES])
 
 
@@ -71,7 +73,7 @@ def test_rewards_observations_and_gradient_of_the_recorded_episode(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_constants_of_the_reference(task):
-    """Tools, limits and where the lump starts."""
+    """Compares tools, limits and the start of the particles."""
     data = recorded(task)
     env = TASKS[task](threads=1)
     tools = env.simulator.tools
@@ -99,7 +101,7 @@ def test_constants_of_the_reference(task):
 
 
 def test_the_doubled_reward_is_within_reach_only_where_corrected():
-    """Plasticine as flat as it can get, all on the ground: reward by hand."""
+    """Reward by hand of plasticine that is as flat as possible on the ground."""
     for task, expected in ((rolling_flat, 1 / 1.55**2), (rolling_flat_corrected, 2 / 1.05**2)):
         env = task(threads=1)
         state = env.reset(jax.random.key(0), 2)
@@ -109,7 +111,8 @@ def test_the_doubled_reward_is_within_reach_only_where_corrected():
 
 
 def test_spilling_costs_and_has_a_gradient_only_where_corrected():
-    """A tenth of the observed water lies 0.01 m outside of the box, the box half a metre from its target."""
+    """A tenth of the observed water is 0.01 m outside of the box, which is 0.5 m from its
+    target."""
     for task, share, alive in (
         (fluid_move, 1.0, False),
         (fluid_move_corrected, 1 / (1 + np.exp(-1)), True),
@@ -133,7 +136,7 @@ def test_spilling_costs_and_has_a_gradient_only_where_corrected():
 
 
 def test_the_gradient_is_checked_in_double_precision():
-    """From where the tool touches, and JAX is left as it was."""
+    """Starts where the tool touches; afterwards JAX has its old precision."""
     found = list(check_gradient("rolling_flat_small", 2, (4,), settling_steps=2, threads=2))
     ok, error = gradient_verdict(found)
     assert ok and error < 1e-5 and [c.start for c in found] == ["approached", "settled"]
@@ -141,7 +144,7 @@ def test_the_gradient_is_checked_in_double_precision():
 
 
 def test_a_turn_keeps_the_corrected_pin_where_it_is():
-    """The reference turns it about a point half a metre away."""
+    """Rewarped turns it about a point half a metre away."""
     for task, moves in ((rolling_flat, True), (rolling_flat_corrected, False)):
         env = task(threads=1)
         body = np.asarray(env.poses(jnp.array([0.5, 0.3, 0.4])))
@@ -152,7 +155,7 @@ def test_a_turn_keeps_the_corrected_pin_where_it_is():
 
 @pytest.mark.parametrize("task", [rolling_flat_small, rolling_flat_corrected])
 def test_pressing_and_rolling_flattens(task):
-    """Pin down, then slowly forth and back: the mean height falls, and the reward rises."""
+    """The pin goes down, then slowly back and forth: the mean height falls, the reward rises."""
     env = task(threads=2)
     state = env.reset(jax.random.key(1), 1)
     plan = [[0.0, -1.0, 0.0]] * 16 + [[0.3, 0.0, 0.0]] * 25 + [[-0.3, 0.0, 0.0]] * 50
@@ -165,7 +168,7 @@ def test_pressing_and_rolling_flattens(task):
 
 
 def test_a_gentle_hand_carries_the_water():
-    """Slowly towards the target: nothing is spilt, and the reward rises."""
+    """The box moves slowly to the target: no water is spilt, and the reward rises."""
     env = fluid_move_small(threads=1)
     state = env.reset(jax.random.key(2), 1)
 

@@ -1,4 +1,4 @@
-"""The pendulum is Gymnasium's, step by step."""
+"""The pendulum agrees with Gymnasium's in every step."""
 
 import gymnasium
 import jax
@@ -12,7 +12,7 @@ EPISODES = 6
 
 
 def oracles(angle, speed):
-    """One environment of Gymnasium per episode, put into the given states."""
+    """One Gymnasium environment per episode, set to the given states."""
     for i in range(EPISODES):
         env = gymnasium.make("Pendulum-v1")
         env.reset(seed=i)
@@ -21,9 +21,10 @@ def oracles(angle, speed):
 
 
 def test_every_step_is_that_of_gymnasium():
-    """Observation, reward and truncation over a whole episode of actions partly beyond the bounds.
+    """Compares observation, reward and truncation over an episode; some actions exceed the bounds.
 
-    The state is put to Gymnasium's at every step: a pendulum doubles rounding errors several times a second.
+    Every step starts from Gymnasium's state, because a pendulum doubles rounding errors several
+    times a second.
     """
     task = Pendulum()
     generator = np.random.default_rng(0)
@@ -47,7 +48,7 @@ def test_every_step_is_that_of_gymnasium():
             assert not ours.terminated.any() and not any(terminated)
             assert set(truncated) == {t + 1 == task.spec.episode_length}
             fastest = max(fastest, np.abs(ours.state.speed).max())
-    assert fastest == 8.0  # the limit was met
+    assert fastest == 8.0  # the limit was reached
 
 
 def test_episodes_start_where_those_of_gymnasium_do():

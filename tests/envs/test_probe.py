@@ -1,4 +1,4 @@
-"""The closed-form tasks keep what they promise."""
+"""The closed-form tasks have the best policies, values and gradients that they state."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ TASKS = [Quadratic(), ReachCloud(), LQR(), Terminating(), Truncating(), Delayed(
 
 
 def discounted(task, state, policy, discount, steps):
-    """Return of each environment by following the task, 0 after its termination."""
+    """Discounted return of each environment under a policy; rewards after a termination do not
+    count."""
 
     def advance(carry, _):
         state, alive, weight = carry
@@ -80,7 +81,7 @@ def test_actions_are_clipped_to_the_box():
 
 
 def test_bimodal_optimum_is_beyond_deterministic_and_gaussian_policies():
-    """By following the task with draws from each distribution, and by its formula."""
+    """Compares returns of actions drawn from each distribution with the task's formula."""
     task = Bimodal()
     generator = np.random.default_rng(0)
 

@@ -1,4 +1,5 @@
-"""The rigid tasks: observations, rewards, resets and ends, against recordings and by hand."""
+"""The rigid tasks: observations, rewards, resets and terminations, against recordings and by
+hand."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from rfo.physics.kinematics import multiply
 
 
 def z_up(v):
-    """Vectors of a world with y up."""
+    """Vectors of a world with y up, in ours."""
     return np.stack([v[..., 0], -v[..., 2], v[..., 1]], axis=-1)
 
 
@@ -32,7 +33,7 @@ def turned(quat):
 
 
 def recorded_state(data, step):
-    """Ours after a control step of the recording; -1 is the start."""
+    """Our state after a control step of the recording; -1 is the start."""
     if step < 0:
         q, qd = golden.coordinates(data, data["init_joint_q"], data["init_joint_qd"])
     else:
@@ -51,7 +52,7 @@ def recorded_state(data, step):
 
 
 def recorded_observation(data, step):
-    """Theirs, in our axes."""
+    """Recorded observation in our axes."""
     x = data["traj_obs_obs"][step] if step >= 0 else data["init_obs_obs"]
     if x.shape[1] == 5:
         return x
@@ -68,7 +69,7 @@ CASES = [("ant", Ant, ant_reward), ("cartpole", CartPole, cartpole_reward)]
 
 @pytest.mark.parametrize(("name", "kind", "reward"), CASES)
 def test_observation_and_reward_of_every_recorded_state(name, kind, reward):
-    """To float32, the start included."""
+    """They agree to float32, also at the start."""
     data, env = golden.recorded(name), kind()
     for step in range(-1, len(data["actions"])):
         state = recorded_state(data, step)
@@ -82,9 +83,9 @@ def test_observation_and_reward_of_every_recorded_state(name, kind, reward):
 
 @pytest.mark.parametrize(("name", "kind", "reward"), CASES)
 def test_a_step_from_every_recorded_state(name, kind, reward):
-    """Ends where the recording does, but for the mass matrix, which Rewarped holds over the step.
+    """A step ends where the recording does, up to the mass matrix, which Rewarped keeps fixed.
 
-    That is 3 % of the step for the ant; a wrong axis, sign or gear would be of the size of the step."""
+    This changes 3 % of the ant's step; a wrong axis, sign or gear would change all of it."""
     data, env = golden.recorded(name), kind()
     advance, share = jax.jit(env.step), []
     for step, action in enumerate(data["actions"]):
@@ -174,7 +175,7 @@ def test_cheetah_pays_for_speed_and_charges_for_torque():
     [(0.94, 1.0), (1.5, 1.0), (0.89, 0.5), (0.84, 0.0), (0.74, -2.0), (-1.0, -200.0)],
 )
 def test_humanoid_reward_by_hand(z, height):
-    """Upright and well headed at 2 m/s; then lying on its back, head to the sky no more."""
+    """One humanoid is upright and faces the target at 2 m/s; the other lies on its back."""
     q = (
         jnp.zeros((2, 28))
         .at[:, 2]
@@ -194,7 +195,7 @@ def test_humanoid_reward_by_hand(z, height):
 
 
 def test_humanoid_terminates_below_its_height():
-    """On its back, where the ground does not lift the torso."""
+    """It lies on its back, where the ground does not lift the torso."""
     env, heights = humanoid(), jnp.array([0.70, 0.72, 0.76, 0.80])
     q = jnp.zeros((4, 28)).at[:, 2].set(heights).at[:, 3].set(0.5**0.5).at[:, 5].set(-(0.5**0.5))
     still = RunningState(ArticulatedState(q, jnp.zeros((4, 27))), jnp.zeros((4, 21)))
@@ -207,7 +208,7 @@ def test_humanoid_terminates_below_its_height():
 
 
 def test_ant_terminates_below_its_height():
-    """Judged after the step, in which feet that start in the ground are pushed out."""
+    """The height counts after the step, in which feet that start in the ground are pushed out."""
     env, heights = Ant(), np.linspace(0.15, 0.35, 9)
     q = jnp.array([[0, 0, height, 1, 0, 0, 0, *START_JOINTS] for height in heights])
     after = jax.jit(env.step)(
@@ -231,7 +232,8 @@ def test_cartpole_pays_for_the_angle_from_upright_however_often_it_turned():
     [(0.0, 0.3), (0.2, 0.3), (-0.1, 0.2), (-0.3, 0.0), (-0.4, -200 * 0.1**2), (-2.0, -200.0)],
 )
 def test_hopper_reward_by_hand(z, height):
-    """Upright at 2 m/s, then tilted by 30 degrees, which costs the whole reward of being upright."""
+    """One hopper is upright at 2 m/s; the other is tilted by 30 degrees and loses the upright
+    reward."""
     q, qd = (
         jnp.zeros((2, 6)).at[:, 1].set(z).at[1, 2].set(np.pi / 6),
         jnp.zeros((2, 6)).at[:, 0].set(2.0),
@@ -244,7 +246,7 @@ def test_hopper_reward_by_hand(z, height):
 def test_hopper_terminates_below_its_height_and_does_not_see_x():
     env = Hopper()
     q = jnp.zeros((3, 6)).at[:, 1].set(jnp.array([-0.46, -0.40, -0.40])).at[2, 0].set(7.0)
-    q = q.at[:, 3].set(-1.2).at[:, 4].set(-1.8)  # the leg folded: nothing touches the ground
+    q = q.at[:, 3].set(-1.2).at[:, 4].set(-1.8)  # the leg is folded: nothing touches the ground
     after = env.step(ArticulatedState(q, jnp.zeros((3, 6))), jnp.zeros((3, 3)))
     assert after.terminated.tolist() == [True, False, False]
     np.testing.assert_allclose(after.observation[1], after.observation[2], atol=1e-5)
@@ -252,7 +254,8 @@ def test_hopper_terminates_below_its_height_and_does_not_see_x():
 
 @pytest.mark.parametrize("kind", [Ant, Hopper, Cheetah, humanoid])
 def test_the_ground_carries(kind):
-    """Left alone for two seconds the robot has come down, and no joint is under the ground."""
+    """After two seconds without actions the robot has come down, and no joint is below the
+    ground."""
     env = kind()
     state = jax.lax.fori_loop(
         0,

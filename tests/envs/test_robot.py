@@ -1,4 +1,4 @@
-"""Any MJCF file as a task."""
+"""A task made from any MJCF file."""
 
 import runpy
 from pathlib import Path
@@ -17,13 +17,14 @@ from rfo.train.record import default_path
 EXAMPLE = Path(__file__).parents[2] / "examples" / "02_your_own_robot.py"
 DOG = EXAMPLE.parent / "dog.xml"
 
-FREE = """<mujoco><worldbody><geom type="plane" size="1 1 1"/><body name="ball" pos="0 0 0.5"><freejoint/>
-  <geom size="0.1"/><body pos="0 0 0.2"><joint name="arm"/><geom size="0.05"/></body></body></worldbody>
+FREE = """<mujoco><worldbody><geom type="plane" size="1 1 1"/>
+  <body name="ball" pos="0 0 0.5"><freejoint/><geom size="0.1"/>
+  <body pos="0 0 0.2"><joint name="arm"/><geom size="0.05"/></body></body></worldbody>
   <actuator><motor joint="arm" gear="{gear}"/></actuator></mujoco>"""
 
 
 def test_the_example_learns_to_walk():
-    """A few updates move the dog further than its first policy."""
+    """After a few updates the dog moves further than with its first policy."""
     before, after = runpy.run_path(str(EXAMPLE))["main"](updates=6)
     assert after > before + 0.02
 
@@ -65,7 +66,7 @@ def test_what_cannot_run_is_refused(text, settings, told):
 
 
 def test_a_file_is_a_task(tmp_path):
-    """Its name is the path; what is wrong with it is told in one line."""
+    """Its name is the path, and faults of the file are reported in one line."""
     env = build_task(str(DOG), threads=1)
     assert (env.spec.name, env.spec.action_size) == ("dog", 4)
     assert preset(str(DOG), "rfo").task == str(DOG)

@@ -1,4 +1,4 @@
-"""Soft walkers: the reference's table and recorded trajectories; observations, rewards, resets by hand."""
+"""Soft walkers against Rewarped's table and trajectories, and against hand arithmetic."""
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,11 @@ def task(request):
 
 
 def upright(x):
-    """Rewarped's y up to our z up."""
+    """Vectors of Rewarped's world with y up, in ours with z up."""
     return np.stack([x[..., 0], -x[..., 2], x[..., 1]], axis=-1)
 
 
-# ------------------------------------------------------------------------------------ recorded trajectories
+# ---------------------------------------------------------------------------- recorded trajectories
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def jumper():
 
 
 def recorded_body(data, dtype=np.float32):
-    """The simulator on the recorded mesh, with the constants that the file holds and our defaults name."""
+    """The simulator on the recorded mesh, with the recorded constants, which are our defaults."""
     vertices = upright(per_env(data, data["model_particle_q"])[0])
     tets = data["model_tet_indices"][
         : len(data["model_tet_indices"]) // int(data["const_num_envs"])
@@ -70,20 +70,24 @@ def recorded_start(data):
 
 
 def test_our_table_is_the_reference_s(jumper):
-    """The same vertices, as many tetrahedra of either size, the same mass and surface area."""
+    """The vertices are the same, and as many tetrahedra have each of the two sizes."""
     theirs, ours = recorded_body(jumper).mesh, table()
-    cells = lambda m: {
-        tuple(v) for v in np.rint((m.vertices - m.vertices.min(0)) / EDGE).astype(int)
-    }  # noqa: E731
-    assert cells(ours) == cells(theirs)
+
+    def corners(mesh):
+        grid = np.rint((mesh.vertices - mesh.vertices.min(0)) / EDGE).astype(int)
+        return {tuple(corner) for corner in grid}
+
+    assert corners(ours) == corners(theirs)
     assert len(ours.tets) == len(theirs.tets) == 444
     np.testing.assert_allclose(np.sort(ours.volumes), np.sort(theirs.volumes), rtol=1e-5)
     assert len(ours.surface) == len(theirs.surface)
 
 
 def test_trajectories_stay_at_the_noise_floor(jumper):
-    """All 24 control steps in one go, the last ten in contact, within a few times what Rewarped's own
-    trajectory moves when its start is multiplied by 1 + 2e-7 n."""
+    """All 24 control steps stay within four times the noise floor; the last ten are in contact.
+
+    The noise floor is the change of Rewarped's own trajectory when its start is multiplied by
+    1 + 2e-7 n."""
     body, at = recorded_body(jumper), recorded_start(jumper)
     step, touched = jax.jit(body.step), False
     for t, action in enumerate(jumper["actions"]):
@@ -97,8 +101,11 @@ def test_trajectories_stay_at_the_noise_floor(jumper):
 
 
 def test_gradient_is_the_corrected_reference_s(jumper):
-    """Of the sum of the task's rewards: `grad_actions_fixed`, whose own differences are good to 8 %, and the
-    recorded central differences, over all horizons; not what the package returns in contact."""
+    """Our gradient of the sum of rewards agrees with Rewarped's corrected one,
+    `grad_actions_fixed`.
+
+    Before contact it also agrees with recorded central differences. It does not agree with the
+    gradient that Rewarped itself returns in contact."""
     body, start = recorded_body(jumper), recorded_start(jumper)
     rest = float(body.mesh.vertices[:, 2].mean())
 
@@ -123,7 +130,7 @@ def test_gradient_is_the_corrected_reference_s(jumper):
     np.testing.assert_allclose(predicted, differences, atol=0.02 * np.abs(differences).max())
 
 
-# --------------------------------------------------------------------------------------------- the task
+# ----------------------------------------------------------------------------------------- the task
 
 
 def test_sizes():
@@ -143,7 +150,8 @@ def test_sizes():
 
 
 def test_reset_lifts_shifts_and_scales(task):
-    """Undone by hand: every start is the placed mesh, at rest, and spans the promised ranges."""
+    """Every start is the rest mesh, moved and scaled, at rest; the starts cover the stated
+    ranges."""
     state = task.reset(jax.random.key(0), 400)
     rest = task.simulator.mesh.vertices
     q = np.asarray(state.physics.q, float)
@@ -198,7 +206,8 @@ def test_action_is_clipped_and_drives_two_neighbours():
 
 
 def test_a_corrected_task_is_the_same_wherever_it_starts():
-    """Moved along by 30 m: the same rewards and points, up to float32. The faithful one sees points move."""
+    """A shift by 30 m does not change rewards and points, up to float32. In the faithful task it
+    changes the points."""
     actions = jax.random.uniform(jax.random.key(2), (10, 2, 222), minval=-1.0)
     for make, same in ((soft_jumper_corrected, True), (soft_jumper, False)):
         task = make(threads=1)
