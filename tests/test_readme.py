@@ -107,7 +107,7 @@ def test_names_of_the_code_exist(document):
             path, names = ROOT / "src" / "rfo", code.split(".")
             while names and (path / names[0]).is_dir():
                 path /= names.pop(0)
-            path /= f"{names.pop(0)}.py"
+            path /= f"{names.pop(0)}.py" if names else "__init__.py"
             assert path.exists(), code
             if names:
                 assert re.search(rf"^(class|def) {names[0]}\b", path.read_text(), re.MULTILINE), (
