@@ -1,4 +1,4 @@
-"""How the annotations of the library are checked in tests: an int may stand for a float."""
+"""Checks the library's type annotations in tests; an int is accepted as a float."""
 
 from beartype import BeartypeConf, beartype
 

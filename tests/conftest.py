@@ -1,4 +1,5 @@
-"""Settings of the test run, in force before JAX starts and in every process that a test starts."""
+"""Settings of the test run; they apply before JAX starts and in every process that a test
+starts."""
 
 import gc
 import os
@@ -11,8 +12,9 @@ import jaxtyping
 import psutil
 import pytest
 
-# Compiling is most of the suite's time, and these quarter it; what is computed stays the same up to
-# rounding. A jaxlib that does not know a flag would abort at its first use: then we go without.
+# Most of the suite's time is spent compiling. These flags reduce that time to a quarter; results
+# stay the same up to rounding. A jaxlib that does not know a flag would abort, so we try the flags
+# first.
 FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
 if "RFO_TEST_XLA_FLAGS" not in os.environ:
     probe = subprocess.run(
@@ -26,18 +28,18 @@ if "RFO_TEST_XLA_FLAGS" not in os.environ:
         filter(None, (os.environ.get("XLA_FLAGS"), os.environ["RFO_TEST_XLA_FLAGS"]))
     )
 
-# The shapes and types that annotations state are checked at every call, but in physics and tasks:
-# their functions take NumPy's arrays and lists too, and say themselves what is wrong with them.
+# Every call checks the annotated shapes and types, except in physics and tasks. Functions there
+# also take NumPy arrays and lists, and report wrong ones themselves.
 ROOMS = ["rfo.policies", "rfo.algos", "rfo.train", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
 
 MEMORY_INTERVAL = 2.0
-"""Time between two looks at the memory of all processes [s]."""
+"""Time between two measurements of the memory of all processes [s]."""
 
 
 @pytest.fixture
 def annotations_unchecked():
-    """For stand-ins that have a class's interface without being one."""
+    """Do not check annotations, for stand-ins that only have the interface of a class."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -45,16 +47,16 @@ def annotations_unchecked():
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_forgotten():
-    """Give back the memory of the programs that a file's tests compiled."""
+    """Free the memory of the programs that the tests of a file compiled."""
     yield
     jax.clear_caches()
     gc.collect()
 
 
 class MemoryWatch(threading.Thread):
-    """Remembers the largest memory that this process and all below it held together [bytes].
+    """Records the largest memory of this process and all its children together [bytes].
 
-    Where the system tells, pages that several processes share are counted once (PSS).
+    Pages that several processes share are counted once (PSS), if the system reports it.
     """
 
     def __init__(self):
@@ -71,7 +73,7 @@ class MemoryWatch(threading.Thread):
 
 
 def memory(process):
-    """Memory of one process [bytes], 0 if it has ended."""
+    """Memory of one process [bytes]; 0 if it has ended."""
     try:
         told = process.memory_full_info()
         return getattr(told, "pss", told.rss)
@@ -80,14 +82,14 @@ def memory(process):
 
 
 def pytest_configure(config):
-    """Watch the memory from the process that starts the others."""
+    """Start the memory watch in the process that starts the others."""
     if not hasattr(config, "workerinput"):
         config.memory_watch = MemoryWatch()
         config.memory_watch.start()
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Print the peak, below the tests."""
+    """Print the peak memory below the results."""
     if watch := getattr(config, "memory_watch", None):
         watch.done.set()
         terminalreporter.write_line(f"peak memory of all test processes: {watch.peak / 1e9:.2f} GB")

@@ -1,7 +1,8 @@
-"""Reference trajectories recorded from Rewarped 1.3.3: its constants as a `Model`, its coordinates as ours.
+"""Trajectories recorded from Rewarped 1.3.3: its constants as a `Model`, its coordinates as ours.
 
-Rewarped has y up, quaternions (x, y, z, w), and for a FREE joint the twist (angular, linear) of the
-point that passes through the origin of its joint's frame. Environments of a file are stacked as B.
+Rewarped has y up and quaternions (x, y, z, w). The velocity of its FREE joint is the twist
+(angular, linear) of the point that is at the origin of the joint's frame. The environments of a
+file are stacked along the axis B.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SPHERE, BOX, CAPSULE, PLANE = 0, 1, 2, 7
 
 
 def recorded(task: str) -> dict[str, np.ndarray]:
-    """All arrays of a task's file; skips the test where the file is absent."""
+    """All arrays of a task's file; skips the test if there is no file."""
     path = FOLDER / f"{task}_a.npz"
     if not path.is_file():
         pytest.skip(f"no reference trajectories at {path} (set RFO_GOLDEN to their folder)")
@@ -33,26 +34,24 @@ def recorded(task: str) -> dict[str, np.ndarray]:
 
 
 def per_env(data: dict[str, np.ndarray], values: np.ndarray) -> np.ndarray:
-    """Split the first axis, flat over environments, into (B, n)."""
+    """Split the first axis, which is flat over environments, into (B, n)."""
     return values.reshape(int(data["const_num_envs"]), -1, *values.shape[1:])
 
 
 def model(data: dict[str, np.ndarray]) -> Model:
-    """One environment of the recorded model, y up, with actions in [-1, 1] as controls."""
+    """The recorded model of one environment, with y up and actions in [-1, 1] as controls."""
     bodies = len(per_env(data, data["model_body_mass"])[0])
     links = _links(data, bodies)
     joint = np.array([link.joint for link in links])
-    last = np.array(
-        [i for i, link in enumerate(links) if link.ends]
-    )  # the link that carries each body
+    # index of the link that carries each body
+    last = np.array([i for i, link in enumerate(links) if link.ends])
     free = joint == Joint.FREE
-    shift = data["model_joint_X_c"][:bodies, :3].astype(
-        float
-    )  # from the body's frame to its joint's
+    # from each body's frame to that of its joint
+    shift = data["model_joint_X_c"][:bodies, :3].astype(float)
     com = data["model_body_com"][:bodies] - shift
 
     def of_bodies(values: np.ndarray) -> np.ndarray:
-        """Per link; all but the last of a body's links weigh nothing."""
+        """Values per link; all links of a body except the last have no mass."""
         spread = np.zeros((len(links), *values.shape[1:]))
         spread[last] = values
         return spread
@@ -60,7 +59,7 @@ def model(data: dict[str, np.ndarray]) -> Model:
     scalar = np.repeat(~free, np.where(free, 6, 1))
 
     def spread(name: str, elsewhere: float) -> np.ndarray:
-        """An array over SLIDE and HINGE degrees of freedom, in all degrees of freedom."""
+        """An array over SLIDE and HINGE degrees of freedom, extended to all degrees of freedom."""
         values = np.full(len(scalar), elsewhere)
         values[scalar] = data[name][: np.sum(scalar)]
         return values
@@ -83,7 +82,7 @@ def model(data: dict[str, np.ndarray]) -> Model:
         inertia=of_bodies(data["model_body_inertia"][:bodies].astype(float)),
         q0=coordinates(data, data["model_joint_q"], data["model_joint_qd"])[0][0],
         armature=data["model_joint_armature"][: len(scalar)].astype(float),
-        damping=np.zeros(len(scalar)),  # its joint damping does nothing in force mode
+        damping=np.zeros(len(scalar)),  # Rewarped ignores joint damping in force mode
         stiffness=np.zeros(len(scalar)),
         spring_reference=np.zeros(len(scalar)),
         limit_lower=spread("model_joint_limit_lower", -np.inf),
@@ -106,7 +105,7 @@ class _Link(NamedTuple):
 
     body: int
     parent: int
-    """The parent body for the first link of a body, else the link before."""
+    """Parent body for the first link of a body, else the previous link."""
     joint: Joint
     pos: np.ndarray
     quat: np.ndarray
@@ -116,34 +115,24 @@ class _Link(NamedTuple):
 
 
 def _links(data: dict[str, np.ndarray], bodies: int) -> list[_Link]:
-    """The links of all bodies: a joint of several axes is a chain of hinges."""
+    """Links of all bodies; a joint with several axes becomes a chain of hinges."""
     assert np.all(data["model_joint_X_c"][:, 6] == 1)
     links = []
     for body in range(bodies):
         kind, parent = int(data["model_joint_type"][body]), int(data["model_joint_parent"][body])
         frame = data["model_joint_X_p"][body].astype(float)
-        if kind == FREE:  # a shift of its coordinates only, along the ground
-            links.append(
-                _Link(
-                    body,
-                    parent,
-                    Joint.FREE,
-                    np.zeros(3),
-                    np.array([1.0, 0, 0, 0]),
-                    np.zeros(3),
-                    True,
-                    True,
-                )
-            )
+        if kind == FREE:  # its frame only shifts the coordinates along the ground
+            zero, unit = np.zeros(3), np.array([1.0, 0, 0, 0])
+            links.append(_Link(body, parent, Joint.FREE, zero, unit, zero, True, True))
             continue
         start, count = (
             data["model_joint_axis_start"][body],
             data["model_joint_axis_dim"][body].sum(),
         )
         axes = data["model_joint_axis"][start : start + count].astype(float)
-        if (
-            kind == COMPOUND
-        ):  # the rotation made of these left-handed axes is one of the first, third and second
+        if kind == COMPOUND:
+            # The axes are left-handed. Rewarped's rotation from them has the order first, third,
+            # second.
             assert np.linalg.det(axes) < 0
             axes = axes[[0, 2, 1]]
         for c, axis in enumerate(axes):
@@ -160,15 +149,13 @@ def _links(data: dict[str, np.ndarray], bodies: int) -> list[_Link]:
 def _contact_spheres(
     data: dict[str, np.ndarray], last: np.ndarray, shift: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Spheres and ends of capsules, with the mean of their constants and the ground's."""
+    """Spheres and ends of capsules, with the means of their constants and the ground's."""
     ground = len(data["model_shape_body"]) - 1
     touching = {int(shape) for shape, _ in data["model_shape_ground_contact_pairs"]}
     rows = []
     for shape in sorted(touching):
         body, kind = int(data["model_shape_body"][shape]), int(data["model_shape_geo_type"][shape])
-        if (
-            not 0 <= body < len(last) or kind == BOX
-        ):  # the cart and its pole never come near the ground
+        if not 0 <= body < len(last) or kind == BOX:  # cart and pole never come near the ground
             continue
         half = data["model_shape_geo_scale"][shape, 1] if kind == CAPSULE else 0.0
         transform = data["model_shape_transform"][shape].astype(float)
@@ -190,7 +177,7 @@ def _contact_spheres(
 
 
 def rotate(quat: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """Rotate vectors by quaternions (w, x, y, z), over leading axes."""
+    """Vectors rotated by quaternions (w, x, y, z), over leading axes."""
     w, u = quat[..., :1], quat[..., 1:]
     return vector + 2 * np.cross(u, np.cross(u, vector) + w * vector)
 
@@ -198,7 +185,7 @@ def rotate(quat: np.ndarray, vector: np.ndarray) -> np.ndarray:
 def coordinates(
     data: dict[str, np.ndarray], joint_q: np.ndarray, joint_qd: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rewarped's joint_q and joint_qd (flat over environments) as ours, q (B, nq) and qd (B, nv)."""
+    """Our q (B, nq) and qd (B, nv) for Rewarped's joint_q and joint_qd, flat over environments."""
     q, qd = per_env(data, joint_q.astype(float)), per_env(data, joint_qd.astype(float))
     if data["model_joint_type"][0] == 4:
         q, qd = q.copy(), qd.copy()
@@ -211,19 +198,19 @@ def coordinates(
 def accelerations(
     data: dict[str, np.ndarray], q: np.ndarray, qd: np.ndarray, joint_qdd: np.ndarray
 ) -> np.ndarray:
-    """Rewarped's joint_qdd as the derivative of our qd, at our (q, qd)."""
+    """Derivative of our qd for Rewarped's joint_qdd, at our (q, qd)."""
     qdd = per_env(data, joint_qdd.astype(float))
     if data["model_joint_type"][0] == 4:
         qdd = qdd.copy()
         angular, linear = qdd[:, :3].copy(), qdd[:, 3:6].copy()
-        # v = v_origin + w x p and p' = v
+        # because v = v_origin + w x p and p' = v
         qdd[:, :3] = linear + np.cross(angular, q[:, :3]) + np.cross(qd[:, 3:6], qd[:, :3])
         qdd[:, 3:6] = angular
     return qdd
 
 
 def mass_matrices(data: dict[str, np.ndarray], q: np.ndarray, flat: np.ndarray) -> np.ndarray:
-    """Rewarped's H (without armature) in our velocities, (B, nv, nv)."""
+    """Rewarped's mass matrix H (without armature) for our velocities, (B, nv, nv)."""
     n = len(per_env(data, data["model_joint_armature"])[0])
     h = flat.astype(float).reshape(-1, n, n)
     if data["model_joint_type"][0] != 4:
@@ -241,10 +228,13 @@ def replay(
     *,
     refresh: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rewarped's integrator on our forces, in float64: q (T, B, nq), qd (T, B, nv) after each control step.
+    """Rewarped's integrator with our forces, in float64.
 
-    Rewarped computes the mass matrix at the first substep of a control step only, and keeps it in its own
-    coordinates. With `refresh` it is computed at every substep, as in our simulator.
+    Rewarped computes the mass matrix only in the first substep of a control step and keeps it in
+    its own coordinates. With `refresh`, it is computed in every substep, as in our simulator.
+
+    Returns:
+        q (T, B, nq) and qd (T, B, nv) after each control step.
     """
     free, dt = data["model_joint_type"][0] == 4, float(data["const_sim_dt"])
     states = []
@@ -255,7 +245,7 @@ def replay(
             mass = simulator.mass_matrix(state).astype(float)
             force = -simulator.bias(state).astype(float)
             force[:, simulator.model.control_dof] += simulator.model.control_gear * action
-            # twist = X qd, so X' qd + X qdd is its derivative
+            # twist = X qd, so its derivative is X' qd + X qdd
             x = to_twist(q, mass.shape[-1]) if free else np.eye(mass.shape[-1])[None]
             back = np.linalg.inv(x)
             theirs = back.swapaxes(-1, -2) @ mass @ back
@@ -271,7 +261,8 @@ def replay(
 
 
 def to_twist(q: np.ndarray, n: int) -> np.ndarray:
-    """X (B, nv, nv) with Rewarped's (w, v - w x p, ...) = X (v, w, ...)."""
+    """Matrix X (B, nv, nv) from our velocities to Rewarped's: (w, v - w x p, ...) = X (v, w,
+    ...)."""
     x = np.tile(np.eye(n), (len(q), 1, 1))
     x[:, :6, :6] = 0
     x[:, 0:3, 3:6] = x[:, 3:6, 0:3] = np.eye(3)
@@ -284,7 +275,8 @@ def _apply(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
 
 def _advance(q: np.ndarray, twist: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates after dt under a constant twist, and our velocity there; a FREE joint comes first."""
+    """Coordinates after dt with a constant twist, and our velocity there; the first joint is
+    FREE."""
     w, r = twist[:, :3], q[:, 3:7]
     spin = np.concatenate(
         [-np.sum(w * r[:, 1:], 1, keepdims=True), r[:, :1] * w + np.cross(w, r[:, 1:])], axis=1

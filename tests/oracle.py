@@ -1,8 +1,9 @@
-"""Two oracles of articulated dynamics: the mujoco package, and the definitions written out in NumPy.
+"""Two oracles of articulated dynamics: the mujoco package, and the definitions in NumPy.
 
-Generalised velocities differ from MuJoCo's for a FREE joint only: its angular velocity is in world axes here
-and in the body's there, qvel = T qd with T = diag(1, R^T). Both accelerations are derivatives of their
-velocities and T' qd = 0, so M = T^T M_mujoco T and bias = T^T bias_mujoco.
+Our generalised velocities differ from MuJoCo's only for a FREE joint. Our angular velocity is in
+world axes, MuJoCo's in body axes: qvel = T qd with T = diag(1, R^T). Both accelerations are
+derivatives of their velocities, and T' qd = 0. Therefore M = T^T M_mujoco T and bias = T^T
+bias_mujoco.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from rfo.physics.model import Joint, Model
 
 
 def rotation(quat: np.ndarray) -> np.ndarray:
-    """(w, x, y, z) to a matrix."""
+    """Rotation matrix of a quaternion (w, x, y, z)."""
     w, u = quat[0], quat[1:]
     cross = np.cross(np.eye(3), u)
     return np.eye(3) + 2 * w * cross + 2 * cross @ cross
@@ -30,7 +31,8 @@ def axis_rotation(axis: np.ndarray, angle: float) -> np.ndarray:
 
 
 class Motion(NamedTuple):
-    """Links in the world: origins, orientations, velocity Jacobians, and accelerations where qdd = 0."""
+    """Links in the world: origins, orientations, velocity Jacobians, and accelerations for qdd =
+    0."""
 
     pos: np.ndarray  # (L, 3)
     rot: np.ndarray  # (L, 3, 3)
@@ -41,7 +43,7 @@ class Motion(NamedTuple):
 
 
 def motion(model: Model, q: np.ndarray, qd: np.ndarray) -> Motion:
-    """Forward kinematics, one link after the other."""
+    """Forward kinematics, link by link."""
     n, nv = model.links, model.nv
     m = Motion(
         np.zeros((n, 3)), np.zeros((n, 3, 3)), np.zeros((n, 3, nv)), np.zeros((n, 3, nv)),
@@ -88,7 +90,11 @@ def motion(model: Model, q: np.ndarray, qd: np.ndarray) -> Motion:
 
 
 def dynamics(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """M (nv, nv) with armature, from the kinetic energy; bias (nv,) with springs, damping, by d'Alembert."""
+    """Mass matrix (nv, nv) and bias (nv,) from the definitions.
+
+    The mass matrix, with armature, follows from the kinetic energy; the bias, with springs and
+    damping, from d'Alembert's principle.
+    """
     m = motion(model, q, qd)
     mass_matrix, bias = np.diag(model.armature), np.zeros(model.nv)
     for i in range(model.links):
@@ -116,7 +122,7 @@ def dynamics(model: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, n
 
 
 def to_mujoco(model: Model, q: np.ndarray) -> np.ndarray:
-    """T (nv, nv): qvel of MuJoCo = T @ qd."""
+    """Matrix T (nv, nv) from our velocities to MuJoCo's: qvel = T @ qd."""
     turn = np.eye(model.nv)
     for i in np.flatnonzero(model.joint == Joint.FREE):
         iq, iv = model.q_start[i], model.v_start[i]
@@ -127,7 +133,7 @@ def to_mujoco(model: Model, q: np.ndarray) -> np.ndarray:
 def mujoco_dynamics(
     m: mujoco.MjModel, model: Model, q: np.ndarray, qd: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, mujoco.MjData]:
-    """The same M and bias from the mujoco package, and its data at that state."""
+    """The same mass matrix and bias from the mujoco package, and its data in that state."""
     turn = to_mujoco(model, q)
     data = mujoco.MjData(m)
     data.qpos[:], data.qvel[:] = q, turn @ qd
@@ -138,7 +144,7 @@ def mujoco_dynamics(
 
 
 def random_state(model: Model, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Any coordinates, with unit quaternions, and velocities of order one."""
+    """Random coordinates with unit quaternions, and random velocities of order one."""
     q = rng.normal(size=model.nq)
     for i, start in enumerate(model.q_start):
         if model.joint[i] in (Joint.FREE, Joint.BALL):
@@ -160,7 +166,8 @@ JOINT_SETS = (
 
 
 def random_tree(seed: int, bodies: int = 7) -> str:
-    """MJCF of a random forest: all joint types, several or none on a body, turned and shifted frames."""
+    """MJCF of a random forest with all joint types, none or several on a body, and random
+    frames."""
     rng = np.random.default_rng(seed)
     parents = [-1] + [int(rng.integers(-1, i)) for i in range(1, bodies)]
     joints = [JOINT_SETS[rng.integers(len(JOINT_SETS))] for _ in range(bodies)]
@@ -182,7 +189,7 @@ def random_tree(seed: int, bodies: int = 7) -> str:
 
 
 def _random_body(rng: np.random.Generator, i: int, joints: tuple[str, ...]) -> str:
-    """A body's attributes, joints, inertia and one decorative geom."""
+    """Attributes, joints, inertia and a geom without contact of one body."""
     text = f'name="b{i}" pos="{_vector(rng)}" quat="{_numbers(rng.normal(size=4))}">'
     for k, kind in enumerate(joints):
         text += f'<joint name="j{i}{k}" type="{kind}" damping="{rng.random():.3f}" '
@@ -195,11 +202,8 @@ def _random_body(rng: np.random.Generator, i: int, joints: tuple[str, ...]) -> s
     text += f'<inertial pos="{_vector(rng)}" quat="{_numbers(rng.normal(size=4))}" '
     text += f'mass="{rng.uniform(0.5, 3):.3f}" diaginertia="{_numbers(rng.uniform(0.5, 1, 3))}"/>'
     shape = ("sphere", "capsule", "box")[i % 3]
-    look = 'contype="0" conaffinity="0"'
-    return (
-        text
-        + f'<geom type="{shape}" size=".1 .2 .3" pos="{_vector(rng)}" euler="{_vector(rng)}" {look}/>'
-    )
+    place = f'pos="{_vector(rng)}" euler="{_vector(rng)}"'
+    return f'{text}<geom type="{shape}" size=".1 .2 .3" {place} contype="0" conaffinity="0"/>'
 
 
 def _vector(rng: np.random.Generator) -> str:

@@ -1,4 +1,4 @@
-"""docs/environments.md says of the tasks what they are: its tables are those that its command writes."""
+"""The tables of docs/environments.md are up to date: its command writes the same ones."""
 
 import runpy
 from pathlib import Path
@@ -17,7 +17,7 @@ def command():
 
 
 def test_the_page_is_what_its_command_writes(command):
-    """Even of a page with a number that has gone stale."""
+    """The command also corrects a number that is out of date."""
     page = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
     row = "| `hopper` | 6 | 15.8 |"
     written = command["filled"](page.replace(row, "| `hopper` | 7 | 15.8 |"))

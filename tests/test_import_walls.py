@@ -1,4 +1,4 @@
-"""The walls of the house: which room may import which, and which third party stays where."""
+"""Which part of the package may import which, and where third parties may be imported."""
 
 import ast
 import sys
@@ -44,8 +44,9 @@ ALLOWED = {
     "rfo.experiment": (*BELOW_RUNS, "rfo.experiment"),
     "rfo.lab": (*BELOW_RUNS, "rfo.experiment", "rfo.lab"),
 }
-"""Modules of rfo that a room may import; the longest name that fits a module decides. What is not listed
-may import everything. The command line is imported by nothing outside of it."""
+"""Modules of rfo that a part of the package may import; the longest name that matches a module
+counts. Parts that are not listed may import everything. Nothing outside of the command line imports
+it."""
 
 FENCES = {
     "warp": ("rfo.physics",),
@@ -56,10 +57,10 @@ FENCES = {
     "wandb": ("rfo.train.record",),
     "torch": (),
 }
-"""Where alone a third party may be imported."""
+"""The only places where each third party may be imported."""
 
 PLOTTING = {"numpy", "scipy", "matplotlib", "PIL", "rich"}
-"""Third parties of the rooms that read finished runs."""
+"""Third parties that code which reads finished runs may import."""
 
 
 def within(module, rooms):
@@ -67,7 +68,7 @@ def within(module, rooms):
 
 
 def imports(path):
-    """Absolute names of the modules that a file imports, anywhere in it."""
+    """Absolute names of all modules that a file imports, also inside of functions."""
     package = ".".join(("rfo", *path.relative_to(SOURCE).parent.parts))
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -119,7 +120,7 @@ def test_the_view_reads_files_with_plain_tools(module):
 
 
 def test_the_walk_sees_imports_in_functions_and_of_submodules(tmp_path):
-    """The checks above would pass on nothing at all: these imports must be found."""
+    """The checks above would also pass if no import was found, so these must be found."""
     assert "warp" in set(imports(SOURCE / "physics" / "bridge.py"))
     assert "rfo.envs.batch" in set(imports(SOURCE / "experiment" / "build.py"))  # inside a function
     assert "rfo.train.checkpoint" in set(

@@ -1,4 +1,4 @@
-"""What is shipped: dependencies, the lock, the wheel, the licences."""
+"""Dependencies, pinned versions, the wheel and the licences."""
 
 import ast
 import re
@@ -24,11 +24,11 @@ PINS = [
     if line[:1] not in ("", "#")
 ]
 PACKAGE_OF = {"warp": "warp-lang", "PIL": "pillow", "brax": "brax"}
-"""Distribution of an import, where the names differ."""
+"""Distribution of an import whose name differs."""
 
 
 def tracked():
-    """Paths of the committed files."""
+    """Paths of all committed files."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     names = subprocess.run(

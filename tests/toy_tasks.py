@@ -1,4 +1,4 @@
-"""Tasks that the command line's tests register by name."""
+"""Tasks that the tests of the command line register by name."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from rfo.envs.base import EnvSpec, Step
 
 
 class AllBroken:
-    """Pays NaN at every step."""
+    """A task whose reward is always NaN."""
 
     spec = EnvSpec("broken", observation=1, action_size=1, episode_length=8, dt=1.0)
 
