@@ -1,7 +1,7 @@
 """Where the time of an update goes.
 
-One update is one compiled program, so its parts cannot be timed from outside while it trains. They
-are timed apart, compiled alone, on the same shapes:
+One update is one compiled program, so its parts cannot be timed from outside while it trains. Each
+part is compiled and timed alone, on the same shapes:
 
 - physics: one rollout with fixed actions, and, if the method differentiates
   through the environment, its backward pass;
@@ -28,14 +28,15 @@ from rfo.types import Array, Float, Observation, PyTree
 REPETITIONS = 3
 
 
-def split(algorithm: Algorithm, env: Batch, state: PyTree) -> dict[str, float]:
+def split(algorithm: Algorithm, env: Batch, state: PyTree) -> dict[str, float | None]:
     """Steps per second of the whole update and of each part, had it run alone [1/s].
 
     Args:
         state: a training state of `algorithm` on `env`; left as it is.
 
     Returns:
-        `update`, `physics`, `policy`, `critic` with `_steps_per_second` behind each name.
+        `update`, `physics`, `policy`, `critic` with `_steps_per_second` behind each name. None for
+        the critic where the other parts, each timed alone, leave no time for it.
     """
     steps, decisions = algorithm.horizon * env.size, algorithm.horizon // env.stride
     update = compiled_update(algorithm, env, seeds=1)
@@ -46,13 +47,21 @@ def split(algorithm: Algorithm, env: Batch, state: PyTree) -> dict[str, float]:
             algorithm.policy(state), env, decisions, algorithm.needs_gradient
         ),
     }
-    seconds["critic"] = max(seconds["update"] - seconds["physics"] - seconds["policy"], 1e-9)
-    return {f"{name}_steps_per_second": steps / value for name, value in seconds.items()}
+    seconds["critic"] = seconds["update"] - seconds["physics"] - seconds["policy"]
+    return {
+        f"{name}_steps_per_second": steps / value if value > 0 else None
+        for name, value in seconds.items()
+    }
 
 
 def physics_seconds(env: Batch, decisions: int, gradient: bool) -> float:
-    """Time of one rollout of so many decisions with fixed random actions [s], forward and, if
-    `gradient`, backward to the actions."""
+    """Time of one rollout of random actions [s], with its backward pass if `gradient`.
+
+    Args:
+        env: the environments.
+        decisions: length of the rollout.
+        gradient: whether to differentiate.
+    """
     state = env.init(jax.random.key(0))
     shape = (decisions, env.size, env.spec.action_size)
     actions = jax.random.uniform(jax.random.key(1), shape, minval=-1.0, maxval=1.0)
