@@ -66,7 +66,7 @@ with_resets = pytest.mark.parametrize(
 
 @with_resets
 def test_stopping_and_resuming_equals_an_uninterrupted_run_bit_for_bit(task, tmp_path):
-    """RFO on a task with resets: flow, critics, optimisers, normaliser, past rollout, keys, episodes."""
+    """RFO on a task with resets: networks, optimisers, normaliser, past rollout, episodes, keys."""
     algorithm = small_rfo()
     whole, (whole_folder,) = train(tmp_path / "whole", task, algorithm, updates=UPDATES)
     assert not whole.interrupted
@@ -171,13 +171,24 @@ def test_a_run_whose_environments_keep_blowing_up_ends_with_a_dump(tmp_path, mon
     assert checkpoint.newest_first(folder.checkpoints) == []  # a diverged state is no checkpoint
 
 
+def test_a_short_run_that_only_blows_up_diverged_at_its_end(tmp_path):
+    """Too few updates for any streak; the run beside it has one such environment in four."""
+    outcome, (folder,) = train(tmp_path, Broken(count=4), updates=4)
+    assert "most episodes ended because they were not finite" in (outcome.diverged[0] or "")
+    assert outcome.update == 4 and not outcome.interrupted
+    assert folder.read_json("diverged/report.json")["reason"] == outcome.diverged[0]
+    assert checkpoint.newest_first(folder.checkpoints) == []
+    healthy, _ = train(tmp_path / "healthy", Broken(count=1), updates=4)
+    assert healthy.diverged == [None]
+
+
 def test_one_seed_that_diverges_does_not_stop_the_other(tmp_path, monkeypatch):
     judge = guard.Guard.judge
     doomed = []
 
-    def judge_first_badly(self, finite, nonfinite, grad_norm):
+    def judge_first_badly(self, finite, metrics):
         doomed[:] = doomed or [self]
-        return judge(self, finite and self is not doomed[0], nonfinite, grad_norm)
+        return judge(self, finite and self is not doomed[0], metrics)
 
     monkeypatch.setattr(guard.Guard, "judge", judge_first_badly)
     outcome, (bad, good) = train(tmp_path, LQR(), seeds=(0, 1), updates=5)

@@ -104,7 +104,7 @@ def train(
         batch(task, environments),
         folders,
         seeds,
-        trainer.Plan(updates, checkpoint_every),
+        trainer.Course(updates, checkpoint_every),
         "test",
         start,
     )

@@ -10,6 +10,13 @@ from typing import ClassVar, Protocol, runtime_checkable
 from rfo.envs.batch import Batch
 from rfo.types import Array, Float, Metrics, Observation, PRNGKey, PyTree
 
+DROPPED = "dropped_gradients"
+"""Metric: share of the environment steps whose gradient was not finite and was dropped."""
+DROPPED_IN = f"{DROPPED}/"
+"""Prefix of the same for one array of the task's state, or for the action."""
+NONFINITE_STEPS = "nonfinite_episode_steps"
+"""Metric: control steps of the episodes that ended non-finite, over those of the update."""
+
 
 @runtime_checkable
 class Policy(Protocol):
@@ -45,10 +52,11 @@ class Algorithm(Protocol):
     def update(self, state: PyTree, env: Batch) -> tuple[PyTree, Metrics]:
         """One update from one rollout of ``horizon * env.size`` control steps. Jittable, vmappable.
 
-        Metrics are scalars. Those every method reports: ``episodes`` (number that ended and were seen from
-        their beginning), ``episode_return`` and ``episode_length`` (mean over them, NaN if none), ``reward``
-        (mean per control step), ``nonfinite`` (share of environment steps), ``grad_norm`` and
-        ``grad_norm_clipped``.
+        Metrics are scalars. Every method reports ``episodes`` (number that ended and were seen from
+        their beginning), ``episode_return`` and ``episode_length`` (mean over them, NaN if there is
+        none), ``reward`` (mean per control step), ``nonfinite`` (share of environment steps),
+        `NONFINITE_STEPS`, ``grad_norm`` and ``grad_norm_clipped``. A method that differentiates
+        through the environment reports `DROPPED`, and `DROPPED_IN` with each array's name.
         """
         ...
 

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from rfo.envs.batch import Batch, BatchState
+from rfo.algos.base import DROPPED, DROPPED_IN, NONFINITE_STEPS
+from rfo.envs.batch import Batch, BatchState, GradientProbe
 from rfo.policies.encoder import Encoder
 from rfo.policies.normalize import Normalizer
 from rfo.types import Array, Bool, Float, Int, Metrics, Observation, PRNGKey, PyTree
@@ -73,6 +74,7 @@ def rollout(
     start: BatchState,
     act: Callable[[Observation, PyTree], tuple[Array, PyTree]],
     noise: PyTree,
+    probe: GradientProbe | None = None,
 ) -> tuple[BatchState, Rollout]:
     """Act for T steps; differentiable through the policy and the environment.
 
@@ -81,11 +83,13 @@ def rollout(
         start: their state; plain data, so the gradient ends at the rollout's first step.
         act: raw observation and one step's noise to action and extras.
         noise: arrays with the leading axis T.
+        probe: ``env.probe(start)``. A loss's gradient with respect to it tells `rollout_metrics`
+            which gradients the environments dropped because they were not finite.
     """
 
     def advance(state: BatchState, step_noise: PyTree) -> tuple[BatchState, Rollout]:
         action, extras = act(state.observation, step_noise)
-        step = env.step(state, action)
+        step = env.step(state, action, probe)
         return step.state, Rollout(
             observation=state.observation,
             next_observation=step.next_observation,
@@ -103,16 +107,25 @@ def rollout(
     return jax.lax.scan(advance, start, noise)
 
 
-def rollout_metrics(data: Rollout) -> Metrics:
-    """The metrics that every method reports; of episodes, those seen from their beginning."""
+def rollout_metrics(data: Rollout, dropped: GradientProbe | None = None) -> Metrics:
+    """The metrics of a rollout that every method reports, see `rfo.algos.base.Algorithm.update`.
+
+    Args:
+        data: the rollout. Its episodes count if they were seen from their beginning.
+        dropped: gradient of the loss with respect to the rollout's probe, if there is one.
+    """
     done = (data.terminated | data.truncated) & ~jnp.isnan(data.episode_return)
-    episodes = done.sum()
+    episodes, steps = done.sum(), data.duration.sum()
+    counts = {} if dropped is None else {DROPPED: dropped.environments}
+    counts |= {} if dropped is None else {f"{DROPPED_IN}{k}": x for k, x in dropped.arrays.items()}
     return {
         "episodes": episodes,
         "episode_return": jnp.where(done, data.episode_return, 0.0).sum() / episodes,
         "episode_length": jnp.where(done, data.episode_length, 0).sum() / episodes,
-        "reward": data.reward.sum() / data.duration.sum(),
-        "nonfinite": data.nonfinite.sum() / data.duration.sum(),
+        "reward": data.reward.sum() / steps,
+        "nonfinite": data.nonfinite.sum() / steps,
+        NONFINITE_STEPS: jnp.where(done & data.nonfinite, data.episode_length, 0).sum() / steps,
+        **{name: count.sum() / steps for name, count in counts.items()},
         "action_saturation": (jnp.abs(data.action) > SATURATION).mean(),
     }
 
@@ -120,9 +133,9 @@ def rollout_metrics(data: Rollout) -> Metrics:
 def policy_metrics(before: Actor, after: Actor, observation: Observation, key: PRNGKey) -> Metrics:
     """How random a policy's actions are, and how far an update moved them, at some states.
 
-    ``action_spread`` is the standard deviation of the actions before the update over the noise at a fixed
-    state; ``policy_change`` the root mean square of the difference that the update makes to the action of
-    a state and noise. Both are means over action dimensions.
+    ``action_spread`` is the standard deviation over the noise, at a fixed state, of the actions
+    before the update. ``policy_change`` is the root mean square of what the update changes in the
+    action of a state and noise. Both are means over action dimensions.
     """
     states = jax.tree.map(lambda x: x[:SPREAD_STATES], observation)
     count = len(jax.tree.leaves(states)[0])

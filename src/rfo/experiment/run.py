@@ -162,7 +162,7 @@ def _train(
     algorithm, env = experiments.build(first)
     seeds = [run.seed for run in runs]
     title = f"{first.task} {first.label}" + (f" x {len(seeds)} seeds" if len(seeds) > 1 else "")
-    plan = trainer.Plan(first.updates, first.checkpoint_every)
+    plan = trainer.Course(first.updates, first.checkpoint_every)
     for folder in folders:
         folder.connect()
     try:
@@ -330,5 +330,6 @@ def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) ->
             print(describe(summary))
     if speeds is not None:
         parts = ("update", "physics", "policy", "critic")
-        rates = ", ".join(f"{part} {speeds[f'{part}_steps_per_second']:,.0f}" for part in parts)
-        print(f"steps per second, each part alone: {rates}")
+        rates = {part: speeds[f"{part}_steps_per_second"] for part in parts}
+        shown = ", ".join(f"{part} {rate:,.0f}" for part, rate in rates.items() if rate is not None)
+        print(f"steps per second, each part alone: {shown}")

@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rfo.algos.base import Algorithm
+from rfo.algos.base import DROPPED, DROPPED_IN, Algorithm
 from rfo.envs.batch import Batch
 from rfo.train import checkpoint
-from rfo.train.guard import Guard, Interruption, all_finite
+from rfo.train.guard import Guard, Interruption, all_finite, dropped_in
 from rfo.train.record import RunFolder
 from rfo.train.screen import Rate, Screen
 from rfo.types import Array, Metrics, PRNGKey, PyTree
@@ -34,7 +34,7 @@ DUMPED_LINES = 100
 
 
 @dataclass(frozen=True)
-class Plan:
+class Course:
     """How long to train and how often to checkpoint, both in updates."""
 
     updates: int
@@ -62,8 +62,8 @@ class Outcome:
 class ReturnWindow:
     """Mean return of the last `RETURN_WINDOW` finished episodes.
 
-    An update tells the number and the mean return of the episodes that it finished; where the window's
-    edge falls within an update, that update's mean stands for the part inside.
+    An update reports the number and the mean return of the episodes that it finished. Where the
+    edge of the window falls inside an update, that update's mean is used for the part inside.
     """
 
     def __init__(self, content: Sequence[Sequence[float]] = ()):
@@ -102,17 +102,25 @@ class Track:
     guard: Guard
     window: ReturnWindow
     diverged: str | None = None
+    dropped_in: tuple[str, ...] = ()
+    """Arrays whose gradient the newest update dropped."""
     recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=DUMPED_LINES))
 
     def record(
         self, line: dict[str, Any], metrics: dict[str, float], finite: bool
     ) -> dict[str, Any]:
-        """Write one update's line and judge it; returns the line."""
+        """Write one update's line and judge it; returns the line.
+
+        Shares of dropped gradients by array are left out of the line: there is one for each array
+        of the task's state.
+        """
         self.window.add(metrics["episodes"], metrics["episode_return"])
-        line = {**line, "return_mean": self.window.mean, **metrics}
+        told = {name: x for name, x in metrics.items() if not name.startswith(DROPPED_IN)}
+        line = {**line, "return_mean": self.window.mean, **told}
         self.recent.append(line)
         self.folder.append(line)
-        self.diverged = self.guard.judge(finite, metrics["nonfinite"], metrics["grad_norm"])
+        self.dropped_in = dropped_in(metrics)
+        self.diverged = self.guard.judge(finite, metrics)
         return line
 
     def dump(self, state: PyTree, progress: dict[str, Any]) -> None:
@@ -169,7 +177,7 @@ def run(
     env: Batch,
     folders: Sequence[RunFolder],
     seeds: Sequence[int],
-    plan: Plan,
+    course: Course,
     title: str,
     start: Start | None = None,
 ) -> Outcome:
@@ -179,14 +187,14 @@ def run(
         algorithm, env: what to train, on what.
         folders: run folder of each seed.
         seeds: random seeds; with several, all train in one compiled program.
-        plan: when to stop and to checkpoint.
+        course: when to stop and to checkpoint.
         title: name shown with the progress.
         start: state to go on from (one seed only).
 
     Raises:
         OSError: if a record or checkpoint cannot be written; the checkpoints before it stay usable.
     """
-    return _Loop(algorithm, env, folders, seeds, plan, title, start).run()
+    return _Loop(algorithm, env, folders, seeds, course, title, start).run()
 
 
 class _Loop:
@@ -198,15 +206,19 @@ class _Loop:
         env: Batch,
         folders: Sequence[RunFolder],
         seeds: Sequence[int],
-        plan: Plan,
+        course: Course,
         title: str,
         start: Start | None,
     ):
         progress = start.progress if start else {"update": 0, "seconds": 0.0, "window": []}
-        self.plan, self.seeds = plan, len(seeds)
+        self.course, self.seeds = course, len(seeds)
         self.steps_per_update = algorithm.horizon * env.size
         self.tracks = [
-            Track(folder, Guard(algorithm.horizon), ReturnWindow(progress["window"]))
+            Track(
+                folder,
+                Guard(algorithm.horizon, env.spec.episode_length, progress.get("guard")),
+                ReturnWindow(progress["window"]),
+            )
             for folder in folders
         ]
         self.begin: int = progress["update"]
@@ -216,22 +228,23 @@ class _Loop:
         self.pending: deque[tuple[int, Metrics, Array]] = deque()
         self.rate = Rate()
         self.screen = Screen(
-            title, plan.updates * self.steps_per_update, self.begin * self.steps_per_update
+            title, course.updates * self.steps_per_update, self.begin * self.steps_per_update
         )
-        self.state = start.state if start else initial_state(algorithm, env, seeds)
+        self.start = lambda: start.state if start else initial_state(algorithm, env, seeds)
         self.update = compiled_update(algorithm, env, self.seeds)
 
     def run(self) -> Outcome:
-        """Update until the plan is done, every run diverged, or the user wants to stop."""
+        """Update until the course is done, every run diverged, or the user wants to stop."""
         update = self.begin
         try:
             with Interruption() as interruption, self.screen:
-                while update < self.plan.updates and self.training and not interruption.requested:
+                self.state = self.start()
+                while update < self.course.updates and self.training and not interruption.requested:
                     self.state, metrics, finite = self.update(self.state)
                     update += 1
                     self.pending.append((update, metrics, finite))
                     self.record(ahead=1)
-                    if update % self.plan.checkpoint_every == 0 and update < self.plan.updates:
+                    if update % self.course.checkpoint_every == 0 and update < self.course.updates:
                         self.checkpoint(update)
                 self.checkpoint(update)
         finally:
@@ -241,7 +254,7 @@ class _Loop:
             states=[single_state(self.state, i, self.seeds) for i in range(self.seeds)],
             diverged=[track.diverged for track in self.tracks],
             update=update,
-            interrupted=update < self.plan.updates and self.training,
+            interrupted=update < self.course.updates and self.training,
         )
 
     @property
@@ -255,7 +268,7 @@ class _Loop:
         return self.seconds_before + time.perf_counter() - self.clock
 
     def record(self, ahead: int) -> None:
-        """Fetch and record pending updates but the newest `ahead`, which the device may still compute."""
+        """Record the pending updates except the newest `ahead`, which may still be computed."""
         while len(self.pending) > ahead:
             update, metrics, finite = self.pending.popleft()
             fetched, healthy = jax.device_get((metrics, finite))
@@ -286,6 +299,8 @@ class _Loop:
             rate=lines[0]["steps_per_second"],
             return_mean=float(np.mean(returns)) if returns else None,
             grad_norm=float(np.mean([line["grad_norm"] for line in lines])),
+            dropped=float(np.mean([line.get(DROPPED, 0.0) for line in lines])),
+            dropped_in=max((track.dropped_in for track in self.tracks), key=len),
         )
 
     def progress(self, track: Track) -> dict[str, Any]:
@@ -295,21 +310,25 @@ class _Loop:
             "env_steps": self.recorded * self.steps_per_update,
             "seconds": self.seconds,
             "window": track.window.content,
+            "guard": track.guard.counts,
         }
 
     def checkpoint(self, update: int) -> None:
         """Save the healthy runs' states after `update`, once all records up to it are judged."""
         self.record(ahead=0)
+        done = update == self.course.updates
         for i, track in enumerate(self.tracks):
+            if track.diverged is None and done:
+                track.diverged = track.guard.verdict()
+                self.dump_if_diverged(i, update)
             if track.diverged is None:
                 folder = track.folder.inside("checkpoints")
-                done = update == self.plan.updates
                 path = folder / checkpoint.FINAL if done else checkpoint.path_after(folder, update)
                 checkpoint.save(path, single_state(self.state, i, self.seeds), self.progress(track))
                 checkpoint.prune(folder)
 
     def dump_if_diverged(self, index: int, update: int) -> None:
-        """Dump a run that the last record found diverged (with one more update done, perhaps)."""
+        """Dump a run that the last record found diverged; one more update may be in its state."""
         track = self.tracks[index]
         if track.diverged is not None:
             state = single_state(self.state, index, self.seeds)
