@@ -1,9 +1,10 @@
-"""A robot of one's own: its MJCF file becomes a task, RFO teaches it to run.
+"""Train your own robot: its MJCF file becomes a task, and RFO teaches it to run.
 
     python examples/02_your_own_robot.py
 
-Bodies, joints (free, ball, slide, hinge), motors, planes, spheres, capsules and boxes are read; anything else
-is refused by name. The reward is any JAX function of the state after a step and the action.
+rfo reads bodies, joints (free, ball, slide, hinge), motors, planes, spheres, capsules and boxes. It
+refuses anything else and says what it is. The reward is any JAX function of the state after a step
+and the action.
 """
 
 from pathlib import Path

@@ -1,9 +1,10 @@
-"""A task of one's own, trained with RFO: a point mass flies to a random target and brakes there.
+"""Train a task of your own with RFO: a point mass flies to a random target and brakes there.
 
     python examples/own_task.py
 
-A task is four methods on batches: its reward and next state are JAX functions of state and action, and
-that is all the gradient needs.
+A task consists of its `spec` and three methods on batches: `reset`, `observe` and `step`. The
+reward and the next state must be JAX functions of state and action; then RFO can differentiate
+them.
 """
 
 from typing import NamedTuple
@@ -18,12 +19,20 @@ from rfo.train.evaluate import Evaluator
 
 
 class PointState(NamedTuple):
-    position: jax.Array  # (B, 2) relative to the target [m]
-    velocity: jax.Array  # (B, 2) [m/s]
+    """State of B point masses."""
+
+    position: jax.Array
+    """Position relative to the target [m], (B, 2)."""
+    velocity: jax.Array
+    """Velocity [m/s], (B, 2)."""
 
 
 class Point:
-    """Action (2): acceleration [4 m/s^2]. Reward per step: minus the distance to the target [m]."""
+    """A point mass in the plane.
+
+    Action (2): acceleration, 4 m/s^2 times the action. Reward: minus the distance to the target
+    [m].
+    """
 
     spec = EnvSpec("point", observation=4, action_size=2, episode_length=50, dt=0.05)
 

@@ -1,8 +1,8 @@
 """Write the tables of docs/environments.md: `python bench/environments/page.py`.
 
-Sizes and constants come from the tasks as they are built, gradients from bench/gradients/tasks.json (see
-tasks.py there), speeds from bench/speed/*.json, pictures from pictures.py beside this file. Each table stands
-between `<!-- table NAME -->` and `<!-- end -->`.
+Sizes and constants come from the tasks themselves, gradients from bench/gradients/tasks.json (which
+tasks.py writes), speeds from bench/speed/*.json and pictures from pictures.py in this folder. Each
+table is between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 import json
@@ -50,12 +50,12 @@ NOTES = {
     "hand_flip_corrected": (NEVER, "the same, see below"),
     "hand_flip_small": (NEVER, "a smaller one, see below"),
 }
-"""When an episode of a simulated task ends before its time, and what the task follows."""
+"""For each simulated task: when an episode ends early, and where the task comes from."""
 SPEEDS = ("ant", "soft_jumper", "rigid")
-"""Files of bench/speed that `rfo bench speed` made; those of particles.py stand beside them."""
+"""Files in bench/speed that `rfo bench speed` wrote; particles.py wrote the others."""
 SPEED_COLUMNS = ("physics, 1 core", "physics, 4 cores", "training, 1 core", "load")
 UNKNOWN = "–"
-"""Not measured."""
+"""Stands for a number that was not measured."""
 
 
 def main() -> None:
@@ -64,10 +64,10 @@ def main() -> None:
 
 
 def filled(page: str) -> str:
-    """The page with its tables made anew.
+    """The page with new tables.
 
     Raises:
-        KeyError: for a table's name that is unknown here.
+        KeyError: if the page names a table that does not exist.
     """
     contents = tables()
     return re.sub(
@@ -79,7 +79,7 @@ def filled(page: str) -> str:
 
 
 def tables() -> dict[str, str]:
-    """Markdown by name."""
+    """All tables in Markdown, by name."""
     built = {name: build_task(name, threads=1) for name in TASKS}
     rows = {
         "tasks": [overview(name, task) for name, task in built.items() if TASKS[name].simulated],
@@ -98,12 +98,12 @@ def tables() -> dict[str, str]:
 
 
 def simulator(task):
-    """What moves it, None for a closed form."""
+    """The simulator of a task; None for a closed-form task."""
     return getattr(task, "simulator", None)
 
 
 def overview(name: str, task) -> dict[str, str]:
-    """What is seen, done and when it ends."""
+    """Sizes of observation and action, and the ends of episodes."""
     spec = task.spec
     ends, after = NOTES[name]
     return {
@@ -118,7 +118,7 @@ def overview(name: str, task) -> dict[str, str]:
 
 
 def picture(name: str) -> str:
-    """Link to the still of the task, or of the body that it shares with another."""
+    """Link to the picture of the task, or of a task with the same body."""
     words = name.split("_")
     for count in range(len(words), 0, -1):
         shared = "_".join(words[:count])
@@ -128,7 +128,7 @@ def picture(name: str) -> str:
 
 
 def seen(observation) -> str:
-    """Size of a vector, or of the clouds and the vectors beside them."""
+    """Size of a vector observation, or number of points and size of the vectors."""
     if isinstance(observation, int):
         return str(observation)
     points = sum(shape[0] for shape in observation.values() if len(shape) == 2)
@@ -168,7 +168,7 @@ def soft(name: str, task) -> dict[str, str]:
 
 
 def loose(name: str, task) -> dict[str, str]:
-    """Sizes and constants of a task on particles."""
+    """Sizes and constants of a particle task."""
     lump = task.simulator
     values = lump.kernels.values
     return {
@@ -195,14 +195,15 @@ def closed(name: str, task) -> dict[str, str]:
 
 
 def extent(values) -> str:
-    """One number, or the least and the largest."""
+    """The smallest and the largest of the values, or the value if all are equal."""
     low, high = min(values), max(values)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def constants(law: np.ndarray) -> str:
-    """Of the contact law, the rows of `law` (n, 5) being k_e, k_d, k_f, mu, k_h; k_h stands for k_d if there
-    is only that."""
+    """Constants of a contact law (n, 5) with columns k_e, k_d, k_f, mu, k_h.
+
+    If k_d is 0, the damping is k_h times the depth d."""
     if not len(law):
         return "no contact"
     ke, kd, kf, mu, kh = (extent(column) for column in law.T)
@@ -216,7 +217,7 @@ def measured(name: str) -> dict[str, str]:
 
 
 def gradient(name: str) -> dict[str, str]:
-    """Error and norms that bench/gradients/tasks.py found."""
+    """Error and norms of the gradient, as bench/gradients/tasks.py measured them."""
     columns = ("gradient error", "environments x steps", "norm: median", "maximum")
     row = recorded("gradients/tasks").get(name)
     if row is None:
@@ -233,18 +234,19 @@ def gradient(name: str) -> dict[str, str]:
 
 @cache
 def recorded(file: str) -> dict[str, Any]:
-    """A result of bench/, read once."""
+    """A result file in bench/."""
     return json.loads((ROOT / "bench" / f"{file}.json").read_text())
 
 
 def number(x: float) -> str:
-    """Three digits or all before the point, without exponent from 100 up."""
+    """A number with two digits, or as an integer from 100 on."""
     return f"{x:,.0f}" if x >= 100 else f"{x:.2g}"
 
 
 def speeds() -> dict[str, dict[str, str]]:
-    """Env-steps/s by task: physics forward and backward, and training where it was measured; and the
-    load of the machine when that began."""
+    """Speeds by task [env-steps/s] and the load of the machine at the start of the measurement.
+
+    Physics is forward and backward; training is missing where it was not measured."""
     found: dict[str, dict[str, str]] = {}
     for result in (recorded(f"speed/{file}") for file in SPEEDS):
         for name, row in result["tasks"].items():
@@ -266,7 +268,7 @@ def speeds() -> dict[str, dict[str, str]]:
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
-    """A table of rows with equal keys."""
+    """A Markdown table of rows with the same keys."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -1,4 +1,7 @@
-"""Draw docs/images/tasks/NAME.png, a still of each body: `python bench/environments/pictures.py [NAME]`."""
+"""Draw docs/images/tasks/NAME.png, a picture of each body.
+
+python bench/environments/pictures.py [NAME ...]
+"""
 
 import sys
 from pathlib import Path
@@ -39,11 +42,11 @@ STEPS = {
 
 WIDTH, HEIGHT = 210, 150
 AHEAD = np.array([-0.55, 1.0, -0.5]) / np.linalg.norm([0.55, 1.0, 0.5])
-"""Where the viewer looks."""
+"""Viewing direction."""
 RIGHT = np.cross(AHEAD, [0, 0, 1]) / np.linalg.norm(np.cross(AHEAD, [0, 0, 1]))
 VIEW = np.stack([RIGHT, np.cross(RIGHT, AHEAD)])
 LIGHT = np.array([0.3, -0.5, 0.9]) / np.linalg.norm([0.3, -0.5, 0.9])
-"""Where the light comes from."""
+"""Direction to the light."""
 GROUND, SHADOW, FLUID, CLAY = (0.95,) * 3, (0.82, 0.83, 0.85), (0.45, 0.65, 0.85), (0.85, 0.6, 0.35)
 
 
@@ -55,8 +58,13 @@ def main(names: list[str]) -> None:
 
 
 def still(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
-    """Faces (n, 4, 3) [m], their colours (n, 4), whether they move (n,), and the height of the ground, None
-    where there is none."""
+    """A state of a task, ready to draw.
+
+    Returns:
+        Faces (n, 4, 3) [m], their colours (n, 4), whether they move (n,), and the height of the
+        ground,
+        or None if there is no ground.
+    """
     task = build_task(name)
     state = task.reset(jax.random.key(0), 1)
     if approach := task_entry(name).approach:
@@ -84,7 +92,7 @@ def still(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
 
 
 def rigid(geoms, poses):
-    """Faces, colour and whether it moves, of each geom but planes."""
+    """For each geom except planes: its faces, its colour and whether it moves."""
     for geom in (g for g in geoms if g["type"] not in ("plane", "half-space")):
         size = geom["size"]
         faces = box(size) if geom["type"] == "box" else ball(size[0], (*size, 0.0)[1], 8)
@@ -96,7 +104,8 @@ def rigid(geoms, poses):
 
 
 def box(half) -> np.ndarray:
-    """Outward faces (n, 4, 3) of a box, four by four on each side, for sorting by depth."""
+    """Outward faces (n, 4, 3) of a box; each side has 4 x 4 faces, so that sorting by depth
+    works."""
     cuts = np.linspace(-1, 1, 5)
     y, z = (corner.ravel() for corner in np.meshgrid(cuts[:-1], cuts[:-1]))
     y, z = np.stack([y, y + 0.5, y + 0.5, y], axis=1), np.stack([z, z, z + 0.5, z + 0.5], axis=1)
@@ -107,9 +116,10 @@ def box(half) -> np.ndarray:
 
 
 def ball(radius: float, half: float, fine: int) -> np.ndarray:
-    """Outward faces (n, 4, 3) of a sphere, or of a capsule of that half length along z."""
+    """Outward faces (n, 4, 3) of a sphere, or of a capsule with a half length along z."""
     south = np.linspace(-np.pi / 2, 0, fine // 2 + 1)
-    latitude = np.concatenate([south, -south[::-1]])  # the equator twice: a band of height 2 `half`
+    # The equator occurs twice, which gives a cylinder of height 2 `half`.
+    latitude = np.concatenate([south, -south[::-1]])
     height = radius * np.sin(latitude) + np.repeat([-half, half], len(south))
     longitude = np.linspace(0, 2 * np.pi, 2 * fine + 1)
     ring = radius * np.stack([np.cos(longitude), np.sin(longitude)], axis=-1)
@@ -125,14 +135,15 @@ def ball(radius: float, half: float, fine: int) -> np.ndarray:
 
 
 def place(faces: np.ndarray, pos, quat) -> np.ndarray:
-    """Turned by a quaternion (w, x, y, z) and moved."""
+    """Faces rotated by a quaternion (w, x, y, z) and moved."""
     return np.asarray(rotate(jnp.asarray(quat, jnp.float32), jnp.asarray(faces))) + np.asarray(pos)
 
 
 def draw(
     faces: np.ndarray, colours: np.ndarray, moving: np.ndarray, ground: float | None
 ) -> np.ndarray:
-    """Pixels (HEIGHT, WIDTH, 3): from far to near, shaded, with its shadow, framed by what moves."""
+    """Pixels (HEIGHT, WIDTH, 3) of the shaded faces and their shadow; moving faces fill the
+    picture."""
     normal = np.cross(faces[:, 2] - faces[:, 0], faces[:, 3] - faces[:, 1])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     seen = np.flatnonzero((normal @ AHEAD < 0) | (colours[:, 3] < 1))

@@ -1,7 +1,8 @@
-"""Gradients of Brax's ant, spring pipeline, float64: run by measure.py with any interpreter that has brax.
+"""Gradients of Brax's ant with the spring pipeline, in float64.
 
-The setting is that of `rfo bench speed`: 4 substeps of 1/240 s in a control step, Brax's own ant.
-Writes an .npz file with the arrays that measure.py's `Sample` has.
+measure.py runs this program with an interpreter that has brax. As in `rfo bench speed`, it uses
+Brax's own ant and 4 substeps of 1/240 s per control step. It writes an .npz file with the arrays of
+`Sample` in measure.py.
 """
 
 import sys
@@ -19,7 +20,8 @@ SUBSTEPS = 4
 def main(
     path: str, actions: np.ndarray, directions: np.ndarray, sizes: np.ndarray, horizons: np.ndarray
 ):
-    """Measure along directions (D, T, B, A) at actions (T, B, A)."""
+    """Measure at actions (T, B, A) along directions (D, T, B, A), and write the arrays to
+    `path`."""
     system = Ant(backend="spring").sys.tree_replace({"opt.timestep": 1 / 60 / SUBSTEPS})
     steps, batch, _ = actions.shape
     keys = jax.random.split(jax.random.key(0))

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def draw_exactness(axes, exactness) -> None:
-    """Error against differences by horizon."""
+    """Error of the gradient against differences, by horizon."""
     for key, (label, color, style) in EXACTNESS.items():
         if key in exactness:
             rows = exactness[key]
@@ -61,7 +61,8 @@ def draw_exactness(axes, exactness) -> None:
 
 
 def draw_norms(axes, norms) -> None:
-    """Norm of the gradient in each control step's action, median and 90th percentile."""
+    """Norm of the gradient with respect to each control step's action, median and 90th
+    percentile."""
     for key, (label, color) in NORMS.items():
         parts = norms[key]["by_step"]
         steps = range(1, len(parts["median"]) + 1)
@@ -76,7 +77,7 @@ def draw_norms(axes, norms) -> None:
 
 
 def draw_usefulness(axes, laws) -> None:
-    """Error against differences at step sizes that learning makes."""
+    """Error of the gradient against differences, at step sizes as in learning."""
     for key, (label, color) in LAWS.items():
         rows = laws[key]["usefulness"]
         axes.plot(

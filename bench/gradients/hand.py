@@ -1,11 +1,12 @@
-"""What the penalties of the hand do to its gradient, and what its reward pays for holding the cube.
+"""Effect of the hand's penalty forces on its gradient, and the reward for holding the cube.
 
     python bench/gradients/hand.py
 
-Prints, for the recorded penalties, with soft contact alone and with soft joint limits too: the norm of the
-32-step gradient per environment, and how well it foretells the change of the return when every action
-changes by +h or -h, from 256 starts that random actions in [-0.5, 0.5] visit. Then what the recorded task
-pays for the orientation of a cube at its start, and when all joints are given one constant torque.
+Compares the recorded penalties, soft contact, and soft contact with soft joint limits. Prints for
+each the norm of the gradient over 32 steps, per environment, and how well the gradient predicts the
+change of the return when every action changes by +h or -h. The 256 starts are visited by random
+actions in [-0.5, 0.5]. Then prints the recorded task's reward for the cube's orientation at the
+start, and the returns for one constant torque in all joints.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ LAWS = {
 
 def main() -> None:
     for name, law in LAWS.items():
-        norms, foretold, actual = foretelling(law)
+        norms, predicted, actual = predictions(law)
         percentiles = ", ".join(f"{p:.3g}" for p in np.percentile(norms, (50, 90, 100)))
         print(f"{name}: norm median, 90 %, maximum {percentiles}")
         for size, changed in zip(SIZES, actual, strict=True):
-            right = np.mean(np.sign(foretold) == np.sign(changed))
-            rank = spearmanr(foretold, changed).statistic
+            right = np.mean(np.sign(predicted) == np.sign(changed))
+            rank = spearmanr(predicted, changed).statistic
             print(f"  h = {size}: sign right {right:.2f}, rank correlation {rank:.2f}")
     start = HandReorient("hand", recorded_bonus).reset(jax.random.key(0), 4096)
     print(f"orientation pays at reset: {jnp.mean(1 / (angle(start) + ANGLE_EPS)):.2f} a step")
@@ -56,8 +57,9 @@ def main() -> None:
         print(f"torque {torque}: return {returns.mean():.0f}, {lengths.mean():.0f} steps")
 
 
-def foretelling(law: Penalties) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gradient norms (N,), foretold changes of the return per h (N,), actual ones (len(SIZES), N)."""
+def predictions(law: Penalties) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gradient norms (N,), predicted changes of the return per h (N,), actual ones (len(SIZES),
+    N)."""
     env = HandReorient("hand", recorded_bonus, law)
     batch = Batch(env, ENVIRONMENTS)
     walk = jax.jit(lambda s, a: jax.lax.scan(lambda s, a: (batch.step(s, a).state, None), s, a)[0])
@@ -74,12 +76,12 @@ def foretelling(law: Penalties) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         changes = [result(state.task, actions + size * turn) - before for size in SIZES]
         norm = jnp.sqrt((slope**2).sum((0, 2)))
         rows.append(jnp.stack([norm, (slope * turn).sum((0, 2)), *changes]))
-    norms, foretold, *actual = np.concatenate(rows, axis=1)
-    return norms, foretold, np.stack(actual)
+    norms, predicted, *actual = np.concatenate(rows, axis=1)
+    return norms, predicted, np.stack(actual)
 
 
 def constant(torque: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return and length (B,) of each environment's first episode of the recorded task."""
+    """Return and length (B,) of each environment's first episode in the recorded task."""
     env = HandReorient("hand", recorded_bonus)
     batch = Batch(env, ENVIRONMENTS)
 

@@ -1,14 +1,16 @@
-"""How right, how large and how useful the ant's gradients are: the numbers behind docs/gradients.md.
+"""Accuracy, size and usefulness of the ant's gradients: the numbers in docs/gradients.md.
 
     python bench/gradients/measure.py [--peer-python PATH] [--golden DIR]
     python bench/gradients/figure.py
 
-writes results.json beside this file, then docs/images/gradients.png. `--peer-python` names an interpreter
-that has Brax (default: this one), `--golden` the folder of reference trajectories recorded from Rewarped;
-what is missing is left out and said so. Everything is drawn from fixed seeds. A few minutes.
+The first command writes results.json in this folder, the second draws docs/images/gradients.png.
+`--peer-python` names an interpreter that has Brax (default: this one). `--golden` names the folder
+with trajectories recorded from Rewarped. Parts whose data are missing are left out, with a message.
+All random numbers have fixed seeds. Takes a few minutes.
 
-The quantity is the return R (sum of rewards, no discount, no reset) over T control steps as a function of
-all actions. A direction changes every action by +1 or -1, so a step of size h changes each action by h.
+The quantity is the return R over T control steps, a function of all actions: the sum of rewards
+without discount or reset. A direction changes every action by +1 or -1, so a step of size h changes
+each action by h.
 """
 
 from __future__ import annotations
@@ -40,24 +42,24 @@ HORIZONS = (1, 2, 4, 8, 16, 32)
 T = max(HORIZONS)
 BATCH, DIRECTIONS = 64, 4
 FINE = (1e-5, 1e-6, 1e-7)
-"""Step sizes to find the derivative itself, in float64."""
+"""Step sizes that find the derivative itself, in float64."""
 COARSE = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4)
-"""Step sizes of the kind that an optimiser or exploration makes."""
+"""Step sizes as an optimiser or exploration makes them."""
 SETTLING, SETTLING_ACTION, ACTION = 40, 0.2, 0.8
 FLIGHT = 5.0
-"""Height added where nothing shall touch the ground [m]."""
+"""Height added so that nothing touches the ground [m]."""
 
 
 class Sample(NamedTuple):
     """Directional derivatives along D directions over H horizons in B environments."""
 
-    analytic: np.ndarray  # (D, H, B)
-    numeric: np.ndarray  # (D, sizes, H, B)
-    norm_by_step: np.ndarray  # (T, B) of the gradient over the longest horizon
+    analytic: np.ndarray  # (D, H, B) by the adjoint
+    numeric: np.ndarray  # (D, sizes, H, B) by differences
+    norm_by_step: np.ndarray  # (T, B) norms of the gradient over the longest horizon
 
 
 def ant(dtype: Any = np.float64, substeps: int = 16, **changes: Any) -> Ant:
-    """AntRun in a precision, with other substeps, or with arrays of its model changed."""
+    """AntRun with a precision, a number of substeps and changed arrays of its model."""
     env = Ant()
     model = dataclasses.replace(env.simulator.model, **changes)
     env.simulator = Articulated(model, env.spec.dt, substeps, dtype=dtype)
@@ -65,7 +67,8 @@ def ant(dtype: Any = np.float64, substeps: int = 16, **changes: Any) -> Ant:
 
 
 def draws() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Actions (T, B, 8), directions (D, T, B, 8) and settling actions, the same for every measurement."""
+    """Actions (T, B, 8), directions (D, T, B, 8) and settling actions, the same for every
+    measurement."""
     rng = np.random.default_rng(0)
     actions = rng.uniform(-ACTION, ACTION, (T, BATCH, 8)).astype(np.float32)
     directions = rng.choice([-1.0, 1.0], (DIRECTIONS, T, BATCH, 8))
@@ -74,21 +77,23 @@ def draws() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def start(env: Ant, kind: str) -> AntState:
-    """`reset`; `flight`, a reset far above the ground; or `settled`, after small random actions."""
+    """A start state: `reset`, `flight` (a reset far above the ground) or `settled` (after small
+    random actions)."""
     state = env.reset(jax.random.key(0), BATCH)
     if kind == "flight":
         q = state.physics.q.at[:, 2].add(FLIGHT)
         state = AntState(ArticulatedState(q, state.physics.qd), state.action)
     if kind == "settled":
         state = jax.jit(partial(open_loop, env))(state, draws()[2])[0]
-    # to float32 and back, so that both precisions start from the same numbers
+    # Round to float32, so that both precisions start from the same numbers.
     return jax.tree.map(lambda x: np.asarray(x, np.float32).astype(float), state)
 
 
 def gradients(
     env: Ant, state: AntState, actions: np.ndarray, horizons: tuple[int, ...]
 ) -> np.ndarray:
-    """d R / d actions over each horizon (H, T, B, 8), in the precision of `env`."""
+    """Gradient of R over each horizon with respect to the actions, (H, T, B, 8), in `env`'s
+    precision."""
     dtype = env.simulator.dtype
     with jax.enable_x64(dtype == np.float64):
         state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
@@ -140,7 +145,7 @@ def along(gradient: np.ndarray, directions: np.ndarray) -> np.ndarray:
 
 
 def exactness(measured: Sample) -> list[dict[str, float]]:
-    """By horizon: error of the adjoint where the differences converge, as `rfo check-grad` judges it."""
+    """Error of the adjoint by horizon, where the differences converge as in `rfo check-grad`."""
     rows = []
     for h, steps in enumerate(HORIZONS):
         numeric = measured.numeric[:, :, h]
@@ -158,7 +163,7 @@ def exactness(measured: Sample) -> list[dict[str, float]]:
 
 
 def usefulness(measured: Sample) -> list[dict[str, float]]:
-    """By step size, over the longest horizon: what the gradient foretells against what happens."""
+    """Error of the changes that the gradient predicts over the longest horizon, by step size."""
     predicted = measured.analytic[:, -1]
     rows = []
     for size, happened in zip(COARSE, measured.numeric.swapaxes(0, 1)[:, :, -1], strict=True):
@@ -179,7 +184,7 @@ def usefulness(measured: Sample) -> list[dict[str, float]]:
 
 
 def norms(measured: Sample) -> dict[str, Any]:
-    """Of the gradient over the longest horizon: per environment, and by control step."""
+    """Norms of the gradient over the longest horizon, per environment and by control step."""
     parts = measured.norm_by_step
     total = np.linalg.norm(parts, axis=0)
     return {
@@ -193,14 +198,14 @@ def norms(measured: Sample) -> dict[str, Any]:
 
 
 def quantiles(values: np.ndarray) -> dict[str, float]:
-    """Median and 90th percentile, NaN of nothing."""
+    """Median and 90th percentile; NaN if there are no values."""
     if not values.size:
         return {"median": float("nan"), "p90": float("nan")}
     return {"median": float(np.median(values)), "p90": float(np.quantile(values, 0.9))}
 
 
 def measure_ant() -> dict[str, Any]:
-    """Exactness in both precisions and norms, from the reset and settled on the ground."""
+    """Exactness in both precisions, and norms, from a reset and settled on the ground."""
     results: dict[str, Any] = {"exactness": {}, "norms": {}}
     double, single = ant(), ant(np.float32)
     actions, directions, _ = draws()
@@ -215,7 +220,7 @@ def measure_ant() -> dict[str, Any]:
 
 
 def laws() -> dict[str, tuple[str, Ant]]:
-    """Start and simulator of each law of contact and limits to compare."""
+    """Start and simulator for each law of contact and limits, by name."""
     model = Ant().simulator.model
     stiff, damped, friction = model.contact_ke, model.contact_kd, model.contact_kf
     nothing, calm = np.zeros_like(model.limit_ke), {"limit_kd": np.zeros_like(model.limit_kd)}
@@ -249,7 +254,7 @@ def measure_laws() -> dict[str, Any]:
 
 
 def measure_brax(python: str) -> dict[str, Any] | None:
-    """Exactness and norms of Brax, None where there is none."""
+    """Exactness and norms of Brax; None if Brax is not installed."""
     if subprocess.run([python, "-c", "import brax"], capture_output=True).returncode:
         print(f"{python} has no brax: left out")
         return None
@@ -264,9 +269,10 @@ def measure_brax(python: str) -> dict[str, Any] | None:
 
 
 def recorded_rewarped(folder: Path) -> list[dict[str, float]] | None:
-    """Rewarped's own gradient against its own differences (float32, sizes 1e-2 and 1e-3), recorded.
+    """Recorded error of Rewarped's gradient against its own differences (float32, sizes 1e-2 and
+    1e-3).
 
-    Those differences count as converged where both sizes agree within 10 %."""
+    These differences count as converged where both sizes agree within 10 %."""
     path = folder / "ant_a.npz"
     if not path.is_file():
         print(f"no {path}: Rewarped left out")

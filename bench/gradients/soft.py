@@ -1,11 +1,12 @@
-"""How right the gradients of the soft walkers are: writes soft.json, prints Markdown.
+"""Accuracy of the soft walkers' gradients: writes soft.json and prints Markdown.
 
     python bench/gradients/soft.py
 
-The return is the sum of rewards over 1, 8 and 32 control steps under random actions in [-0.8, 0.8]; 16
-bodies, 4 random directions in which every action changes by +h or -h, from reset (they fall) and after 40
-steps of small actions (they stand on the ground). The adjoint in float64 and in float32 against float64
-central differences, where these agree within 1e-3 between neighbouring h.
+Compares the adjoint in float64 and in float32 with central differences in float64, where these
+agree within 1e-3 between neighbouring step sizes h. The return is the sum of rewards over 1, 8 and
+32 control steps of random actions in [-0.8, 0.8]. There are 16 bodies and 4 random directions, in
+which every action changes by +h or -h. The bodies start from a reset (and fall) or after 40 steps
+of small actions (and stand on the ground).
 """
 
 import json
@@ -34,7 +35,8 @@ def make(name: str, dtype: Any) -> SoftJumper:
 
 
 def start(name: str, kind: str) -> SoftState:
-    """In float32, then widened: both precisions start from the same numbers."""
+    """Start state in float32, cast to float64, so that both precisions start from the same
+    numbers."""
     task = make(name, np.float32)
     state = jax.jit(lambda key: task.reset(key, BATCH))(jax.random.key(0))
     if kind == "on the ground":
@@ -50,7 +52,7 @@ def cast(state: SoftState, dtype: Any) -> SoftState:
 
 
 def gradient(name: str, state: SoftState, actions: np.ndarray, dtype: Any) -> np.ndarray:
-    """(H, T, B, A): of the return over each horizon."""
+    """Gradient (H, T, B, A) of the return over each horizon."""
     task = make(name, dtype)
     weights = (np.arange(len(actions)) < np.array(HORIZONS)[:, None]).astype(dtype)
     program = jax.jit(jax.grad(lambda a, s, w: (w @ open_loop(task, s, a)[1]).sum()))
@@ -62,10 +64,13 @@ def gradient(name: str, state: SoftState, actions: np.ndarray, dtype: Any) -> np
 def differences(
     name: str, state: SoftState, actions: np.ndarray, directions: np.ndarray
 ) -> np.ndarray:
-    """(D, sizes, H, B) in float64."""
+    """Central differences (D, sizes, H, B) in float64."""
     task = make(name, np.float64)
     forward = jax.jit(lambda a: open_loop(task, cast(state, np.float64), a)[1])
-    returns = lambda a: np.cumsum(np.asarray(forward(a)), axis=0)[np.array(HORIZONS) - 1]  # noqa: E731
+
+    def returns(moved: np.ndarray) -> np.ndarray:
+        return np.cumsum(np.asarray(forward(moved)), axis=0)[np.array(HORIZONS) - 1]
+
     return np.array(
         [
             [(returns(actions + h * d) - returns(actions - h * d)) / (2 * h) for h in SIZES]
@@ -88,8 +93,8 @@ def measured(name: str, kind: str) -> dict[str, Any]:
     result: dict[str, Any] = {"converged": converged.mean(axis=(0, 2)).tolist()}
     for dtype in (np.float64, np.float32):
         exact = gradient(name, state, actions, dtype)
-        foretold = np.einsum("htba,dtba->dhb", exact, directions)
-        error = np.where(converged, np.abs(foretold - value) / np.abs(value), np.nan)
+        predicted = np.einsum("htba,dtba->dhb", exact, directions)
+        error = np.where(converged, np.abs(predicted - value) / np.abs(value), np.nan)
         norm = np.linalg.norm(exact, axis=(1, 3))  # (H, B)
         result[np.dtype(dtype).name] = {
             "error": np.nanmedian(error, axis=(0, 2)).tolist(),
@@ -118,10 +123,9 @@ def main() -> None:
     for name, kinds in results.items():
         for kind, row in kinds.items():
             shares = ", ".join(f"{x:.0%}" for x in row["converged"])
-            norms = ", ".join(f"{x:.3g}" for x in row["float64"]["norm"][-1])
-            print(
-                f"{name}, {kind}: converged {shares}; norm over 32 steps, median, 90 %, max: {norms}"
-            )
+            median, p90, largest = (f"{x:.3g}" for x in row["float64"]["norm"][-1])
+            norms = f"median {median}, 90 % {p90}, maximum {largest}"
+            print(f"{name}, {kind}: converged {shares}; norm over 32 steps {norms}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Check the gradient of every task and write tasks.json: `python bench/gradients/tasks.py [TASK ...]`.
+"""Check the gradient of every task and write tasks.json: `python bench/gradients/tasks.py [TASK
+...]`.
 
-Named tasks are checked anew, the others keep what they have.
+If tasks are named, only these are checked again; the others keep their results.
 """
 
 import json
@@ -19,11 +20,11 @@ OUTPUT = Path(__file__).with_name("tasks.json")
 USUAL = {"environments": 32, "horizons": (1, 8, 32)}
 SMALLER = {"environments": 6, "horizons": (1, 8)}
 SMALLEST = {"environments": 3, "horizons": (1, 4)}
-"""For hundreds and for thousands of particles: what a few minutes allow."""
+"""Settings for hundreds and for thousands of particles, which take a few minutes each."""
 
 
 def main(names: list[str]) -> None:
-    """Check and save, task by task."""
+    """Check task by task and save after each."""
     results = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {}
     for name in names or TASKS:
         results[name] = plain(checked(name))
@@ -33,7 +34,8 @@ def main(names: list[str]) -> None:
 
 
 def checked(name: str) -> dict:
-    """Verdict, worst error, and norms of the gradient over the longest horizon from the first start."""
+    """Verdict, worst error, and norms of the gradient over the longest horizon from the first
+    start."""
     settings = affordable(getattr(build_task(name), "simulator", None))
     checks = list(check_gradient(name, **settings))
     ok, worst = gradient_verdict(checks)
@@ -48,7 +50,7 @@ def checked(name: str) -> dict:
 
 
 def affordable(simulator) -> dict:
-    """Settings of the check by what is simulated."""
+    """Settings of the check that suit a simulator."""
     if not isinstance(simulator, MPM):
         return USUAL
     return SMALLEST if simulator.particles > 1000 else SMALLER

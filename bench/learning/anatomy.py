@@ -1,19 +1,19 @@
-"""What trained policies look like inside, as JSON: how far their actions spread, how many modes they have,
-and how the gradient of the return is spread over environments and over the steps of the flow.
+"""Properties of trained policies, as JSON: spread and modes of their actions, and their gradients.
 
     python bench/learning/anatomy.py runs/soft_jumper_small --out anatomy.json
 
-Of every finished run below the folder, its last checkpoint: SETTLING control steps of its stochastic policy
-from reset, then at those states
+For every finished run below the folder, it loads the last checkpoint, takes SETTLING control steps
+of the stochastic policy from a reset, and measures in the states that it reached:
 
 - `spread`: standard deviation of the actions over the noise, mean over states and dimensions;
 - `saturated`: share of actions beyond 0.95;
-- `modes`: peaks of the density of each dimension's latent (before tanh) over the noise, mean over states and
-  dimensions; a Gaussian has 1;
-- `gradient`: norm, per environment, of the gradient of one rollout's return (the actor's objective, divided
-  by the horizon) in a shift of the latent after each step of the flow (of the only latent, for a Gaussian):
-  median and 90 % quantile over the environments. Equal medians mean that the flow neither shrinks nor blows
-  up what the physics sends back.
+- `modes`: number of peaks of the density over the noise of each dimension's latent (before tanh),
+  mean over states and dimensions; a Gaussian has 1;
+- `gradient`: median and 90 % quantile over the environments of a norm for each step of the flow. It
+  is the norm of the gradient of one rollout's return (the actor's objective divided by the horizon)
+  with respect to a shift of the latent after that step. A Gaussian has only one latent. Equal
+  medians mean that the flow neither shrinks nor amplifies the gradient that it gets from the
+  physics.
 """
 
 import argparse
@@ -37,9 +37,9 @@ from rfo.types import Array, Observation
 
 SETTLING = 64
 STATES, DRAWS, DIMENSIONS = 16, 256, 8
-"""For the modes: states, actions at each, and dimensions looked at, evenly spaced."""
+"""Number of states, of actions in each, and of evenly spaced dimensions used to count modes."""
 PROMINENCE = 0.1
-"""A peak stands out by this share of the highest one."""
+"""Least prominence of a peak, as a fraction of the highest peak."""
 
 
 def shifted(actor: Any, observation: Observation, noise: Array, shifts: Array) -> Array:
@@ -53,7 +53,8 @@ def shifted(actor: Any, observation: Observation, noise: Array, shifts: Array) -
 
 
 def gradient_norms(algorithm: Any, state: Any, env: Batch, start: Any, key: Array) -> Array:
-    """(K, B): of one rollout's return in the latents after each step of the flow, over all its decisions."""
+    """Norms (K, B) of the gradient of one rollout's return with respect to the latents after each
+    step of the flow, over all decisions."""
     steps = state.actor.steps if isinstance(state.actor, FlowPolicy) else 1
     shape = (decisions(algorithm.horizon, env), env.size, env.spec.action_size)
     noise = jax.random.normal(key, shape)
@@ -74,7 +75,7 @@ def gradient_norms(algorithm: Any, state: Any, env: Batch, start: Any, key: Arra
 
 
 def modes(latents: np.ndarray) -> float:
-    """Mean number of peaks of the densities of `latents` (draws, states, dimensions)."""
+    """Mean number of peaks in the densities of `latents` (draws, states, dimensions)."""
     counts = []
     for column in latents.reshape(len(latents), -1).T:
         grid = np.linspace(column.min(), column.max(), 200)
@@ -84,7 +85,7 @@ def modes(latents: np.ndarray) -> float:
 
 
 def anatomy(path: Path) -> dict[str, Any]:
-    """The numbers of one run."""
+    """The properties of one run's policy."""
     folder, experiment = runs.open_run(path, threads=1)
     state, _ = runs.load_state(folder, experiment)
     algorithm, env = experiments.build(experiment)

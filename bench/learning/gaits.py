@@ -1,9 +1,10 @@
-"""How trained ants run, from the replays of their runs, as JSON.
+"""Gaits of trained ants, from the replays of their runs, as JSON.
 
     python bench/learning/gaits.py runs/ant > gaits.json
 
-Of five seconds in the middle of each replay: the torso's speed [m/s], how far the feet travel against it [m]
-(twice the standard deviation of their position, mean of the four), and the frequency of that travel [Hz].
+Uses five seconds in the middle of each replay. Prints the speed of the torso [m/s], the travel of
+the feet relative to the torso [m] (twice the standard deviation of their positions, mean of the
+four feet), and the frequency of that motion [Hz].
 """
 
 import argparse
@@ -16,11 +17,11 @@ RATE = 60
 """Frames per second."""
 MIDDLE = slice(300, 600)
 FEET = slice(2, None, 2)
-"""The links of the lower legs."""
+"""Links of the lower legs."""
 
 
 def gait(replay: Path) -> dict[str, float]:
-    """Speed, travel and frequency of one run."""
+    """Speed [m/s], travel of the feet [m] and frequency [Hz] in one replay."""
     position = np.load(replay)["poses"][MIDDLE, :, :3]
     torso = position[:, 0]
     feet = position[:, FEET] - torso[:, None]

@@ -1,9 +1,10 @@
-"""What happened inside trainings: means of some metrics up to given steps, as JSON.
+"""Course of trainings: means of some metrics before given steps, as JSON.
 
     python bench/learning/mechanism.py runs/ant 100 400 700 1000 > mechanism.json
 
-The given steps are in thousands. Each mean is over the 40,000 steps before. Stopped runs count as far
-as they went. One line a run: `steps` (N,) and each metric (N,), null where it was not recorded.
+The steps are given in thousands, and each mean is over the 40,000 steps before. A stopped run has
+the means up to where it stopped. The output has one line per run, with `steps` (N,) and each metric
+(N,), null where it was not recorded.
 """
 
 import argparse
@@ -23,7 +24,7 @@ WINDOW = 40_000
 
 
 def means(metrics: Path, thousands: list[int]) -> dict[str, list[float | None]]:
-    """Means of one run, by metric, at the steps that it reached."""
+    """Means of one run by metric, for the steps that it reached."""
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     windows = {}
     for k in thousands:

@@ -1,4 +1,5 @@
-"""Draw docs/images/mechanism.png from results/comparison/mechanism_TASK.json, which mechanism.py made.
+"""Draw docs/images/mechanism.png from results/comparison/mechanism_TASK.json, which mechanism.py
+made.
 
 python bench/learning/mechanism_figure.py
 """
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def draw(panel: Axes, runs: dict[str, dict[str, list[float]]], metric: str) -> None:
-    """Every seed of every method, thin, and their median."""
+    """Draw every seed of every method as a thin line, and the median as a thick one."""
     for method, (style, colour) in styles(METHODS).items():
         seeds = [run for name, run in runs.items() if name.split("/")[0] == method]
         count = min(len(seed["steps"]) for seed in seeds)  # the steps that all seeds reached

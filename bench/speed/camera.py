@@ -1,8 +1,8 @@
-"""Cost of seeing through a camera: `taskset -c 0 python bench/speed/camera.py`.
+"""Cost of a camera observation: `taskset -c 0 python bench/speed/camera.py`.
 
-Compares the soft walkers' two observations on the cores it may use: all vertices, or the points that a depth
-camera sees. The two take turns, call by call, so that whatever else the machine does slows both alike. Writes
-camera.json.
+Compares two observations of the soft walkers, on the cores that the process may use: all vertices,
+and the points that a depth camera sees. The two are measured alternately, call by call, so that
+other programs slow both equally. Writes camera.json.
 """
 
 import json
@@ -25,7 +25,7 @@ PAIRS = {
 ENVIRONMENTS = 32
 HORIZON = 32
 SECONDS = 30.0
-"""Of each comparison."""
+"""Duration of each comparison [s]."""
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def step(name):
-    """A rollout of the task's steps and the gradient of rewards and observations in the actions."""
+    """A rollout of the task, with the gradient of rewards and observations in the actions."""
     task = build_task(name)
     state = jax.jit(lambda key: task.reset(key, ENVIRONMENTS))(jax.random.key(0))
     shape = (HORIZON, ENVIRONMENTS, task.spec.action_size)
@@ -66,7 +66,7 @@ def step(name):
 
 
 def observe(name):
-    """As many observations of one state, with the gradient in it; no physics."""
+    """As many observations of one state, with their gradient in the state, without physics."""
     task = build_task(name)
     state = jax.jit(lambda key: task.reset(key, ENVIRONMENTS))(jax.random.key(0))
     shifts = 0.01 * jax.random.normal(jax.random.key(1), (HORIZON, *state.physics.q.shape))
@@ -84,7 +84,7 @@ def observe(name):
 
 
 def update(name):
-    """A whole update of RFO under the task's preset."""
+    """A whole update of RFO with the task's preset."""
     algorithm, env = build(preset(name, "rfo", environments=ENVIRONMENTS))
     assert algorithm.horizon == HORIZON
     compiled = compiled_update(algorithm, env, seeds=1)
@@ -100,14 +100,14 @@ def update(name):
 
 
 def weighed(observation):
-    """A number that depends on all of it."""
+    """A number that depends on all parts of an observation."""
     return sum(
         jnp.sum(x * jnp.cos(jnp.arange(x.size)).reshape(x.shape)) for x in observation.values()
     )
 
 
 def compare(vertices, camera):
-    """Time both in turn; env-steps/s and how many times as long the camera takes, median and quartiles."""
+    """Time both alternately: rates [env-steps/s], and the ratio of times, camera over vertices."""
     for call in (vertices, camera) * 2:
         call()
     pairs = []

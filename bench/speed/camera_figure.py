@@ -1,4 +1,7 @@
-"""Draw docs/images/camera.png, the table and what its camera sees: `python bench/speed/camera_figure.py`."""
+"""Draw docs/images/camera.png, which shows the table and the points that its camera sees.
+
+python bench/speed/camera_figure.py
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +25,7 @@ OTHER_SIDE = (1.0, -0.6, -0.5)
 
 
 def main() -> None:
-    """Deform, look, draw and save."""
+    """Deform the body, observe it, draw and save."""
     task = soft_jumper_camera()
     vertices, points = deformed(task)
     triangles = task.simulator.mesh.surface
@@ -40,7 +43,7 @@ def main() -> None:
 
 
 def deformed(task):
-    """(N, 3) vertices and (P, 3) points about the vertices' mean, after some steps of random muscles."""
+    """Vertices (N, 3) and points (P, 3) relative to the vertices' mean, after some random steps."""
     state = task.reset(jax.random.key(1), 1)
     action = jax.random.uniform(
         jax.random.key(2), (1, task.spec.action_size), minval=-1.0, maxval=1.0
@@ -54,7 +57,7 @@ def deformed(task):
 
 
 def draw(axes, corners, points, view):
-    """Triangles from far to near, shaded by how they face the view, and the points, hollow where hidden."""
+    """Draw the shaded triangles from far to near, and the points, which are hollow where hidden."""
     order = np.argsort(-(corners.mean(1) @ view[2]))
     corners = corners[order]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -70,7 +73,7 @@ def draw(axes, corners, points, view):
 
 
 def hidden(corners, points, view):
-    """(P,) whether a triangle (S, 3, 3) lies before a point."""
+    """Whether each point (P,) is hidden by one of the triangles (S, 3, 3)."""
     image = np.concatenate([corners @ view[:2].T, np.ones((*corners.shape[:2], 1))], axis=2)
     places = np.concatenate([points @ view[:2].T, np.ones((len(points), 1))], axis=1)
     weights = np.einsum("pj,sji->psi", places, np.linalg.inv(image))

@@ -1,11 +1,12 @@
-"""Speed and memory of the particle tasks' physics: writes particles_N.json, N cores, and prints Markdown.
+"""Speed and memory of the particle tasks' physics: writes particles_N.json, prints Markdown.
 
     python bench/speed/particles.py [TASK ...]
 
-A rollout of 4 control steps of 8 environments under random actions, from where the tool touches, alone and
-with the gradient of its return, on as many threads as the process may use. Beside the wall clock stands the
-processor time of the kernels on one thread, which says the same where other programs run. The best of the
-repetitions counts. Tasks that are not named keep the rows that they have.
+Measures a rollout of 4 control steps of 8 environments with random actions, alone and with the
+gradient of its return, from states where the tool touches the material. It uses as many threads as
+the process may. In addition to the wall clock, it measures the processor time of the kernels on one
+thread, which other programs hardly affect. The best repetition counts. If tasks are named, the
+others keep their results. N is the number of cores.
 """
 
 import json
@@ -26,7 +27,7 @@ from rfo.experiment.build import build_task
 from rfo.train.record import provenance
 
 REWARPED = {"rolling_flat": 0.97, "fluid_move": 1.55, "hand_flip": 0.83}
-"""Rewarped's env-steps/s, forward and backward, on a CPU (a recording, not measured here)."""
+"""Rewarped's env-steps/s, forward and backward, on a CPU (recorded once, not measured here)."""
 TASKS = (*REWARPED, *(f"{task}_small" for task in REWARPED))
 ENVIRONMENTS, STEPS, REPETITIONS = 8, 4, 7
 LIMIT = 8 * 2**30
@@ -52,7 +53,7 @@ def best(call: Callable[[], Any], clock: Callable[[], float]) -> float:
 
 
 def wall(name: str) -> dict[str, float]:
-    """env-steps/s of the task, rewards included."""
+    """Wall-clock rates of the task, with rewards [env-steps/s]."""
     task = build_task(name)
     state = start(name, task)
     shape = (STEPS, ENVIRONMENTS, task.spec.action_size)
@@ -68,7 +69,7 @@ def wall(name: str) -> dict[str, float]:
 
 
 def processor(name: str) -> dict[str, float]:
-    """env-steps per second of processor time, kernels only, one thread."""
+    """Rates of the kernels alone on one thread [env-steps per second of processor time]."""
     task = build_task(name, threads=1)
     simulator, state = task.simulator, start(name, task)
     still = task.poses(state.joints) if hasattr(task, "poses") else _upright(state.joints)
@@ -96,7 +97,8 @@ def _upright(place: jax.Array) -> jax.Array:
 
 
 def memory(name: str) -> dict[str, int]:
-    """What a rollout keeps per environment and control step, and a thread's scratch [bytes]."""
+    """Memory that a rollout keeps per environment and control step, and scratch per thread
+    [bytes]."""
     kernels = build_task(name, threads=1).simulator.kernels
     size = kernels.dtype.itemsize
     kept = size * sum(kernels.input_widths)
@@ -120,9 +122,10 @@ def main(names: list[str]) -> None:
     rows = {name: rows[name] for name in TASKS if name in rows}
     file.write_text(json.dumps({"cores": cores, "tasks": rows}, indent=1) + "\n")
     print(f"env-steps/s, {cores} cores")
-    print(
-        "| task | forward | forward+backward | per core second | Rewarped | kept [B] | 8 GiB holds | load |"
+    columns = (
+        "task, forward, forward+backward, per core second, Rewarped, kept [B], 8 GiB holds, load"
     )
+    print(f"| {columns.replace(', ', ' | ')} |")
     print("|---|---|---|---|---|---|---|---|")
     for name, row in rows.items():
         rates = [
@@ -132,8 +135,9 @@ def main(names: list[str]) -> None:
         ]
         kept = row["memory"]
         print(
-            f"| `{name}` | {' | '.join(f'{rate:.1f}' for rate in rates)} | {REWARPED.get(name, '')} "
-            f"| {kept['kept']:,} | {kept['env_steps_in_8_GiB']:,} | {row['load']:.1f} |",
+            f"| `{name}` | {' | '.join(f'{rate:.1f}' for rate in rates)} "
+            f"| {REWARPED.get(name, '')} | {kept['kept']:,} | {kept['env_steps_in_8_GiB']:,} "
+            f"| {row['load']:.1f} |",
             flush=True,
         )
 
