@@ -233,8 +233,11 @@ def test_a_bad_line_of_metrics_loses_no_good_one_and_is_told(bad, place, tmp_pat
     assert folder.metrics().damaged == [place + 1]
     told = folder.rewind(4)
     assert told == f"{metrics}: left out line {place + 1}, which cannot be read"
-    assert metrics.read_bytes() == b"".join(lines[:3])
-    assert folder.rewind(4) is None
+    rest = [bad] if place < 3 else []  # after the last line that stays, it goes with the others
+    assert metrics.read_bytes() == b"".join([*lines[:place][:3], *rest, *lines[place:3]])
+    folder.append(line(5))
+    folder.close()
+    assert [there["update"] for there in folder.metrics().lines] == [1, 3, 4, 5]
 
 
 def test_links_that_lead_out_of_a_run_are_refused(tmp_path):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MetricsLine = dict[str, float | int | None]
-"""One update's metrics by name; None for a number that was not finite."""
+MetricsLine = dict[str, Any]
+"""One update's metrics: a whole `update`, and numbers by name, None for one that was not finite."""
 
 SHOWN = 5
 """Numbers of damaged lines that a message names."""
@@ -18,25 +18,45 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class MetricsFile:
-    """What a metrics file holds.
+    """What a metrics file holds: each row as it stands there, and what it says.
 
-    `lines` are the good lines in the order of the file, `damaged` the numbers of the others, from
-    1. A last line that is cut off is in neither: a writer may be in the middle of it.
+    A row that cannot be read says None. A last row that is cut off is left out: a writer may be in
+    the middle of it.
     """
 
     path: Path
-    lines: list[MetricsLine]
-    damaged: list[int]
+    rows: list[tuple[bytes, MetricsLine | None]]
+
+    @property
+    def lines(self) -> list[MetricsLine]:
+        """The good lines, in the order of the file."""
+        return [line for _, line in self.rows if line is not None]
+
+    @property
+    def damaged(self) -> list[int]:
+        """Numbers of the damaged rows, from 1."""
+        return [number for number, (_, line) in enumerate(self.rows, start=1) if line is None]
 
     @property
     def complaint(self) -> str | None:
-        """One line about the damaged lines, None if there is none."""
-        if not self.damaged:
+        """One line about the damaged rows, None if there is none."""
+        numbers = self.damaged
+        if not numbers:
             return None
-        shown = ", ".join(str(number) for number in self.damaged[:SHOWN])
-        more = f" and {len(self.damaged) - SHOWN} more" if len(self.damaged) > SHOWN else ""
-        what = "line" if len(self.damaged) == 1 else "lines"
+        shown = ", ".join(str(number) for number in numbers[:SHOWN])
+        more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+        what = "line" if len(numbers) == 1 else "lines"
         return f"{self.path}: left out {what} {shown}{more}, which cannot be read"
+
+    def until(self, update: int) -> bytes:
+        """The file without what came after an update: every good line up to it, and what stands
+        between those."""
+        kept = [
+            (text, line) for text, line in self.rows if line is None or line["update"] <= update
+        ]
+        while kept and kept[-1][1] is None:
+            kept.pop()
+        return b"".join(text + b"\n" for text, _ in kept)
 
 
 def read(path: Path) -> MetricsFile:
@@ -45,21 +65,12 @@ def read(path: Path) -> MetricsFile:
     Raises:
         OSError: if it is there and cannot be read.
     """
-    lines: list[MetricsLine] = []
-    damaged: list[int] = []
     try:
-        content = path.read_bytes()
+        *texts, rest = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        content = b""
-    *whole, rest = content.split(b"\n")
-    for number, text in enumerate(whole, start=1):
-        line = _parse(text)
-        if line is not None:
-            lines.append(line)
-        elif text.strip():
-            damaged.append(number)
-    last = _parse(rest)
-    return MetricsFile(path, [*lines, last] if last is not None else lines, damaged)
+        return MetricsFile(path, [])
+    rows = [(text, _parse(text)) for text in [*texts, rest]]
+    return MetricsFile(path, rows if rows[-1][1] is not None else rows[:-1])
 
 
 def _parse(text: bytes) -> MetricsLine | None:

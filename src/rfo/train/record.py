@@ -259,15 +259,15 @@ class RunFolder:
     def rewind(self, update: int) -> str | None:
         """Drop the metrics after an update, before a run goes on from its checkpoint.
 
+        A damaged line among those that stay is left where it is.
+
         Returns:
-            one line about damaged lines, which are dropped too; None if there is none.
+            one line about damaged lines; None if there is none.
         """
         path = self.inside(METRICS)
         there = metrics.read(path)
-        kept = [line for line in there.lines if line["update"] <= update]  # pyright: ignore
-        text = "".join(json.dumps(line) + "\n" for line in kept)
         if path.exists():
-            self.write(METRICS, text.encode())
+            self.write(METRICS, there.until(update))
         return there.complaint
 
     def close(self) -> None:
