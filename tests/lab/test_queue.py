@@ -99,7 +99,10 @@ def test_time_left_follows_the_pace_of_the_task_and_is_shared_by_the_cores(tmp_p
     both = queue.Job(
         cell("a", together=True), (0, 1), tmp_path / "lqr" / "a", resumes=False, status="finished"
     )
-    assert (queue.suite_progress([both], 1).steps, queue.suite_progress([both], 1).of_steps) == (200, 200)
+    assert (queue.suite_progress([both], 1).steps, queue.suite_progress([both], 1).of_steps) == (
+        200,
+        200,
+    )
 
 
 CORES = sorted(os.sched_getaffinity(0))

@@ -1,6 +1,8 @@
 """A report on made-up runs: every number in its tables is one that can be worked out by hand."""
 
 import csv
+import json
+import re
 
 import numpy as np
 import pytest
@@ -183,3 +185,32 @@ def test_a_report_on_what_a_report_kept_is_the_same_report(tmp_path):
     assert {
         name for name in names if (first / name).read_bytes() != (again / name).read_bytes()
     } == set()
+
+
+STRANGE = ["/../../victim", "a/b", "a.b", "a.c", "..", "<script>alert(1)</script>", "a|b", "[x](y)"]
+
+
+def test_names_of_someone_else_stay_inside_the_report(tmp_path):
+    """They are text in it, and no part of a path."""
+    (tmp_path / "site" / "report").mkdir(parents=True)
+    runs = [run(label, 0, 1.0, task) for task in STRANGE for label in ("rfo", "a|b<i>")]
+    before = {path for path in tmp_path.rglob("*")}
+    written = write(Report(runs, "rfo"), tmp_path / "site" / "report")
+    new = {path for path in tmp_path.rglob("*")} - before
+    assert new == set(written) and all(path.parent.name == "report" for path in new)
+    assert len([path for path in new if path.name.startswith("curves_")]) == len(STRANGE)
+    text = (tmp_path / "site" / "report" / "report.md").read_text()
+    assert "<script>" not in text and "<i>" not in text and "[x](y)" not in text
+    for name in re.findall(r"!\[.*\]\((.*?)\)\n", text):
+        assert (tmp_path / "site" / "report" / name).is_file(), name
+    table = [line for line in text.splitlines() if line.startswith("| a")]
+    columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table if "± " not in line}
+    assert table and max(columns) <= 10  # a name with a bar makes no column of its own
+
+
+def test_collected_results_of_someone_else_are_checked_too(folder, tmp_path):
+    records = json.loads((folder / "results.json").read_text())
+    for change in ({"task": "a\nb"}, {"seed": "0"}, {"evaluation": []}, {"status": "<b>"}):
+        (tmp_path / "results.json").write_text(json.dumps([{**records[0], **change}]))
+        with pytest.raises(ResultsError):
+            read_any(tmp_path)

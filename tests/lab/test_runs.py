@@ -82,13 +82,63 @@ def test_collected_files_give_the_runs_back(make_run, tmp_path):
         }
 
 
-def test_line_that_a_crash_cut_off_is_left_out_but_damage_within_is_refused(make_run):
+def test_damaged_lines_are_left_out_and_told(make_run, capsys):
     folder = make_run("a")
     metrics = folder / "metrics.jsonl"
-    metrics.write_text(metrics.read_text() + '{"env_steps": 5')
+    good = metrics.read_bytes()
+    metrics.write_bytes(good + b'{"env_steps": 5')  # a crash, or a writer in the middle of a line
     assert len(read_run(folder).curve.env_steps) == 4
-    metrics.write_text(metrics.read_text() + "\n" + json.dumps({}) + "\n")
-    with pytest.raises(ResultsError, match="line 5 is damaged"):
+    assert capsys.readouterr().err == ""
+    for bad in (b"\xff", b"null", b"garbage", b"{}", b'{"update": 5, "env_steps": "500"}'):
+        metrics.write_bytes(bad + b"\n" + good)
+        assert list(read_run(folder).curve.return_mean[1:]) == [10, 20, 30]
+        assert capsys.readouterr().err == (
+            f"rfo: {metrics}: left out line 1, which cannot be read\n"
+        )
+    metrics.write_bytes(b'{"update": 0, "env_steps": 5}\n' + good)  # no time
+    assert len(read_run(folder).curve.env_steps) == 4
+    assert "left out 1 lines without env_steps or seconds" in capsys.readouterr().err
+
+
+BAD_NAMES = ["", " ", "a\nb", "\x1b[2J", "$x$", "=1+1", "x" * 201, 3, None, ["ant"], "\u202eant"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+@pytest.mark.parametrize("field", ["task", "method"])
+def test_names_that_cannot_be_shown_are_refused(name, field, make_run):
+    folder = make_run("a")
+    config = json.loads((folder / "config.json").read_text())
+    if field == "method" and not name:
+        config["algorithm"] = {}
+    (folder / "config.json").write_text(json.dumps({**config, field: name}))
+    with pytest.raises(ResultsError, match=r"a is not a run folder .*: a run's \w+ must be"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "3", '{"stochastic": {"mean": 1}}', '{"stochastic": 1, "deterministic": 2}', "{"]
+    + ['{"stochastic": {"mean": "<b>"}, "deterministic": {"mean": 1}}', "[" * 100_000],
+)
+def test_an_evaluation_that_is_none_is_refused(content, make_run):
+    folder = make_run("a")
+    (folder / "evaluation.json").write_text(content)
+    with pytest.raises(ResultsError):
+        read_run(folder)
+
+
+def test_a_mean_that_is_not_finite_is_read_as_such(make_run):
+    folder = make_run("a")
+    part = {"mean": None}
+    (folder / "evaluation.json").write_text(json.dumps({"stochastic": part, "deterministic": part}))
+    assert np.isnan(read_run(folder).score)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '{"task": "ant", "algorithm": []}'])
+def test_a_configuration_that_is_none_is_refused(content, make_run):
+    folder = make_run("a")
+    (folder / "config.json").write_text(content)
+    with pytest.raises(ResultsError):
         read_run(folder)
 
 
@@ -97,7 +147,7 @@ def test_what_is_no_run_is_refused_by_name(make_run, tmp_path):
         find_runs(tmp_path)
     folder = make_run("a")
     (folder / "config.json").write_text("{}")
-    with pytest.raises(ResultsError, match="algorithm"):
+    with pytest.raises(ResultsError, match="a run's task must be"):
         read_run(folder)
     with pytest.raises(ResultsError, match="does not hold collected results"):
         read_collection(tmp_path)

@@ -1,7 +1,10 @@
 """Checkpoints come back bit for bit, or not at all."""
 
 import errno
+import hashlib
+import json
 import os
+from io import BytesIO
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +92,30 @@ def test_another_configuration_is_refused(tmp_path, change):
     checkpoint.save(path, STATE, {})
     with pytest.raises(RunError, match="does not fit"):
         checkpoint.load(path, {**LIKE, **change})
+
+
+def test_a_checkpoint_of_someone_else_runs_no_code(tmp_path):
+    """It has the right hash, and an array whose objects would run code when they are read."""
+
+    class Evil:
+        def __reduce__(self):
+            return exec, ("raise SystemExit('executed')",)
+
+    payload = BytesIO()
+    np.save(payload, np.array([Evil()], dtype=object), allow_pickle=True)
+    content, told = payload.getvalue(), "{}"
+    digest = hashlib.sha256(told.encode() + b"\n" + content).hexdigest()
+    header = {"format": 1, "sha256": digest, "bytes": len(content), "progress": told}
+    (tmp_path / "a.ckpt").write_bytes(json.dumps(header).encode() + b"\n" + content)
+    with pytest.raises(RunError, match="does not fit"):
+        checkpoint.load(tmp_path / "a.ckpt", {"a": jax.ShapeDtypeStruct((1,), jnp.float32)})
+
+
+@pytest.mark.parametrize("header", [b"null", b"[]", b'{"progress": 3}', b"{", b"[" * 100_000])
+def test_a_header_of_any_content_is_damage(tmp_path, header):
+    (tmp_path / "a.ckpt").write_bytes(header + b"\n")
+    with pytest.raises(checkpoint.DamagedError):
+        checkpoint.load(tmp_path / "a.ckpt", LIKE)
 
 
 def test_full_disk_keeps_the_old_file_and_leaves_nothing_else(tmp_path, monkeypatch):

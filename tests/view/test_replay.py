@@ -73,6 +73,26 @@ def test_page_loads_nothing_from_elsewhere(run_folder):
     assert "The MIT License" in text, "three.js may only be passed on with its licence"
 
 
+def test_a_link_in_the_place_of_the_page_is_not_followed(run_folder, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (run_folder / "replay.html").unlink(missing_ok=True)
+    (run_folder / "replay.html").symlink_to(victim)
+    page = write_html(run_folder)
+    assert victim.read_text() == "precious" and not page.is_symlink() and embedded(page)
+
+
+def test_arrays_that_would_run_code_are_not_read(run_folder):
+    class Evil:
+        def __reduce__(self):
+            return exec, ("raise SystemExit('executed')",)
+
+    objects = np.array([Evil()], dtype=object)
+    np.savez(run_folder / "replay.npz", allow_pickle=True, reward=objects)
+    with pytest.raises(ValueError, match="cannot be read"):
+        write_html(run_folder)
+
+
 def test_title_tells_task_algorithm_seed_and_return(run_folder):
     (run_folder / "config.json").write_text(
         json.dumps({"task": "ant", "algorithm": {"name": "sapo", "gamma": 0.99}, "seed": 7})
@@ -84,8 +104,10 @@ def test_title_tells_task_algorithm_seed_and_return(run_folder):
     assert "<dd>2,400</dd>" in text
 
 
-def test_names_cannot_break_out_of_the_page(run_folder):
-    evil = "</script><script>alert(1)</script>"
+@pytest.mark.parametrize(
+    "evil", ["</script><script>alert(1)</script>", "<!--<script>", "</SCRIPT >"]
+)
+def test_names_cannot_break_out_of_the_page(run_folder, evil):
 
     def change(content):
         content["task"] = evil
@@ -125,6 +147,11 @@ def test_names_cannot_break_out_of_the_page(run_folder):
         ),
         (lambda folder: redescribe(folder, lambda c: c["geoms"][1].update(body=9)), "has 9 bodies"),
         (lambda folder: redescribe(folder, lambda c: c["geoms"][1].pop("rgba")), "lacks rgba"),
+        (lambda folder: redescribe(folder, lambda c: c.update(dt="1")), "malformed"),
+        (lambda folder: redescribe(folder, lambda c: c.update(geoms=3)), "malformed"),
+        (lambda folder: redescribe(folder, lambda c: c.update(geoms=[3])), "malformed"),
+        (lambda folder: redescribe(folder, lambda c: c.update(surface=[])), "malformed"),
+        (lambda folder: redescribe(folder, lambda c: c.update(dt=float("inf"))), "JSON"),
     ],
 )
 def test_malformed_replay_is_refused_by_name(run_folder, spoil, complaint):

@@ -189,7 +189,7 @@ def save(figure: Figure, stem: Path) -> Path:
     The file has only 256 colours, which is enough for line drawings and makes it a third as large.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
-    path = stem.with_suffix(".png")
+    path = stem.with_name(f"{stem.name}.png")
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=160)
     colours = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)

@@ -16,7 +16,17 @@ from rfo.lab.finals import draw_finals
 from rfo.lab.published import BUDGET, PUBLISHED, SAPO_PAPER
 from rfo.lab.results import ResultsError, Run, collect, read_collection
 from rfo.lab.statistics import Statistic
-from rfo.lab.tables import Column, Table, bounded, number, plus_minus, steps, write_csv
+from rfo.lab.tables import (
+    Column,
+    Table,
+    bounded,
+    escaped,
+    file_name,
+    number,
+    plus_minus,
+    steps,
+    write_csv,
+)
 
 ALL_TASKS = "(all)"
 """In place of a task's name in the CSV files."""
@@ -127,12 +137,13 @@ def write(
     written.append(save(draw_finals(values, report.labels, title), folder / "finals"))
     text = ["# Report", "", "![Final returns](finals.png)", ""]
     for task, table in finals:
-        text += [f"## {task}", ""]
+        text += [f"## {escaped(task)}", ""]
         shown = [run for run in report.of(task) if run.has_curve]
         if shown:
             figure = draw(shown, along, lines(task), title, report.labels)
-            written.append(save(figure, folder / f"curves_{task}"))
-            text += [f"![Learning curves on {task}](curves_{task}.png)", ""]
+            picture = f"curves_{file_name(task)}"
+            written.append(save(figure, folder / picture))
+            text += [f"![Learning curves on {escaped(task)}]({picture}.png)", ""]
         text += [*table.markdown(), "", *failures(report.of(task))]
         text += [*dict(comparisons)[task].markdown(), ""] if task in compared else []
     if len(report.tasks) > 1 and report.everywhere:
@@ -371,7 +382,8 @@ def failures(runs: Sequence[Run]) -> list[str]:
                 else ("no episode ended: counts as the task's worst run, and has no curve")
             )
             told.append(
-                f"† {run.label}, seed {run.seed}: {run.status} after {run.env_steps:,} steps; {counts}."
+                f"† {escaped(run.label)}, seed {run.seed}: {run.status} after {run.env_steps:,} "
+                f"steps; {counts}."
             )
     return ["  \n".join(told), ""] if told else []
 

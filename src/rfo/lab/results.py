@@ -7,18 +7,26 @@ evaluation: `collect` writes those of many runs to one `results.json`, `read_col
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rfo.train import metrics
+
 RESULTS = "results.json"
 NAME = ("task", "label", "algorithm", "seed")
+PROTOCOLS = ("stochastic", "deterministic")
+STATUSES = ("finished", "diverged", "unfinished")
+LONGEST_NAME = 200
+FORMULA = ("=", "+", "-", "@")
+"""How a cell of a CSV file begins that a spreadsheet would run."""
 
 
-class ResultsError(Exception):
+class ResultsError(ValueError):
     """Run folders or collected results that cannot be read: one line that says which and why."""
 
 
@@ -37,6 +45,7 @@ class Curve(NamedTuple):
 class Run:
     """One training run.
 
+    `task` and `label` are for people: they may hold any character that can be printed.
     `label` names what is compared: the algorithm, or a cell of a sweep.
     `evaluation` maps "stochastic" and "deterministic" to their statistics; empty if there is none.
     `status` is "finished", "diverged", or "unfinished": stopped or still running.
@@ -62,20 +71,63 @@ class Run:
 
     @property
     def score(self) -> float:
-        """Mean return of the final policy's stochastic evaluation; of a run that has none, the mean over its
-        last training episodes; NaN if no episode ended."""
+        """Mean return of the final policy's stochastic evaluation.
+
+        Of a run that has none, the mean over its last training episodes; NaN if no episode ended.
+        """
         if self.evaluation:
-            return float(self.evaluation["stochastic"]["mean"])
+            return _number(self.evaluation["stochastic"]["mean"])
         returns = self.curve.return_mean[np.isfinite(self.curve.return_mean)]
         return float(returns[-1]) if len(returns) else float("nan")
+
+
+def _checked(record: Mapping[str, Any], curve: Curve) -> Run:
+    """A run from data that someone else may have written.
+
+    Raises:
+        ResultsError: for what no run has.
+    """
+    for name in ("task", "label", "algorithm"):
+        _refuse_name(record.get(name), name)
+    if type(record.get("seed")) is not int:
+        raise ResultsError(f"a run's seed must be a whole number, not {record.get('seed')!r:.80}")
+    if record.get("status") not in STATUSES:
+        raise ResultsError(f"a run's status cannot be {record.get('status')!r:.80}")
+    _refuse_evaluation(record.get("evaluation"))
+    return Run(**record, curve=curve)
+
+
+def _refuse_name(name: Any, what: str) -> None:
+    """Refuse what could not be told apart, drawn, or put into a table."""
+    if not (isinstance(name, str) and name.strip() and len(name) <= LONGEST_NAME):
+        raise ResultsError(f"a run's {what} must be a short name, not {name!r:.80}")
+    if not name.isprintable() or "$" in name or name.startswith(FORMULA):
+        raise ResultsError(
+            f"a run's {what} must be plain text without '$' that does not begin with "
+            f"{' '.join(FORMULA)}, not {name!r:.80}"
+        )
+
+
+def _refuse_evaluation(evaluation: Any) -> None:
+    if not isinstance(evaluation, dict) or set(evaluation) - set(PROTOCOLS):
+        raise ResultsError("an evaluation must have the parts stochastic and deterministic only")
+    for protocol in PROTOCOLS if evaluation else ():
+        summary = evaluation.get(protocol)
+        mean = summary.get("mean", "") if isinstance(summary, dict) else ""
+        if mean is not None and type(mean) not in (int, float):
+            raise ResultsError(f"an evaluation lacks the mean of its {protocol} part")
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def find_runs(root: Path) -> list[Run]:
     """All runs in a folder and below it, in the order of their paths.
 
-    A run `.../TASK/CELL/s3`, as `rfo bench learn` makes them, has the label CELL, as has `root/CELL/s3`; one
-    directly in `root`, and `root` itself, that of its method. Those that were set aside under `abandoned` are
-    left out.
+    A run `.../TASK/CELL/s3`, as `rfo bench learn` makes them, has the label CELL, as has
+    `root/CELL/s3`; one directly in `root`, and `root` itself, that of its method. Those that were
+    set aside under `abandoned` are left out.
 
     Raises:
         ResultsError: if there is none, or one is damaged.
@@ -103,26 +155,37 @@ def _cell(folder: Path, root: Path, run: Run) -> str:
 
 
 def read_run(folder: Path) -> Run:
-    """Read one run folder: `config.json` and, as far as the run got, `metrics.jsonl` and `evaluation.json`.
+    """Read one run folder.
+
+    Reads `config.json` and, as far as the run got, `metrics.jsonl` and `evaluation.json`. Metrics
+    lines that are damaged are left out and told on stderr.
 
     Raises:
-        ResultsError: if a file is damaged.
+        ResultsError: if another file is damaged, or holds what no run has.
     """
-    config = _read_json(folder / "config.json")
-    metrics, evaluation = folder / "metrics.jsonl", folder / "evaluation.json"
+    config, evaluation = folder / "config.json", folder / "evaluation.json"
+    settings = _read_json(config)
+    algorithm = settings.get("algorithm")
+    name = algorithm.get("name") if isinstance(algorithm, Mapping) else None
+    method = settings.get("method") or name
+    record = {
+        "task": _task(settings),
+        "label": method,
+        "algorithm": method,
+        "seed": settings.get("seed"),
+        "evaluation": _read_json(evaluation) if evaluation.exists() else {},
+        "status": _status(folder),
+    }
     try:
-        algorithm = config.get("method") or config["algorithm"]["name"]
-        return Run(
-            task=config["task"],
-            algorithm=algorithm,
-            label=config.get("method") or algorithm,
-            seed=config["seed"],
-            curve=_curve(_read_lines(metrics) if metrics.exists() else []),
-            evaluation=_read_json(evaluation) if evaluation.exists() else {},
-            status=_status(folder),
-        )
-    except (KeyError, TypeError) as error:
-        raise ResultsError(f"{folder} is not a run folder of rfo: {error!r}") from None
+        return _checked(record, _read_curve(folder / "metrics.jsonl"))
+    except ResultsError as error:
+        raise ResultsError(f"{folder} is not a run folder that can be reported: {error}") from None
+
+
+def _task(settings: Mapping[str, Any]) -> Any:
+    """Name of the task in a configuration."""
+    task = settings.get("task")
+    return task.get("name") if isinstance(task, Mapping) else task
 
 
 def _status(folder: Path) -> str:
@@ -132,8 +195,11 @@ def _status(folder: Path) -> str:
 
 
 def thin(curve: Curve, points: int) -> Curve:
-    """At most `points` rows of a curve: blocks of rows become one, with the mean of their `return_mean` (NaNs
-    left out) and the last of their `env_steps` and `seconds`."""
+    """At most `points` rows of a curve.
+
+    Blocks of rows become one, with the mean of their `return_mean` (NaNs left out) and the last of
+    their `env_steps` and `seconds`.
+    """
     rows = len(curve.env_steps)
     if rows <= points:
         return curve
@@ -214,36 +280,34 @@ def read_collection(path: Path) -> list[Run]:
         runs = []
         for record in json.loads(file.read_text(encoding="utf-8")):
             columns = np.array([record.pop(name) for name in Curve._fields], dtype=float)
-            runs.append(Run(**record, curve=Curve(*columns)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            runs.append(_checked(record, Curve(*columns)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResultsError(f"{file} does not hold collected results: {error}") from None
     return runs
 
 
-def _curve(rows: Sequence[dict[str, Any]]) -> Curve:
-    """Rows of named numbers as arrays; empty values are NaN."""
-
-    def number(value: Any) -> float:
-        return float("nan") if value in (None, "") else float(value)
-
-    return Curve(*(np.array([number(row[name]) for row in rows]) for name in Curve._fields))
+def _read_curve(path: Path) -> Curve:
+    """The learning curve in a metrics file; empty if there is none."""
+    try:
+        there = metrics.read(path)
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error}") from None
+    clocks = ("env_steps", "seconds")
+    lines = [line for line in there.lines if all(line.get(name) is not None for name in clocks)]
+    lost = len(there.lines) - len(lines)
+    told = [f"{path}: left out {lost} lines without {' or '.join(clocks)}"] if lost else []
+    for complaint in [there.complaint, *told]:
+        if complaint is not None:
+            print(f"rfo: {complaint}", file=sys.stderr)
+    columns = ([_number(line.get(name)) for line in lines] for name in Curve._fields)
+    return Curve(*(np.array(column, dtype=float) for column in columns))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path} cannot be read: {error}") from None
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON lines file; a last line that a crash cut off is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise ResultsError(f"{path}, line {number} is damaged: {error}") from None
-    return rows
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path} does not hold a JSON object")
+    return content

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import html
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +44,19 @@ def bounded(statistic: Statistic, show: Callable[[float], str] = number) -> str:
     )
 
 
+def escaped(name: str) -> str:
+    """A name as text of Markdown, whatever it holds: no HTML, link or table comes of it."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(name, quote=False))
+
+
+def file_name(name: str) -> str:
+    """A name as part of a file's name: itself if it is made of letters, digits, `_` and `-`."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    if safe == name:
+        return name
+    return f"{safe[-40:]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table."""
@@ -63,12 +79,17 @@ class Table:
     def markdown(self) -> list[str]:
         """The lines of the table in Markdown."""
         shown = [i for i, column in enumerate(self.columns) if column.heading is not None]
-        lines = [[self.columns[i].heading or "" for i in shown], ["---"] * len(shown)]
-        lines += [
-            ["" if row[i] is None else self.columns[i].show(row[i]) for i in shown]
-            for row in self.rows
-        ]
+        headings = [escaped(self.columns[i].heading or "") for i in shown]
+        lines = [headings, ["---"] * len(shown)]
+        lines += [[self._cell(row, i) for i in shown] for row in self.rows]
         return [f"| {' | '.join(cells)} |" for cells in lines]
+
+    def _cell(self, row: Sequence[Any], column: int) -> str:
+        value = row[column]
+        if value is None:
+            return ""
+        text = self.columns[column].show(value)
+        return escaped(text) if isinstance(value, str) else text
 
 
 def write_csv(path: Path, tables: Sequence[tuple[str, Table]]) -> Path:

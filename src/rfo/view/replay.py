@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -60,15 +61,30 @@ def write_html(run_folder: Path) -> Path:
     run_folder = Path(run_folder)
     scene = _read_json(run_folder / "replay.json")
     reward, frames = _read_arrays(run_folder / "replay.npz")
-    _check_scene(scene, bodies=frames["poses"].shape[1] if "poses" in frames else 0)
-    _check_surface(scene, frames)
-    _check_points(scene, frames)
     config_file = run_folder / "config.json"
     config = _read_json(config_file) if config_file.exists() else {}
-
+    try:
+        _check_scene(scene, bodies=frames["poses"].shape[1] if "poses" in frames else 0)
+        _check_surface(scene, frames)
+        _check_points(scene, frames)
+        text = _page(scene, frames, reward, config)
+    except (TypeError, KeyError, AttributeError) as error:  # a value of another kind, in any depth
+        raise ValueError(f"replay.json is malformed: {error}") from None
     page = run_folder / "replay.html"
-    page.write_text(_page(scene, frames, reward, config), encoding="utf-8")
+    _replace(page, text)
     return page
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one go; a link in its place is replaced and not followed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -76,7 +92,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no replay: {path} does not exist") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} must be a JSON object, not a {type(content).__name__}")
@@ -88,7 +104,7 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     if not path.exists():
         raise FileNotFoundError(f"there is no replay: {path} does not exist")
     try:
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             reward = np.asarray(file["reward"], dtype="<f4")
             frames = {
                 name: np.asarray(file[name], dtype="<f4") for name in FRAME_SHAPES if name in file
@@ -195,7 +211,8 @@ def _page(
             "HEADING": html.escape(heading),
             "SUBTITLE": html.escape(" · ".join(details)),
             "RETURN": _number(float(reward.sum(dtype=np.float64))),
-            "DATA": json.dumps(data).replace("</", "<\\/"),
+            # no "<" at all: besides "</script", "<!--" too changes how a script is read
+            "DATA": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
             "LICENSE": _asset("vendor/LICENSE.three"),
             "THREE": _asset("vendor/three.js"),
             "SCRIPT": _asset("figure.js") + _asset("replay.js"),
