@@ -1,5 +1,6 @@
 """A run folder after anything: stops, second writers, damage, readers that go away."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,10 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rfo.cli.main import main
-from rfo.experiment.run import create, open_run, resume
+from rfo.experiment.run import Evaluation, create, open_run, resume
 from rfo.train import checkpoint
 from rfo.train.record import RunFolder
 
@@ -65,6 +67,29 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def copied(finished, tmp_path):
     return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.5, 0), (0.75, 1)])
+def test_a_run_whose_evaluated_episodes_mostly_end_non_finite_diverged(
+    share, status, tmp_path, monkeypatch, capsys
+):
+    evaluate = Evaluation.__call__
+
+    def contained(self, state, seed):
+        episodes = evaluate(self, state, seed)
+        flags = np.arange(episodes.nonfinite.size) < share * episodes.nonfinite.size
+        return dataclasses.replace(episodes, nonfinite=flags.reshape(episodes.nonfinite.shape))
+
+    monkeypatch.setattr(Evaluation, "__call__", contained)
+    run = tmp_path / "r"
+    words = ["lqr", *TINY, "--steps", "16", "--evaluation-episodes", "4", "--out", str(run)]
+    assert main(["train", *words]) == status
+    assert (run / "evaluation.json").exists() == (status == 0)
+    assert (run / "diverged").exists() == (status == 1)
+    if status == 1:
+        report = json.loads((run / "diverged" / "report.json").read_text())
+        assert report["stochastic"]["nonfinite_episodes"] == 3
+        assert f"{run} diverged: 3 of the 4 episodes" in capsys.readouterr().err
 
 
 def test_a_second_writer_is_refused_and_a_killed_one_is_followed(started, capsys):

@@ -21,6 +21,7 @@ from rfo.train import checkpoint, timing, trainer
 from rfo.train.evaluate import Episodes, Evaluator, shares, summarise
 from rfo.train.output import outliving_output
 from rfo.train.record import RunFolder, refuse_taken
+from rfo.train.screen import Phase
 from rfo.types import PyTree
 from rfo.view.replay import write_html
 
@@ -129,7 +130,8 @@ def refuse_misfit(experiment: Experiment) -> None:
         ExperimentError: for the first setting that cannot work.
     """
     try:
-        trainer.state_shapes(*experiments.build(experiment))
+        with Phase(f"{experiment.task} {experiment.label}: preparing"):
+            trainer.state_shapes(*experiments.build(experiment))
     except ValueError as error:
         raise ExperimentError(str(error)) from None
 
@@ -162,31 +164,31 @@ def _train(
     algorithm, env = experiments.build(first)
     seeds = [run.seed for run in runs]
     title = f"{first.task} {first.label}" + (f" x {len(seeds)} seeds" if len(seeds) > 1 else "")
-    plan = trainer.Course(first.updates, first.checkpoint_every)
+    course = trainer.Course(first.updates, first.checkpoint_every)
     for folder in folders:
         folder.connect()
     try:
-        outcome = trainer.run(algorithm, env, folders, seeds, plan, title, start)
+        outcome = trainer.run(algorithm, env, folders, seeds, course, title, start)
         if outcome.interrupted:
             _tell_how_to_resume(folders, outcome)
             return INTERRUPTED
-        healthy = [i for i, reason in enumerate(outcome.diverged) if reason is None]
+        diverged = list(outcome.diverged)
+        healthy = [i for i, reason in enumerate(diverged) if reason is None]
         if healthy:
-            _finish(env, [(runs[i], folders[i], outcome.states[i]) for i in healthy])
+            reasons = _finish(env, [(runs[i], folders[i], outcome.states[i]) for i in healthy])
+            for i, reason in zip(healthy, reasons, strict=True):
+                diverged[i] = reason
     except OSError as error:
         raise RunError(
             f"cannot write {error.filename or folders[0].path}: {error.strerror or error}; what "
             f"was saved before is intact: make room, then `rfo train --resume {folders[0].path}`"
         ) from error
-    for folder, reason in zip(folders, outcome.diverged, strict=True):
+    for folder, reason in zip(folders, diverged, strict=True):
         if reason is not None:
-            print(
-                f"rfo: {folder.path} diverged: {reason}; its last state is in diverged/",
-                file=sys.stderr,
-            )
+            print(f"rfo: {folder.path} diverged: {reason}; see its diverged/", file=sys.stderr)
     for folder in folders:
         print(folder.path)
-    return FINISHED if len(healthy) == len(folders) else DIVERGED
+    return DIVERGED if any(diverged) else FINISHED
 
 
 def _tell_how_to_resume(folders: Sequence[RunFolder], outcome: trainer.Outcome) -> None:
@@ -244,7 +246,8 @@ def evaluate(
     if there is not run:
         _refuse_other_sizes(experiments.build(run)[1].spec, env.spec)
     state, progress = load_state(folder, run)
-    episodes = Evaluation(there, env, deterministic)(state, seed)
+    with Phase(f"{there.task} {there.label}: compiling and evaluating"):
+        episodes = Evaluation(there, env, deterministic)(state, seed)
     return {
         **summarise(episodes, deterministic),
         "task": there.task,
@@ -274,6 +277,16 @@ def describe(summary: dict[str, Any]) -> str:
     return line + (f"; {contained} were not finite" if contained else "")
 
 
+def blown_up(summary: dict[str, Any]) -> str | None:
+    """Why a run whose evaluation this is diverged, or None: most episodes ended non-finite."""
+    contained, episodes = summary["nonfinite_episodes"], summary["episodes"]
+    if 2 * contained <= episodes:
+        return None
+    return (
+        f"{contained} of the {episodes} episodes of an evaluation ended because of NaN or infinity"
+    )
+
+
 def replay_page(path: Path) -> Path:
     """Write the replay of a run as one HTML file.
 
@@ -297,39 +310,54 @@ def lacking(folder: RunFolder, env: Batch) -> list[str]:
     return [name for name in wanted if not (folder.path / name).exists()]
 
 
-def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> None:
+def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> list[str | None]:
     """Evaluate trained runs by both protocols, record replays, and time an update's parts.
 
     What a run has already is not done again. Its evaluation is written last: it says to others that
-    the run is finished.
+    the run is finished. A run whose episodes mostly end non-finite has not: its evaluation is left
+    in ``diverged/report.json``.
+
+    Returns:
+        For each run None, or why it diverged.
     """
     first, _, first_state = runs[0]
-    print("evaluating", file=sys.stderr)
     protocols = [Evaluation(first, env, deterministic) for deterministic in (False, True)]
-    speeds = None
-    if any(TIMING in lacking(folder, env) for _, folder, _ in runs):
-        speeds = timing.split(first.algorithm, env, first_state)
-    for run, folder, state in runs:
-        missing = lacking(folder, env)
-        if speeds is not None and TIMING in missing:
-            folder.write_json(TIMING, speeds)
-        if missing in ([], [TIMING]):
-            continue
-        stochastic, deterministic = (protocol(state, run.seed) for protocol in protocols)
-        if any(name in missing for name in REPLAY) and isinstance(env.task, Renderable):
-            description = {"task": run.task, "dt": env.spec.dt * env.stride, **env.task.scene()}
-            folder.write_replay(description, deterministic.frames, deterministic.reward)
-            print(f"replay: {write_html(folder.inside('.'))}")
-        summaries = {
-            "stochastic": summarise(stochastic, deterministic=False),
-            "deterministic": summarise(deterministic, deterministic=True),
-        }
-        if EVALUATION in missing:
-            folder.write_json(EVALUATION, summaries)
-        for summary in summaries.values():
-            print(describe(summary))
+    speeds, told, reasons = None, [], []
+    with Phase("timing the parts of an update") as phase:
+        if any(TIMING in lacking(folder, env) for _, folder, _ in runs):
+            speeds = timing.split(first.algorithm, env, first_state)
+        for i, (run, folder, state) in enumerate(runs):
+            missing = lacking(folder, env)
+            if speeds is not None and TIMING in missing:
+                folder.write_json(TIMING, speeds)
+            reasons.append(None)
+            if missing in ([], [TIMING]):
+                continue
+            episodes = []
+            for protocol in protocols:
+                phase.now(f"evaluating {2 * i + len(episodes) + 1}/{2 * len(runs)}")
+                episodes.append(protocol(state, run.seed))
+            stochastic, deterministic = episodes
+            if any(name in missing for name in REPLAY) and isinstance(env.task, Renderable):
+                phase.now("writing the replay")
+                description = {"task": run.task, "dt": env.spec.dt * env.stride, **env.task.scene()}
+                folder.write_replay(description, deterministic.frames, deterministic.reward)
+                told.append(f"replay: {write_html(folder.inside('.'))}")
+            summaries = {
+                "stochastic": summarise(stochastic, deterministic=False),
+                "deterministic": summarise(deterministic, deterministic=True),
+            }
+            told += [describe(summary) for summary in summaries.values()]
+            reasons[-1] = next(filter(None, map(blown_up, summaries.values())), None)
+            if reasons[-1] is not None:
+                report = {"reason": reasons[-1], **summaries}
+                folder.write_json("diverged/report.json", report)
+            elif EVALUATION in missing:
+                folder.write_json(EVALUATION, summaries)
+    print(*told, sep="\n")
     if speeds is not None:
         parts = ("update", "physics", "policy", "critic")
         rates = {part: speeds[f"{part}_steps_per_second"] for part in parts}
         shown = ", ".join(f"{part} {rate:,.0f}" for part, rate in rates.items() if rate is not None)
         print(f"steps per second, each part alone: {shown}")
+    return reasons
