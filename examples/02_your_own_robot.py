@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 
 from rfo.algos.rfo import RFO
+from rfo.algos.settings import Critic, Network, Schedule
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.robot import Robot, forward
 from rfo.train.evaluate import Evaluator
@@ -21,7 +22,11 @@ DOG = Path(__file__).parent / "dog.xml"
 
 def main(file=DOG, updates=400):
     env = Batch(Robot(file, reward=forward, episode_length=300), 32)
-    algorithm = RFO(updates=updates, actor_hidden=(64, 64), critic_hidden=(64, 64))
+    algorithm = RFO(
+        schedule=Schedule(updates),
+        network=Network(hidden=(64, 64)),
+        critic=Critic(hidden=(64, 64)),
+    )
     evaluate = Evaluator(env, deterministic=True)
     state = algorithm.init(jax.random.key(0), env)
     update = jax.jit(lambda state: algorithm.update(state, env))

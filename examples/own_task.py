@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rfo.algos.rfo import RFO
+from rfo.algos.settings import Critic, Network, Schedule
 from rfo.envs.base import EnvSpec, Step
 from rfo.envs.batch import Batch
 from rfo.train.evaluate import Evaluator
@@ -53,7 +54,11 @@ class Point:
 
 def main(updates=200):
     env = Batch(Point(), 64)
-    algorithm = RFO(updates=updates, actor_hidden=(64, 64), critic_hidden=(64, 64))
+    algorithm = RFO(
+        schedule=Schedule(updates),
+        network=Network(hidden=(64, 64)),
+        critic=Critic(hidden=(64, 64)),
+    )
     evaluate = Evaluator(env, deterministic=True)
 
     def mean_return(state):

@@ -18,7 +18,7 @@ from rfo.cli.options import parse_train
 from rfo.experiment import build as experiments
 from rfo.train import checkpoint
 
-SMALL = ["--algo", "apg", "--envs", "4", "--horizon", "4", "--actor-hidden", "8"]
+SMALL = ["--algo", "apg", "--envs", "4", "--horizon", "4", "--network.hidden", "8"]
 
 
 def rfo(capsys, *words):
@@ -86,8 +86,8 @@ def test_training_leaves_a_whole_run_folder(run):
     assert any(name.startswith("events.out.tfevents") for name in names)
     assert (run / "checkpoints" / checkpoint.FINAL).exists()
     config = json.loads((run / "config.json").read_text())
-    assert config["algorithm"]["actor_hidden"] == [8] and config["seed"] == 2
-    assert config["algorithm"]["updates"] == 6
+    assert config["algorithm"]["network"]["hidden"] == [8] and config["seed"] == 2
+    assert config["algorithm"]["schedule"]["updates"] == 6
     assert [line["env_steps"] for line in metrics(run)] == [16, 32, 48, 64, 80, 96]
     assert {"seconds", "return_mean", "grad_norm", "nonfinite"} <= metrics(run)[-1].keys()
     evaluation = json.loads((run / "evaluation.json").read_text())
@@ -176,7 +176,7 @@ def test_help_is_there_for_every_command(command, capsys):
 def test_help_of_train_shows_the_hyperparameters_of_the_algorithm(capsys):
     assert "--c-past" in rfo(capsys, "train", "--help")[1]
     sapo = rfo(capsys, "train", "ant", "--algo", "sapo", "--help")[1]
-    assert "--target-entropy" in sapo and "--c-past" not in sapo and "--updates" not in sapo
+    assert "--target-entropy" in sapo and "--c-past" not in sapo and "--schedule" not in sapo
 
 
 def test_variants_and_the_evaluation_are_configured_as_asked():
@@ -230,7 +230,7 @@ def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
         ("train lqr --steps -5", "steps must be at least 1"),
         ("train lqr --envs 0", "environments must be at least 1"),
         ("train lqr --chunk 3", "a chunk's 3 control steps must divide horizon (32)"),
-        ("train lqr --chunk 16", "critic_batches (4) must divide the 2 steps"),
+        ("train lqr --chunk 16", "critic.batches (4) must divide the 2 steps"),
         ("train lqr --chunk 2 --executed 3", "executed must be from 1 to the chunk's 2"),
         ("train lqr --seed -1", "seed must not be negative"),
         ("train lqr --seeds 0", "--seeds must be at least 1"),
@@ -238,9 +238,9 @@ def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
         ("train lqr --checkpoint-every 0", "checkpoint_every must be at least 1"),
         ("train lqr --gamma 1.5", "gamma must be in"),
         ("train lqr --horizon -1", "horizon must be positive"),
-        ("train lqr --actor-hidden -4", "layer sizes"),
-        ("train lqr --activation reloo", "reloo"),
-        ("train lqr --solver foo", "unknown solver 'foo'"),
+        ("train lqr --network.hidden -4", "hidden must be positive widths"),
+        ("train lqr --network.activation reloo", "reloo"),
+        ("train lqr --flow.solver foo", "solver must be one of euler"),
         ("train --mjcf robot.urdf", "ends in .xml, not robot.urdf"),
         ("train ant --mjcf robot.xml", "not on both"),
         ("train --mjcf robot.xml --reward jump", "jump"),

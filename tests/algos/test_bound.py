@@ -1,4 +1,4 @@
-"""L_bound, which holds actions off their bounds."""
+"""L_bound, which keeps actions away from their bounds."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tuned import tuned
 
 from rfo.algos.rfo import RFO
 from rfo.algos.sapo import SAPO
@@ -30,15 +31,14 @@ class Slope:
 
 SMALL = {
     "horizon": 4,
-    "updates": 200,
-    "actor_hidden": (8,),
-    "critic_hidden": (8,),
-    "critic_iterations": 1,
+    "schedule": {"updates": 200},
+    "network": {"hidden": (8,)},
+    "critic": {"hidden": (8,), "iterations": 1},
+    "optimiser": {"learning_rate": 2e-2, "weight_decay": 0.0},
 }
-SMALL |= {"actor_learning_rate": 2e-2, "weight_decay": 0.0}
 METHODS = {
-    "rfo": RFO(flow_steps=2, source_noise=0.01, c_past=0.0, c_uni=0.0, **SMALL),
-    "sapo": SAPO(initial_alpha=1e-30, alpha_learning_rate=0.0, **SMALL),
+    "rfo": tuned(RFO(), flow={"steps": 2, "source_noise": 0.01}, c_past=0.0, c_uni=0.0, **SMALL),
+    "sapo": tuned(SAPO(), initial_alpha=1e-30, alpha_learning_rate=0.0, **SMALL),
 }
 
 
@@ -50,7 +50,7 @@ def trained(method, c_bound):
     def run(key):
         state = algorithm.init(key, env)
         state, metrics = jax.lax.scan(
-            lambda s, _: algorithm.update(s, env), state, None, algorithm.updates
+            lambda s, _: algorithm.update(s, env), state, None, algorithm.schedule.updates
         )
         return algorithm.policy(state)(jnp.full((1, 1), 0.5), None), metrics
 

@@ -15,19 +15,24 @@ from rfo.algos.ppo import PPO
 from rfo.algos.rfo import RFO
 from rfo.algos.sac import SAC
 from rfo.algos.sapo import SAPO
+from rfo.algos.settings import Critic, Ensemble, Flow, Network, Optimiser, Schedule
 from rfo.algos.shac import SHAC
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
 from rfo.envs.tasks.probe import LQR, ReachCloud, Terminating
+from rfo.errors import SettingError
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy
 from rfo.policies.gaussian import GaussianPolicy
 
 ENV = Batch(Terminating(life=3), 8)
-COMMON = {"horizon": 8, "actor_hidden": (8,), "critic_hidden": (8,), "critic_iterations": 2}
-COMMON |= {"critic_count": 1, "activation": "elu", "gain": 1.0}
-COMMON |= {"critic_learning_rate": 2e-3, "weight_decay": 0.0, "max_grad_norm": 1e9}
+COMMON = {
+    "horizon": 8,
+    "network": Network(hidden=(8,), activation="elu"),
+    "critic": Critic(hidden=(8,), count=1, iterations=2, learning_rate=2e-3),
+    "optimiser": Optimiser(weight_decay=0.0, max_grad_norm=1e9),
+}
 SHAC_ONE = SHAC(target_keep=0.0, **COMMON)
 
 
@@ -144,7 +149,7 @@ def test_entropy_is_scaled_and_tuned_around_its_target():
 
 def test_return_scale_weighs_sapos_reward_against_its_entropy():
     """Scaling the return by c is scaling the entropy by 1 / c, for the actor and for the critics."""
-    settings = COMMON | {"critic_learning_rate": 1e-3}
+    settings = COMMON | {"critic": dataclasses.replace(COMMON["critic"], learning_rate=1e-3)}
     scaled, weighed = SAPO(return_scale=50.0, **settings), SAPO(initial_alpha=0.02, **settings)
     after, metrics = run(scaled, begin(scaled), updates=1)
     expected, expected_metrics = run(weighed, begin(weighed), updates=1)
@@ -165,11 +170,14 @@ def test_target_critic_moves_by_its_share(shac):
     assert_trees_close(after.target_critics, expected, rtol=1e-6, atol=1e-7)
 
 
-TINY = {"horizon": 4, "updates": 5, "actor_hidden": (8,)}
-TINY |= {"point_hidden": (8,), "point_features": 4, "vector_features": 4}
-TINY_CRITIC = {"critic_hidden": (8,), "critic_iterations": 2, "critic_batches": 2}
+TINY = {
+    "horizon": 4,
+    "schedule": Schedule(updates=5),
+    "network": Network(hidden=(8,), point_hidden=(8,), point_features=4, vector_features=4),
+}
+TINY_CRITIC = {"critic": Critic(hidden=(8,), iterations=2, batches=2)}
 SEEDED = [
-    RFO(flow_steps=2, **TINY, **TINY_CRITIC),
+    RFO(flow=Flow(steps=2), **TINY, **TINY_CRITIC),
     SAPO(**TINY, **TINY_CRITIC),
     SHAC(**TINY, **TINY_CRITIC),
     APG(**TINY),
@@ -178,8 +186,8 @@ SEEDED = [
 
 MODEL_FREE = [
     PPO(**TINY, **TINY_CRITIC, batches=2),
-    FPO(**TINY, **TINY_CRITIC, batches=2, flow_steps=2, samples=2, epochs=2),
-    SAC(**TINY, critic_hidden=(8,), gradient_steps=3, batch_size=16, capacity=96),
+    FPO(**TINY, **TINY_CRITIC, batches=2, flow=Flow(steps=2), samples=2, epochs=2),
+    SAC(**TINY, critic=Ensemble(hidden=(8,)), gradient_steps=3, batch_size=16, capacity=96),
 ]
 
 
@@ -221,7 +229,7 @@ def test_actor_and_critics_have_encoders_of_their_own_and_vectors_have_none(algo
     if algorithm.name == "apg":
         return
     _, _, critic_key, _ = jax.random.split(jax.random.key(0), 4)
-    before = Critics(critic_key, Identity(2), (8,), "silu", algorithm.critic_count, algorithm.gain)
+    before = Critics(critic_key, Identity(2), (8,), "silu", algorithm.critic.count)
     assert_trees_close(vector.critics.nets.weights, before.nets.weights, atol=1e-6)
     pairs = zip(
         jax.tree.leaves(cloud.actor.encoder), jax.tree.leaves(cloud.critics.encoder), strict=True
@@ -281,30 +289,45 @@ def test_policy_acts_with_and_without_noise():
 
 
 @pytest.mark.parametrize(
-    ("method", "settings", "message"),
+    ("record", "settings", "message"),
     [
-        (RFO, {"flow_steps": 0}, "flow_steps must be positive, not 0"),
-        (RFO, {"c_past": -1.0}, "c_past must be not negative"),
-        (RFO, {"horizon": 10}, "must divide the 10 steps"),
-        (RFO, {"critic_target": "max"}, "min or mean"),
-        (RFO, {"solver": "eule"}, "unknown solver 'eule'"),
+        (RFO, {"c_past": -1.0}, "c_past must be not negative, not -1.0"),
+        (RFO, {"horizon": 10}, r"critic.batches \(4\) must divide the 10 steps"),
+        (RFO, {"critic_target": "max"}, "critic_target must be one of min, mean, not 'max'"),
+        (RFO, {"uniform_clip": 1.0}, r"uniform_clip must be in \[0, 1\), not 1.0"),
         (SAPO, {"gamma": 1.5}, r"gamma must be in \[0, 1\], not 1.5"),
         (SAPO, {"target_entropy": 1.0}, "target_entropy must be negative"),
-        (SHAC, {"actor_learning_rate": float("nan")}, "actor_learning_rate must be positive"),
-        (APG, {"updates": 0}, "updates must be positive"),
-        (RFO, {"pooling": "sum"}, "unknown pooling 'sum'; known: mean, max"),
-        (SAPO, {"point_hidden": (64, 0)}, r"point_hidden must be positive widths, not \(64, 0\)"),
-        (SHAC, {"point_hidden": ()}, "point_hidden must be positive widths"),
-        (APG, {"vector_features": 0}, "vector_features must be positive, not 0"),
+        (SAPO, {"min_log_std": 2.0}, r"min_log_std must be below max_log_std \(2.0\), not 2.0"),
+        (SHAC, {"target_keep": float("nan")}, "target_keep must be in"),
+        (APG, {"return_scale": 0.0}, "return_scale must be positive"),
         (PPO, {"batches": 5}, r"batches \(5\) must divide the 32 steps"),
-        (PPO, {"min_std": 1.0}, "min_std must be below max_std, not 1.0"),
+        (PPO, {"min_std": 1.0}, r"min_std must be below max_std \(1.0\), not 1.0"),
         (PPO, {"min_learning_rate": 0.1}, "min_learning_rate must be below max_learning_rate"),
         (FPO, {"samples": 0}, "samples must be positive"),
-        (FPO, {"solver": "eule"}, "unknown solver 'eule'"),
         (SAC, {"n_step": 0}, "n_step must be positive"),
         (SAC, {"target_rate": 1.5}, r"target_rate must be in \[0, 1\]"),
+        (Flow, {"steps": 0}, "steps must be positive, not 0"),
+        (Flow, {"solver": "eule"}, "solver must be one of euler, midpoint, heun, rk4, not 'eule'"),
+        (Network, {"hidden": ()}, r"hidden must be positive widths, not \(\)"),
+        (Network, {"activation": "reloo"}, "activation must be one of elu, relu, silu, tanh"),
+        (Network, {"pooling": "sum"}, "pooling must be one of mean, max, not 'sum'"),
+        (
+            Network,
+            {"point_hidden": (64, 0)},
+            r"point_hidden must be positive widths, not \(64, 0\)",
+        ),
+        (Network, {"vector_features": 0}, "vector_features must be positive, not 0"),
+        (Critic, {"iterations": 0}, "iterations must be positive"),
+        (Ensemble, {"count": 0}, "count must be positive"),
+        (Optimiser, {"learning_rate": float("nan")}, "learning_rate must be positive"),
+        (Optimiser, {"beta2": 1.0}, r"beta2 must be in \[0, 1\)"),
+        (Schedule, {"updates": 0}, "updates must be positive"),
+        (Schedule, {"updates": 5, "begin": 5}, r"begin must be below updates \(5\), not 5"),
     ],
 )
-def test_bad_settings_are_refused_by_name(method, settings, message):
-    with pytest.raises(ValueError, match=message):
-        method(**settings)
+def test_bad_settings_are_refused_by_name(record, settings, message):
+    with pytest.raises(SettingError, match=message) as refused:
+        record(**settings)
+    field = refused.value.field
+    assert str(refused.value).startswith(field)
+    assert field in settings or field == "critic.batches"

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tuned import tuned
 
 from rfo.algos.apg import APG
 from rfo.algos.rfo import RFO
@@ -13,13 +14,15 @@ from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
 from rfo.envs.tasks.probe import LQR, Bimodal, Delayed, ReachCloud, Terminating
 
-SMALL = {"actor_hidden": (32,), "actor_learning_rate": 1e-2, "activation": "silu", "gain": 1.0}
-CRITIC = {
-    "critic_hidden": (32,),
-    "critic_iterations": 2,
-    "critic_batches": 2,
-    "critic_learning_rate": 5e-3,
+SMALL = {
+    "horizon": 8,
+    "schedule": {"updates": 300},
+    "network": {"hidden": (32,), "activation": "silu", "gain": 1.0},
+    "optimiser": {"learning_rate": 1e-2},
 }
+CRITIC = {"critic": {"hidden": (32,), "iterations": 2, "batches": 2, "learning_rate": 5e-3}}
+MATCHED = {"flow": {"steps": 2, "source_noise": 0.2}, "c_past": 0.02, "c_uni": 0.02}
+SOFT = {"initial_alpha": 0.01, "alpha_learning_rate": 1e-3}
 
 
 class Severed:
@@ -93,21 +96,10 @@ def explained(algorithm, task, relevant=lambda states: jnp.ones(1)):
 
 
 METHODS = {
-    "rfo": RFO(
-        horizon=8,
-        updates=300,
-        flow_steps=2,
-        source_noise=0.2,
-        c_past=0.02,
-        c_uni=0.02,
-        **SMALL,
-        **CRITIC,
-    ),
-    "sapo": SAPO(
-        horizon=8, updates=300, initial_alpha=0.01, alpha_learning_rate=1e-3, **SMALL, **CRITIC
-    ),
-    "shac": SHAC(horizon=8, updates=300, initial_log_std=-2.0, **SMALL, **CRITIC),
-    "apg": APG(horizon=8, updates=300, initial_log_std=-2.0, **SMALL),
+    "rfo": tuned(RFO(), **MATCHED, **SMALL, **CRITIC),
+    "sapo": tuned(SAPO(), **SOFT, **SMALL, **CRITIC),
+    "shac": tuned(SHAC(), initial_log_std=-2.0, **SMALL, **CRITIC),
+    "apg": tuned(APG(), initial_log_std=-2.0, **SMALL),
 }
 
 
@@ -140,20 +132,17 @@ def test_finds_the_lqr_optimum_in_chunks(name):
     assert cut < 0.3
 
 
+CLOUD_NETWORK = {"hidden": (32,), "gain": 1.0}
+CLOUD_NETWORK |= {"point_hidden": (16, 16), "point_features": 16, "vector_features": 16}
 CLOUD = {
     "horizon": 1,
-    "updates": 150,
-    "point_hidden": (16, 16),
-    "point_features": 16,
-    "vector_features": 16,
+    "schedule": {"updates": 150},
+    "optimiser": {"learning_rate": 1e-2},
+    "critic": {"hidden": (16,), "iterations": 1, "batches": 1},
 }
-CLOUD |= {"actor_hidden": (32,), "actor_learning_rate": 1e-2, "gain": 1.0}
-CLOUD_CRITIC = {"critic_hidden": (16,), "critic_iterations": 1, "critic_batches": 1}
 SEEING = {
-    "rfo": RFO(flow_steps=2, source_noise=0.2, c_past=0.02, c_uni=0.02, **CLOUD, **CLOUD_CRITIC),
-    "sapo": SAPO(
-        initial_alpha=0.01, alpha_learning_rate=1e-3, pooling="max", **CLOUD, **CLOUD_CRITIC
-    ),
+    "rfo": tuned(RFO(), **MATCHED, **CLOUD, network=CLOUD_NETWORK),
+    "sapo": tuned(SAPO(), **SOFT, **CLOUD, network=CLOUD_NETWORK | {"pooling": "max"}),
 }
 
 
@@ -175,12 +164,16 @@ def test_reaches_what_only_the_points_tell(name):
     assert (metrics["nonfinite"] == 0).all() and (metrics["skipped_updates"] == 0).all()
 
 
-DELAYED = {"horizon": 1, "updates": 400, "actor_hidden": (16,), "gain": 1.0, "critic_hidden": (32,)}
-DELAYED |= {"critic_iterations": 4, "critic_batches": 1, "critic_learning_rate": 1e-2}
+DELAYED = {
+    "horizon": 1,
+    "schedule": {"updates": 400},
+    "network": {"hidden": (16,), "gain": 1.0},
+    "critic": {"hidden": (32,), "iterations": 4, "batches": 1, "learning_rate": 1e-2},
+}
 BOOTSTRAPPED = {
-    "rfo": RFO(flow_steps=1, c_past=0.0, c_uni=0.0, **DELAYED),
-    "sapo": SAPO(initial_alpha=0.01, alpha_learning_rate=1e-3, **DELAYED),
-    "shac": SHAC(**DELAYED),
+    "rfo": tuned(RFO(), flow={"steps": 1}, c_past=0.0, c_uni=0.0, **DELAYED),
+    "sapo": tuned(SAPO(), **SOFT, **DELAYED),
+    "shac": tuned(SHAC(), **DELAYED),
 }
 
 
@@ -204,8 +197,7 @@ def test_critics_learn_the_value_across_terminations(chunk):
     In chunks too, where lives of 1 to 7 steps end inside the first or the second one.
     """
     task = Terminating(life=4 if chunk == 1 else 7, discount=0.9)
-    settings = dict(SMALL, **CRITIC, horizon=8, updates=300)
-    algorithm = SHAC(gamma=0.9, initial_log_std=-3.0, **settings)
+    algorithm = tuned(SHAC(), gamma=0.9, initial_log_std=-3.0, **SMALL, **CRITIC)
     states = task.reset(jax.random.key(9), 100)
 
     def values(state, observe):
@@ -226,11 +218,16 @@ def test_critics_learn_the_value_across_terminations(chunk):
 def test_only_the_flow_splits_the_noise():
     """Two wells: RFO comes near the optimum over all distributions, SHAC near the best Gaussian."""
     task = Bimodal()
-    settings = {"horizon": 2, "updates": 250, "actor_hidden": (32, 32), "critic_hidden": (8,)}
-    settings |= {"critic_iterations": 1, "critic_batches": 1, "actor_learning_rate": 5e-3}
+    settings = {
+        "horizon": 2,
+        "schedule": {"updates": 250},
+        "network": {"hidden": (32, 32)},
+        "critic": {"hidden": (8,), "iterations": 1, "batches": 1},
+        "optimiser": {"learning_rate": 5e-3},
+    }
     earned = {}
     for method in (RFO, SHAC):
-        _, metrics, _ = train(method(**settings), task, 64, 250, ways=(False,))
+        _, metrics, _ = train(tuned(method(), **settings), task, 64, 250, ways=(False,))
         earned[method.name] = metrics["episode_return"][0, -25:].mean()
     assert earned["rfo"] > 0.8 * task.best_return
     assert earned["shac"] < task.best_gaussian_return() + 0.05

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from test_learning import explained
+from tuned import tuned
 
 from rfo.algos.fpo import FPO
 from rfo.algos.ppo import PPO
@@ -11,16 +12,17 @@ from rfo.algos.sac import SAC
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import Truncating
 
-SMALL = {"actor_hidden": (32,), "critic_hidden": (32,), "gamma": 0.9, "critic_learning_rate": 5e-3}
-ON_POLICY = SMALL | {"horizon": 4, "batches": 2, "critic_batches": 2, "critic_iterations": 4}
-OFF_POLICY = SMALL | {"horizon": 4, "gradient_steps": 24, "batch_size": 128, "capacity": 8192}
+SMALL = {"horizon": 4, "gamma": 0.9, "network": {"hidden": (32,)}}
+CRITIC = {"hidden": (32,), "learning_rate": 5e-3}
+ON_POLICY = SMALL | {"batches": 2, "epochs": 4, "critic": CRITIC | {"batches": 2, "iterations": 4}}
+OFF_POLICY = SMALL | {"gradient_steps": 24, "batch_size": 128, "capacity": 8192, "critic": CRITIC}
 METHODS = {
-    "ppo": (PPO(**ON_POLICY, epochs=4, target_kl=0.03, actor_learning_rate=5e-3), 80),
+    "ppo": (tuned(PPO(), **ON_POLICY, target_kl=0.03, optimiser={"learning_rate": 5e-3}), 80),
     "sac": (
-        SAC(
+        tuned(
+            SAC(),
             **OFF_POLICY,
-            actor_learning_rate=5e-3,
-            final_learning_rate=1e-3,
+            optimiser={"learning_rate": 5e-3, "final_learning_rate": 1e-3},
             initial_alpha=1e-2,
             alpha_learning_rate=0.0,
             target_rate=0.05,
@@ -28,7 +30,14 @@ METHODS = {
         60,
     ),
     "fpo": (
-        FPO(**ON_POLICY, epochs=4, flow_steps=4, actor_learning_rate=1e-3, updates=130, clip=0.1),
+        tuned(
+            FPO(),
+            **ON_POLICY,
+            flow={"steps": 4},
+            optimiser={"learning_rate": 1e-3},
+            schedule={"updates": 130},
+            clip=0.1,
+        ),
         130,
     ),
 }

@@ -1,15 +1,22 @@
 """Descent against optax and hand arithmetic."""
 
+import math
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from rfo.algos.fitting import combine_critics, fit_critics, require_divisible
-from rfo.algos.optimize import Descent
+from rfo.algos.fitting import COMBINATIONS, fit_critics
+from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.settings import Critic, Optimiser, Schedule
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Identity, encoder_for
+
+FREE = Optimiser(beta1=0.9, beta2=0.999, weight_decay=0.0, max_grad_norm=math.inf)
+"""Neither decay nor clip."""
 
 PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.2])}
 
@@ -19,15 +26,17 @@ def gradients(seed):
 
 
 def test_equals_optax_adamw_with_schedule_and_clip():
-    descent = Descent(1e-2, 1e-5, 4, beta1=0.7, beta2=0.95, weight_decay=0.1, max_norm=0.5)
+    optimiser = Optimiser(1e-2, 1e-5, 0.7, 0.95, weight_decay=0.1, max_grad_norm=0.5)
+    schedule = Schedule(updates=4)
     oracle = optax.chain(
         optax.clip_by_global_norm(0.5),
         optax.adamw(optax.linear_schedule(1e-2, 1e-5, 4), b1=0.7, b2=0.95, weight_decay=0.1),
     )
-    params, state = PARAMS, descent.init(PARAMS)
+    params, state = PARAMS, DescentState.init(PARAMS)
     expected, oracle_state = PARAMS, oracle.init(PARAMS)
     for i in range(6):  # two beyond the end of the schedule
-        params, state, report = descent.step(params, state, gradients(i), jnp.asarray(i))
+        rate = schedule.rate(1e-2, 1e-5, jnp.asarray(i))
+        params, state, report = Descent(optimiser, rate).step(params, state, gradients(i))
         updates, oracle_state = oracle.update(gradients(i), oracle_state, expected)
         expected = optax.apply_updates(expected, updates)
         norm = float(optax.tree.norm(gradients(i)))
@@ -38,9 +47,9 @@ def test_equals_optax_adamw_with_schedule_and_clip():
 
 def test_first_step_by_hand():
     """Adam's first step is the learning rate along the sign; decay takes lr * wd * w on top."""
-    descent = Descent(0.1, 0.1, 1, weight_decay=0.5)
+    descent = Descent(replace(FREE, weight_decay=0.5), 0.1)
     gradient = {"w": jnp.array([[2.0, -3.0], [4.0, -5.0]]), "b": jnp.array([1.0, -1.0])}
-    params, _, report = descent.step(PARAMS, descent.init(PARAMS), gradient, jnp.asarray(0))
+    params, _, report = descent.step(PARAMS, DescentState.init(PARAMS), gradient)
     np.testing.assert_allclose(
         params["w"], [[1 - 0.1 - 0.05, -2 + 0.1 + 0.1], [0.375, 2.95]], rtol=1e-5
     )
@@ -51,10 +60,10 @@ def test_first_step_by_hand():
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 def test_non_finite_gradient_changes_nothing_but_the_count(bad):
-    descent = Descent(0.1, 0.1, 1, weight_decay=0.5, max_norm=1.0)
-    params, state, _ = descent.step(PARAMS, descent.init(PARAMS), gradients(0), jnp.asarray(0))
+    descent = Descent(replace(FREE, weight_decay=0.5, max_grad_norm=1.0), 0.1)
+    params, state, _ = descent.step(PARAMS, DescentState.init(PARAMS), gradients(0))
     poisoned = {**gradients(1), "b": jnp.array([0.0, bad])}
-    after, after_state, report = descent.step(params, state, poisoned, jnp.asarray(1))
+    after, after_state, report = descent.step(params, state, poisoned)
     jax.tree.map(
         np.testing.assert_array_equal, (after, after_state.moments), (params, state.moments)
     )
@@ -69,11 +78,12 @@ def critic_data():
 def test_each_critic_of_an_ensemble_is_fitted_as_if_alone():
     observation, target = critic_data()
     both = Critics(jax.random.key(0), Identity(3), (16,), ensemble=2)
-    descent = Descent(1e-2, 1e-3, 1)
+    settings = Critic(iterations=5, batches=4)
+    descent = Descent(FREE, 1e-2)
 
     def fitted(critics):
         after, _, metrics = fit_critics(
-            critics, (descent, descent.init(critics)), observation, target, 5, 4, jnp.asarray(0)
+            critics, (descent, DescentState.init(critics)), observation, target, settings
         )
         return after(observation), metrics
 
@@ -108,15 +118,15 @@ def cloud_and_critics():
 def test_minibatches_run_in_order_of_time(make):
     """Two minibatches with one descent each equal two hand-made steps, the early half first."""
     (observation, critics), (_, target) = make(), critic_data()
-    descent = Descent(1e-2, 1e-2, 1)
+    descent, settings = Descent(FREE, 1e-2), Critic(iterations=1, batches=2)
     fitted, _, _ = fit_critics(
-        critics, (descent, descent.init(critics)), observation, target, 1, 2, jnp.asarray(0)
+        critics, (descent, DescentState.init(critics)), observation, target, settings
     )
-    by_hand, state = critics, descent.init(critics)
+    by_hand, state = critics, DescentState.init(critics)
     for half in (slice(0, 4), slice(4, 8)):
         seen = jax.tree.map(lambda x, h=half: x[h], observation)
         gradient = jax.grad(lambda c, s=seen, h=half: jnp.mean((c(s)[0] - target[h]) ** 2))(by_hand)
-        by_hand, state, _ = descent.step(by_hand, state, gradient, jnp.asarray(0))
+        by_hand, state, _ = descent.step(by_hand, state, gradient)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), fitted, by_hand
     )
@@ -125,18 +135,34 @@ def test_minibatches_run_in_order_of_time(make):
 def test_the_norm_that_is_clipped_counts_the_encoder():
     observation, critics = cloud_and_critics()
     gradient = jax.grad(lambda c: jnp.sum(c(observation) ** 2))(critics)
-    descent = Descent(1e-2, 1e-2, 1, max_norm=0.5)
-    _, _, report = descent.step(critics, descent.init(critics), gradient, jnp.asarray(0))
+    descent = Descent(replace(FREE, max_grad_norm=0.5), 1e-2)
+    _, _, report = descent.step(critics, DescentState.init(critics), gradient)
     encoder, heads = optax.tree.norm(gradient.encoder), optax.tree.norm(gradient.nets)
     assert encoder > 0.1 * heads
     assert report.norm == pytest.approx(float(jnp.hypot(encoder, heads)), rel=1e-5)
     assert report.clipped_norm == pytest.approx(0.5, rel=1e-5)
 
 
-def test_settings_are_checked():
-    assert combine_critics("min")(jnp.array([[1.0], [3.0]]), axis=0) == 1
-    assert combine_critics("mean")(jnp.array([[1.0], [3.0]]), axis=0) == 2
-    with pytest.raises(ValueError, match="not 'max'"):
-        combine_critics("max")
-    with pytest.raises(ValueError, match="must divide the"):
-        require_divisible(10, 4)
+def test_critics_combine_by_name():
+    values = jnp.array([[1.0], [3.0]])
+    assert COMBINATIONS["min"](values, axis=0) == 1
+    assert COMBINATIONS["mean"](values, axis=0) == 2
+
+
+def test_an_extended_schedule_goes_on_from_where_it_is_to_the_new_end():
+    """By hand: after 30 of 100 updates 0.7 of the way is left, whose half is gone halfway to 230."""
+    old = Schedule(updates=100)
+    new = old.extended(30, 230)
+    assert new == Schedule(updates=230, begin=30, fraction=0.7)
+
+    def rate(schedule, update):
+        return float(schedule.rate(1.0, 0.0, jnp.asarray(update)))
+
+    assert rate(old, 30) == pytest.approx(0.7) == rate(new, 30)
+    assert rate(new, 130) == pytest.approx(0.35)
+    assert rate(new, 230) == rate(new, 500) == pytest.approx(0.0, abs=1e-7)
+    again = new.extended(130, 330)
+    assert again.fraction == pytest.approx(0.35) and rate(again, 230) == pytest.approx(0.175)
+    assert old.extended(120, 200).fraction == 0  # beyond its end nothing is left
+    with pytest.raises(ValueError, match=r"begin must be below updates \(30\), not 30"):
+        old.extended(30, 30)

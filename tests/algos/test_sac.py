@@ -7,6 +7,7 @@ import pytest
 
 from rfo.algos.rollout import rollout
 from rfo.algos.sac import SAC, Transitions, soft_target, stored, transitions
+from rfo.algos.settings import Ensemble, Network
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import ReachCloud, Terminating, Truncating
 from rfo.policies.gaussian import tanh_gaussian_log_prob
@@ -100,11 +101,8 @@ TINY = SAC(
     capacity=40,
     gradient_steps=2,
     batch_size=8,
-    actor_hidden=(4,),
-    critic_hidden=(4,),
-    point_hidden=(4,),
-    point_features=4,
-    vector_features=4,
+    network=Network(hidden=(4,), point_hidden=(4,), point_features=4, vector_features=4),
+    critic=Ensemble(hidden=(4,)),
 )
 
 

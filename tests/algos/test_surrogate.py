@@ -8,19 +8,30 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rfo.algos.apg import APG
 from rfo.algos.fpo import FPO, Probe, errors
 from rfo.algos.ppo import PPO, Behaviour, adapted_rate, likelihood_ratio
 from rfo.algos.rfo import RFO
 from rfo.algos.rollout import Rollout, rollout, rollout_metrics
+from rfo.algos.sac import SAC
 from rfo.algos.sapo import SAPO
+from rfo.algos.settings import Network
 from rfo.algos.shac import SHAC
-from rfo.algos.surrogate import asymmetric_surrogate, clipped_surrogate, estimate, minibatches
+from rfo.algos.soft_flow import SoftFlow
+from rfo.algos.surrogate import (
+    asymmetric_surrogate,
+    clipped_surrogate,
+    estimate_advantages,
+    minibatches,
+)
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import Truncating
 from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy
 from rfo.policies.gaussian import gaussian_kl, gaussian_log_prob, tanh_gaussian_log_prob
 from rfo.policies.normalize import Normalizer
+
+METHODS = (RFO, SAPO, SoftFlow, SHAC, APG, PPO, SAC, FPO)
 
 
 def test_the_surrogate_stops_paying_beyond_the_clip_but_never_stops_punishing():
@@ -175,7 +186,7 @@ def test_estimate_bootstraps_in_the_units_of_the_rewards_and_cuts_at_termination
         duration=jnp.ones((1, 3), int),
     )
     scale = Normalizer(jnp.array([10.0]), jnp.array([25.0]), jnp.asarray(1e9))
-    judged = estimate(ConstantCritics(), Normalizer.init(2), scale, data, 0.9, 0.95)
+    judged = estimate_advantages(ConstantCritics(), Normalizer.init(2), scale, data, 0.9, 0.95)
     np.testing.assert_allclose(judged.target, (np.array([[22.0, 4.0, 22.0]]) - 10) / 5, atol=1e-4)
     raw = np.array([[2.0, -16.0, 2.0]])
     np.testing.assert_allclose(judged.advantage, (raw - raw.mean()) / raw.std(), rtol=1e-4)
@@ -195,17 +206,19 @@ def test_clocks_start_at_random_ages_and_cut_the_first_episodes_short():
     assert np.bincount(start.elapsed).min() > 400 / 5 / 2
     cut = env.step(start, jnp.zeros((400, 1))).truncated
     np.testing.assert_array_equal(cut, start.elapsed == 4)
-    for method in (kind(actor_hidden=(4,)) for kind in (RFO, SAPO, SHAC, PPO, FPO)):
-        begun = jax.jit(lambda key, m=method: m.init(key, env).env)(jax.random.key(0))
-        assert set(np.asarray(begun.elapsed).tolist()) == {0, 1, 2, 3, 4}
 
 
-def test_clocks_start_in_phase_on_demand():
-    """Without staggering every environment begins at age 0, and its first episode counts."""
-    env = Batch(Truncating(episode_length=5), 8)
-    for method in (kind(actor_hidden=(4,), staggered=False) for kind in (RFO, SAPO, SHAC)):
-        begun = jax.jit(lambda key, m=method: m.init(key, env).env)(jax.random.key(0))
-        assert not begun.elapsed.any() and begun.whole.all()
+def test_all_methods_start_in_the_same_states_at_the_same_random_ages():
+    env = Batch(Truncating(episode_length=5), 400)
+    methods = [kind(network=Network(hidden=(4,))) for kind in METHODS]
+    first, *others = jax.jit(lambda key: [m.init(key, env).env for m in methods])(jax.random.key(0))
+    assert set(np.asarray(first.elapsed).tolist()) == {0, 1, 2, 3, 4}
+    for other in others:
+        jax.tree.map(np.testing.assert_array_equal, _data(first), _data(other))
+
+
+def _data(state):
+    return state._replace(key=jax.random.key_data(state.key))
 
 
 def test_episodes_cut_short_at_the_start_are_not_recorded():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rfo.algos.rfo import RFO
+from rfo.algos.settings import Critic, Network
 from rfo.envs.base import Step, open_loop
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
@@ -53,9 +54,8 @@ def test_a_chunk_of_one_is_no_chunk_bit_for_bit(task):
 
 def test_no_chunk_trains_bit_for_bit_as_before_and_a_chunk_of_one_too():
     """Compares a whole update of RFO, with its gradient and its critics."""
-    algorithm = RFO(
-        horizon=4, critic_batches=2, critic_iterations=1, actor_hidden=(8,), critic_hidden=(8,)
-    )
+    critic = Critic(hidden=(8,), iterations=1, batches=2)
+    algorithm = RFO(horizon=4, network=Network(hidden=(8,)), critic=critic)
     outcomes = []
     for env in (
         Batch(Terminating(life=3), 8),
@@ -207,7 +207,7 @@ def test_bad_sizes_are_refused(chunk, executed):
 
 
 def test_a_chunk_must_divide_the_horizon():
-    algorithm = RFO(horizon=8, critic_batches=2)
+    algorithm = RFO(horizon=8, critic=Critic(batches=2))
     with pytest.raises(ValueError, match="3 control steps must divide horizon"):
         algorithm.init(jax.random.key(0), ChunkedBatch(LQR(), 2, 3, GAMMA))
     with pytest.raises(ValueError, match="must divide the 1 steps"):

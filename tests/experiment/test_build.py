@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rfo.algos import settings
+from rfo.algos.reuse import Reuse
+from rfo.algos.settings import Critic, Ensemble, Flow, Network, Optimiser, Schedule
 from rfo.cli.commands import Resume, Train
 from rfo.envs.base import EnvSpec
 from rfo.envs.batch import Batch
@@ -31,7 +32,8 @@ def test_every_preset_builds_and_survives_json(task, algorithm):
     assert again == experiment
     assert type(again.algorithm) is experiments.algorithm_class(algorithm)
     method, env = experiments.build(experiment)
-    assert (env.size, method.updates) == (experiment.environments, experiment.updates)
+    assert env.size == experiment.environments
+    assert method.schedule.updates == experiment.updates
 
 
 def test_a_chunk_reaches_the_environments_and_survives_json():
@@ -59,11 +61,15 @@ def test_every_hyperparameter_is_read(algorithm):
     kind = experiments.algorithm_class(algorithm)
     modules = {base.__module__ for base in kind.__mro__ if dataclasses.is_dataclass(base)}
     source = "\n".join(inspect.getsource(sys.modules[name]) for name in sorted(modules))
-    read = read_attributes(source)
-    for function in (settings.encoder, settings.flow_policy, settings.descent):
-        if f"{function.__name__}(self, " in source:
-            read |= read_attributes(inspect.getsource(function))
-    assert {f.name for f in dataclasses.fields(kind)} <= read
+    assert {f.name for f in dataclasses.fields(kind)} <= read_attributes(source)
+
+
+@pytest.mark.parametrize("record", [Network, Ensemble, Critic, Flow, Optimiser, Schedule, Reuse])
+def test_every_field_of_the_shared_records_is_read(record):
+    read = set()
+    for name in ("fitting", "method", "optimize", "reuse", "settings"):
+        read |= read_attributes((SOURCE / "algos" / f"{name}.py").read_text())
+    assert {f.name for f in dataclasses.fields(record)} <= read
 
 
 @pytest.mark.parametrize("kind", [Experiment, registry.Task, registry.Method])
@@ -93,14 +99,15 @@ def test_the_ant_has_the_published_budget_and_networks():
             2000,
         )
         assert experiment.algorithm.horizon == 32
-        assert experiment.algorithm.actor_hidden == (128, 64, 32)
-        assert getattr(experiment.algorithm, "critic_hidden", (64, 64)) == (64, 64)
+        assert experiment.algorithm.network.hidden == (128, 64, 32)
+        if name != "apg":
+            assert experiment.algorithm.critic.hidden == (64, 64)
 
 
 @pytest.mark.parametrize(("steps", "updates"), [(1, 1), (128, 1), (129, 2), (1280, 10)])
 def test_steps_are_rounded_up_to_whole_updates_which_the_schedule_spans(steps, updates):
     experiment = preset("lqr", "apg", steps=steps, environments=4, horizon=32)
-    assert experiment.updates == experiment.algorithm.updates == updates
+    assert experiment.updates == experiment.algorithm.schedule.updates == updates
 
 
 def test_evaluation_has_two_episodes_per_environment_unless_told():
@@ -133,15 +140,11 @@ def test_variants_are_algorithms_with_other_settings_which_come_before_the_task(
     shac2 = preset("ant", "shac2")
     sapo = preset("ant", "sapo", initial_alpha=1e-30, alpha_learning_rate=0.0)
     assert shac2 == dataclasses.replace(sapo, method="shac2")
-    table = {"critic_count": 2, "critic_target": "min", "activation": "silu", "gain": 1.0}
-    table |= {"weight_decay": 0.01, "beta1": 0.7, "beta2": 0.95, "max_grad_norm": 0.5}
-    table |= {
-        "actor_learning_rate": 2e-3,
-        "critic_learning_rate": 5e-4,
-        "final_learning_rate": 1e-5,
-    }
-    table |= {"min_log_std": -5.0, "max_log_std": 2.0}
-    assert table.items() <= dataclasses.asdict(shac2.algorithm).items()
+    algorithm = shac2.algorithm
+    assert (algorithm.critic, algorithm.critic_target) == (Critic((64, 64), 2, 5e-4, 16, 4), "min")
+    assert (algorithm.network.activation, algorithm.network.gain) == ("silu", 1.0)
+    assert algorithm.optimiser == Optimiser(2e-3, 1e-5, 0.7, 0.95, 0.01, 0.5)
+    assert (algorithm.min_log_std, algorithm.max_log_std) == (-5.0, 2.0)
     assert np.float32(1) + np.float32(shac2.algorithm.initial_alpha) == 1
     assert (shac2.label, preset("ant", "sapo").label) == ("shac2", "sapo")
     old = preset("ant", "sapo").to_json()

@@ -19,7 +19,7 @@ from rfo.train import checkpoint
 from rfo.train.record import RunFolder
 
 RFO = (sys.executable, "-m", "rfo.cli")
-TINY = ("--algo", "apg", "--envs", "2", "--horizon", "4", "--actor-hidden", "4")
+TINY = ("--algo", "apg", "--envs", "2", "--horizon", "4", "--network.hidden", "4")
 PACED = """
 import sys, time
 from rfo.train import trainer

@@ -222,8 +222,8 @@ SUITE = """
 seeds = 2
 together = true
 [methods]
-apg = "--algo apg --actor-hidden 4"
-broken = "--algo apg --actor-hidden -4"
+apg = "--algo apg --network.hidden 4"
+broken = "--algo apg --network.hidden -4"
 [tasks.quadratic]
 steps = 512
 arguments = "--envs 4 --evaluation-episodes 4"
@@ -249,13 +249,13 @@ def test_a_suite_from_the_command_line(tmp_path, capsys):
         "quadratic/apg/s1",
     }
     assert (
-        "quadratic/broken/s0+s1 failed: rfo: layer sizes" in err
+        "quadratic/broken/s0+s1 failed: rfo: hidden must be" in err
         and "2 of 4 runs are not finished" in err
     )
     evaluation = tmp_path / "runs" / "quadratic" / "apg" / "s1" / "evaluation.json"
     evaluation.unlink()
     (tmp_path / "suite.toml").write_text(
-        SUITE.replace('broken = "--algo apg --actor-hidden -4"', "")
+        SUITE.replace('broken = "--algo apg --network.hidden -4"', "")
     )
     assert cli.main(learn) == 0
     assert evaluation.exists() and "quadratic/apg/s1: finished" in capsys.readouterr().err

@@ -22,7 +22,7 @@ arguments = "--envs 8"
 [tasks.quadratic]
 steps = 500
 methods.sapo = "--algo sapo --initial-alpha 0.2"
-methods."rfo_K1.5" = "--flow-steps 1"
+methods."rfo_K1.5" = "--flow.steps 1"
 """
 
 

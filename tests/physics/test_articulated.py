@@ -18,7 +18,13 @@ NO_CONTACT = ContactParameters(0, 0, 0, 0)
 GROUND = '<geom name="ground" type="plane" size="1 1 1"/>'
 
 
-def model(body: str, contact: ContactParameters = NO_CONTACT, gravity=(0, 0, -G), motor: str = "", **limits):
+def model(
+    body: str,
+    contact: ContactParameters = NO_CONTACT,
+    gravity=(0, 0, -G),
+    motor: str = "",
+    **limits,
+):
     """A model of the given bodies over the ground z = 0."""
     weight = " ".join(map(str, gravity))
     actuator = f'<actuator><motor joint="{motor}" gear="1"/></actuator>' if motor else ""
@@ -42,7 +48,9 @@ def simulate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """States (T, nq), (T, nv) of one copy in float64, one substep a step."""
     controls = np.full((steps, 1, of.nu), control)
-    qs, qds = Rollout(of, 1, dt, 1).states(Inputs(np.array([q], float), np.array([qd], float), controls))
+    qs, qds = Rollout(of, 1, dt, 1).states(
+        Inputs(np.array([q], float), np.array([qd], float), controls)
+    )
     return qs[:, 0], qds[:, 0]
 
 
@@ -116,7 +124,12 @@ def test_energy_of_a_conservative_tree_is_kept_to_first_order(seed):
     of = tree(seed)
     nothing = np.zeros(of.nv)
     of = replace(
-        of, damping=nothing, stiffness=nothing, limit_ke=nothing, limit_kd=nothing, ground_height=-1e3
+        of,
+        damping=nothing,
+        stiffness=nothing,
+        limit_ke=nothing,
+        limit_kd=nothing,
+        ground_height=-1e3,
     )
     q0, qd0 = random_state(of, np.random.default_rng(seed))
     drifts = []
@@ -174,7 +187,9 @@ def test_springs_pull_to_their_reference():
     np.testing.assert_allclose(qd[0, 0], 0.01 * 40 * (0.3 - 0.1) / 2, rtol=1e-12)
 
 
-@pytest.mark.parametrize("q, v", [(0.3, 1), (0.5, 1), (0.7, 1), (0.7, -1), (-0.5, 1), (-0.5, -1), (-0.1, -1)])
+@pytest.mark.parametrize(
+    "q, v", [(0.3, 1), (0.5, 1), (0.7, 1), (0.7, -1), (-0.5, 1), (-0.5, -1), (-0.1, -1)]
+)
 def test_limits_push_and_damp_only_beyond(q, v):
     of = slider('range="-0.2 0.5"', gravity=(0, 0, 0), limit_ke=300, limit_kd=7)
     beyond = min(q + 0.2, 0) + max(q - 0.5, 0)
@@ -193,7 +208,9 @@ def test_a_weight_rests_beyond_its_limit():
 # -------------------------------------------------------------------------------------------------- contact
 
 
-def expected_contact(of: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+def expected_contact(
+    of: Model, q: np.ndarray, qd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Force and moment about its centre on a free sphere, by the law in `rfo.physics.articulated`."""
     n = of.ground_normal
     lowest = -of.contact_radius[0] * n
@@ -203,7 +220,9 @@ def expected_contact(of: Model, q: np.ndarray, qd: np.ndarray) -> tuple[np.ndarr
     velocity = qd[:3] + np.cross(qd[3:], lowest)
     normal = n @ velocity
     tangential = velocity - normal * n
-    pressure = of.contact_ke[0] * depth + (of.contact_kd[0] + of.contact_kh[0] * depth) * max(-normal, 0)
+    pressure = of.contact_ke[0] * depth + (of.contact_kd[0] + of.contact_kh[0] * depth) * max(
+        -normal, 0
+    )
     grip = min(of.contact_kf[0], of.contact_mu[0] * pressure / np.linalg.norm(tangential))
     force = pressure * n - grip * tangential
     case = "sticks" if grip == of.contact_kf[0] else "slides"
@@ -218,7 +237,9 @@ def test_contact_follows_its_law():
     )
     of = replace(of, ground_normal=np.array([0.48, -0.6, 0.64]), ground_height=0.3)
     rng = np.random.default_rng(0)
-    q = np.concatenate([of.ground_normal * 0.48 + 0.1 * rng.normal(size=(200, 3)), np.ones((200, 4))], 1)
+    q = np.concatenate(
+        [of.ground_normal * 0.48 + 0.1 * rng.normal(size=(200, 3)), np.ones((200, 4))], 1
+    )
     qd = rng.normal(size=(200, 6)) * rng.choice([0.1, 2], (200, 1))
     bias = Articulated(of, dt=1, substeps=1, dtype=np.float64).bias(ArticulatedState(q, qd))
     cases = set()
@@ -247,7 +268,9 @@ def test_rest_on_the_ground():
 def on_incline(angle: float) -> tuple[Model, np.ndarray]:
     """A block of friction coefficient 0.5 on a slope, and its settled coordinates."""
     of = model(
-        BLOCK, ContactParameters(ke=5e3, kd=500, kf=200, mu=0.5), (G * np.sin(angle), 0, -G * np.cos(angle))
+        BLOCK,
+        ContactParameters(ke=5e3, kd=500, kf=200, mu=0.5),
+        (G * np.sin(angle), 0, -G * np.cos(angle)),
     )
     q = of.q0.copy()
     q[2] -= 8 * G * np.cos(angle) / (4 * 5e3)
@@ -295,7 +318,9 @@ def test_the_length_of_a_quaternion_does_not_matter():
         if kind in (Joint.FREE, Joint.BALL):
             first = start + 3 * (kind == Joint.FREE)
             longer[first : first + 4] *= 2.5
-    for one, other in zip(simulate(of, q, qd, 0.01, 5), simulate(of, longer, qd, 0.01, 5), strict=True):
+    for one, other in zip(
+        simulate(of, q, qd, 0.01, 5), simulate(of, longer, qd, 0.01, 5), strict=True
+    ):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 

@@ -34,7 +34,10 @@ def test_shipped_models(name, steps):
 @pytest.mark.parametrize("steps", [1, 4])
 def test_the_humanoid(steps):
     """Chaotic over more steps, so that differences tell nothing; at the task's own substeps."""
-    rollout, inputs = Rollout(shipped("humanoid"), ENVS, DT, 48), shipped_inputs("humanoid", ENVS, steps)
+    rollout, inputs = (
+        Rollout(shipped("humanoid"), ENVS, DT, 48),
+        shipped_inputs("humanoid", ENVS, steps),
+    )
     assert touching(rollout.model, rollout.states(inputs)[0][::8]).any()
     assert_matches_differences(rollout, inputs)
 
@@ -117,7 +120,9 @@ def one_sided(rollout: Rollout, inputs: Inputs) -> tuple[float, float]:
 
 @pytest.mark.parametrize("height", [0.0, 1.0], ids=["touching the ground", "at the limit"])
 def test_at_a_kink_the_gradient_is_one_of_its_sides(height):
-    model = load(SLIDER.format(gravity=0, joints=UP_AND_DOWN), ContactParameters(1e3, 10, 0, 0), 1e3, 10)
+    model = load(
+        SLIDER.format(gravity=0, joints=UP_AND_DOWN), ContactParameters(1e3, 10, 0, 0), 1e3, 10
+    )
     rollout = Rollout(model, 1, 0.01, 1)
     inputs = Inputs(np.full((1, 1), height), np.zeros((1, 1)), np.zeros((1, 1, 1)))
     gradient, sides = rollout.gradient(inputs).q[0, 0], one_sided(rollout, inputs)
@@ -128,7 +133,8 @@ def test_at_a_kink_the_gradient_is_one_of_its_sides(height):
 def test_a_sphere_at_rest_on_the_ground_has_the_slope_of_friction_at_rest():
     """At zero tangential speed the friction law is smooth, its derivative -k_f."""
     model = load(
-        SLIDER.format(gravity=-9.81, joints=ABOUT + UP_AND_DOWN), ContactParameters(1e3, 10, 30, 0.5)
+        SLIDER.format(gravity=-9.81, joints=ABOUT + UP_AND_DOWN),
+        ContactParameters(1e3, 10, 30, 0.5),
     )
     depth, dt, mass = 2 * 9.81 / 1e3, 0.01, 2
     rollout = Rollout(model, 1, dt, 1)

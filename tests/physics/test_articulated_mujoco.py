@@ -31,5 +31,7 @@ def test_mass_matrix_and_bias_are_mujocos(case):
     ours = zip(simulator.mass_matrix(state), simulator.bias(state), strict=True)
     for i, (mass_matrix, bias) in enumerate(ours):
         expected_mass, expected_bias, _ = mujoco_dynamics(reference, model, q[i], qd[i])
-        np.testing.assert_allclose(mass_matrix, expected_mass, atol=3e-6 * np.abs(expected_mass).max())
+        np.testing.assert_allclose(
+            mass_matrix, expected_mass, atol=3e-6 * np.abs(expected_mass).max()
+        )
         np.testing.assert_allclose(bias, expected_bias, atol=2e-5 * np.abs(expected_bias).max())

@@ -27,7 +27,9 @@ ODD = 5  # environments: not a multiple of a pack
 @cache
 def ant(threads: int = 2) -> Articulated:
     text = files("rfo.envs").joinpath("assets/ant.xml").read_text()
-    return Articulated(load(text, ContactParameters(4e4, 1e3, 1e3, 0.75)), 1 / 60, 4, threads=threads)
+    return Articulated(
+        load(text, ContactParameters(4e4, 1e3, 1e3, 0.75)), 1 / 60, 4, threads=threads
+    )
 
 
 def states(envs: int, *leading: int) -> ArticulatedState:
@@ -79,7 +81,9 @@ def test_scan_equals_a_loop_forward_and_backward():
     state, controls = states(ODD), actions(6, ODD)
 
     def scanned(state, controls):
-        return jax.lax.scan(lambda s, u: (ant().step(s, u), height(ant(), s, u)), state, controls)[1].sum()
+        return jax.lax.scan(lambda s, u: (ant().step(s, u), height(ant(), s, u)), state, controls)[
+            1
+        ].sum()
 
     def looped(state, controls):
         total = 0.0
@@ -154,7 +158,9 @@ def test_a_batched_branch_selects_whole_residuals():
     state, control = states(ODD, 3), actions(3, ODD)
 
     def loss(flag, s, u):
-        twice = jax.lax.cond(flag, lambda u: ant().step(s, u).q, lambda u: ant().step(s, -2 * u).q, u)
+        twice = jax.lax.cond(
+            flag, lambda u: ant().step(s, u).q, lambda u: ant().step(s, -2 * u).q, u
+        )
         return jnp.sin(twice).sum()
 
     flags = jnp.array([True, False, True])
@@ -288,7 +294,8 @@ def test_a_thread_needs_its_share_of_work(monkeypatch):
     kernels = ant().kernels
     worth = -(-NUMBERS_PER_THREAD // kernels.work)  # environments that occupy one thread
     threads = [
-        useful_threads(kernels, envs) for envs in (1, 2 * worth - 1, 2 * worth, 3 * worth, 100 * worth)
+        useful_threads(kernels, envs)
+        for envs in (1, 2 * worth - 1, 2 * worth, 3 * worth, 100 * worth)
     ]
     assert threads == [1, 1, 2, 3, 4]
 

@@ -78,7 +78,9 @@ def test_adjoint_against_central_differences(name, case):
     numeric = ((values[:9] - values[9:]) / (2 * h)).T.reshape(F.shape)
     size = np.abs(numeric).max((1, 2), keepdims=True)
     assert size.min() > 0.01
-    np.testing.assert_allclose(exact / size, numeric / size, atol=5e-6 if case == "crushed" else 2e-7)
+    np.testing.assert_allclose(
+        exact / size, numeric / size, atol=5e-6 if case == "crushed" else 2e-7
+    )
 
 
 @every_law
@@ -88,7 +90,9 @@ def test_single_precision_agrees(name):
         F = CASES[case]
         weights = noise(5, *F.shape)
         both = [
-            np.asarray(jax.grad(lambda F, w=weights: jnp.sum(respond(law, F).stress * w))(F.astype(kind)))
+            np.asarray(
+                jax.grad(lambda F, w=weights: jnp.sum(respond(law, F).stress * w))(F.astype(kind))
+            )
             for kind in (np.float64, np.float32)
         ]
         np.testing.assert_allclose(both[1], both[0], atol=2e-5 * np.abs(both[0]).max())
@@ -104,7 +108,9 @@ def test_stress_by_independent_formulas():
     neo = mu * (b - np.eye(3)) + lam * np.log(J) * np.eye(3)
     np.testing.assert_allclose(respond(LAWS["neo-Hookean"], F).stress, neo, atol=1e-8)
     fluid = respond(LAWS["fluid"], F)
-    np.testing.assert_allclose(fluid.stress, LAWS["fluid"].lambda_ * J * (J - 1) * np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(
+        fluid.stress, LAWS["fluid"].lambda_ * J * (J - 1) * np.eye(3), atol=1e-6
+    )
     np.testing.assert_allclose(np.linalg.det(fluid.elastic), J[:, 0, 0], atol=1e-12)
 
 

@@ -45,7 +45,9 @@ def test_voxels_fill_their_cubes_and_neighbours_match(shape):
         for side in [*np.eye(3, dtype=int), *-np.eye(3, dtype=int)]
     )
     assert len(mesh.surface) == 2 * free
-    assert {frozenset(t.tolist()) for t in mesh.surface} == {f for f, n in faces(mesh).items() if n == 1}
+    assert {frozenset(t.tolist()) for t in mesh.surface} == {
+        f for f, n in faces(mesh).items() if n == 1
+    }
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -57,7 +59,9 @@ def test_surface_is_closed_outward_and_of_the_right_kind(shape):
     corners = np.unique(mesh.surface)
     assert len(corners) - len(directed) // 2 + len(mesh.surface) == characteristic
     x = mesh.vertices[mesh.surface]
-    assert np.linalg.det(x).sum() / 6 == pytest.approx(mesh.volumes.sum()), "divergence theorem: outward"
+    assert np.linalg.det(x).sum() / 6 == pytest.approx(mesh.volumes.sum()), (
+        "divergence theorem: outward"
+    )
     normal = np.cross(x[:, 1] - x[:, 0], x[:, 2] - x[:, 0])
     inward = mesh.vertices[mesh.tets[mesh.surface_tets]].mean(axis=1) - x.mean(axis=1)
     assert (np.sum(normal * inward, axis=1) < 0).all(), "away from the tetrahedron that owns it"
@@ -212,16 +216,25 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path / "absent.msh")
 
 
-BOXES = [((0, 0, 0), (1, 1, 2)), ((1, 0, 0), (2, 1, 2)), ((0, 1, 0), (1, 2, 2)), ((0, 0, 2), (1, 1, 3))]
+BOXES = [
+    ((0, 0, 0), (1, 1, 2)),
+    ((1, 0, 0), (2, 1, 2)),
+    ((0, 1, 0), (1, 2, 2)),
+    ((0, 0, 2), (1, 1, 3)),
+]
 
 
 def test_boxes_fill_their_volume_in_six_equal_parts_and_neighbours_match():
     mesh = from_boxes(BOXES, 0.5)
-    np.testing.assert_allclose(mesh.volumes.reshape(4, 6), np.repeat([[2], [2], [2], [1]], 6, 1) * 0.125 / 6)
+    np.testing.assert_allclose(
+        mesh.volumes.reshape(4, 6), np.repeat([[2], [2], [2], [1]], 6, 1) * 0.125 / 6
+    )
     assert set(faces(mesh).values()) <= {1, 2}
     x = mesh.vertices[mesh.surface]
     area = np.linalg.norm(np.cross(x[:, 1] - x[:, 0], x[:, 2] - x[:, 0]), axis=1).sum() / 2
-    assert area == pytest.approx(0.25 * (3 + 3 + 16 + 4)) and len(mesh.surface) == 2 * (3 + 3 + 8 + 4)
+    assert area == pytest.approx(0.25 * (3 + 3 + 16 + 4)) and len(mesh.surface) == 2 * (
+        3 + 3 + 8 + 4
+    )
 
 
 def test_splitting_an_edge_halves_what_is_on_it_and_keeps_the_mesh_conforming():

@@ -82,7 +82,9 @@ def test_contact_spheres_stand_for_the_colliding_geoms():
     names = ("ke", "kd", "kf", "mu", "kh")
     constants = np.stack([getattr(model, f"contact_{name}") for name in names], 1)
     np.testing.assert_allclose(constants[[0, -1]], [[1e4, 1e2, 1e3, 0.8, 0]] * 2)
-    np.testing.assert_allclose(constants[1:3], [[1, 2, 3, 4, 0]] * 2, err_msg="a geom's own constants")
+    np.testing.assert_allclose(
+        constants[1:3], [[1, 2, 3, 4, 0]] * 2, err_msg="a geom's own constants"
+    )
     own = load(text.replace("1 2 3 4", "1 2 3 4 5"), CONTACT)
     assert own.contact_kh[1:3].tolist() == [5, 5]
     with pytest.raises(ValueError, match="ke kd kf mu kh"):
@@ -109,11 +111,15 @@ def test_a_body_with_several_joints_is_a_chain_of_massless_links():
     np.testing.assert_array_equal(model.parent, [-1, 0])
     np.testing.assert_allclose(model.pos, [[0, 0, 1], [0, 0, 0.5]])
     np.testing.assert_allclose(model.mass, [0, 4])
-    np.testing.assert_allclose(model.com[1], [0, 0, -0.5], err_msg="from the anchor of its last joint")
+    np.testing.assert_allclose(
+        model.com[1], [0, 0, -0.5], err_msg="from the anchor of its last joint"
+    )
     np.testing.assert_allclose(model.limit_lower, [-1, -np.inf])
     np.testing.assert_allclose(model.limit_upper, [2, np.inf])
     np.testing.assert_allclose([model.limit_ke, model.limit_kd], [[5, 5], [6, 6]])
-    np.testing.assert_allclose([model.stiffness, model.damping, model.armature], [[0, 3], [0, 2], [0, 0.1]])
+    np.testing.assert_allclose(
+        [model.stiffness, model.damping, model.armature], [[0, 3], [0, 2], [0, 0.1]]
+    )
     assert model.spring_reference[1] == pytest.approx(np.deg2rad(40))
     assert (model.control_dof.tolist(), model.control_gear.tolist()) == ([1], [30])
 
@@ -134,28 +140,45 @@ def test_a_reference_coordinate_shifts_the_zero():
     ("text", "named"),
     [
         (
-            one_body(outside='<tendon><fixed name="cord"><joint joint="elbow" coef="1"/></fixed></tendon>'),
+            one_body(
+                outside='<tendon><fixed name="cord"><joint joint="elbow" coef="1"/></fixed></tendon>'
+            ),
             "cord",
         ),
-        (one_body(outside='<equality><joint name="lock" joint1="elbow"/></equality>'), "constraint 'lock'"),
+        (
+            one_body(outside='<equality><joint name="lock" joint1="elbow"/></equality>'),
+            "constraint 'lock'",
+        ),
         (actuator('<position name="servo" joint="elbow"/>'), "'servo'.*biastype"),
         (actuator('<motor name="m" joint="elbow" forcerange="-1 1"/>'), "'m'.*force"),
         (actuator('<motor name="m" joint="elbow" ctrlrange="0 1"/>'), "'m'.*ctrl"),
         (actuator('<general name="m" joint="elbow" dyntype="filter"/>'), "'m'.*dyn"),
-        (one_body('<site name="s"/>', '<actuator><motor name="m" site="s"/></actuator>'), "'m'.*trntype"),
+        (
+            one_body('<site name="s"/>', '<actuator><motor name="m" site="s"/></actuator>'),
+            "'m'.*trntype",
+        ),
         (one_body('<geom name="can" type="cylinder" size=".1 .1"/>'), "'can'.*cylinder"),
         (one_body('<geom name="egg" type="ellipsoid" size=".1 .1 .2"/>'), "'egg'.*ellipsoid"),
-        (one_body('<geom name="floor" type="plane" size="1 1 1"/>'), "plane only allowed in static"),
+        (
+            one_body('<geom name="floor" type="plane" size="1 1 1"/>'),
+            "plane only allowed in static",
+        ),
         (
             one_body('<body><joint name="dry" frictionloss="1"/><geom size=".1"/></body>'),
             "'dry'.*frictionloss",
         ),
-        (one_body('<body><joint name="b" type="ball" stiffness="1"/><geom size=".1"/></body>'), "'b'.*slide"),
+        (
+            one_body('<body><joint name="b" type="ball" stiffness="1"/><geom size=".1"/></body>'),
+            "'b'.*slide",
+        ),
         (
             one_body('<body name="balloon" gravcomp="1"><joint/><geom size=".1"/></body>'),
             "'balloon'.*gravcomp",
         ),
-        (world('<body><joint name="f" type="free" armature="1"/><geom size="1"/></body>'), "'f'.*armature"),
+        (
+            world('<body><joint name="f" type="free" armature="1"/><geom size="1"/></body>'),
+            "'f'.*armature",
+        ),
         (one_body(head='<option density="1.2"/>'), "option 'density'"),
         (one_body(head='<option><flag contact="disable"/></option>'), "option 'disableflags'"),
         (one_body(head='<size nuser_geom="2"/>'), "ke kd kf mu"),

@@ -28,7 +28,9 @@ def noise(seed, *shape):
 def filled(low, high, per_cell=2, dx=0.05):
     """Particles in a regular box, `per_cell` along each edge of a cell: (N, 3) and one's volume."""
     counts = np.rint((np.array(high) - low) / dx * per_cell).astype(int)
-    axes = [a + (b - a) * (np.arange(n) + 0.5) / n for a, b, n in zip(low, high, counts, strict=True)]
+    axes = [
+        a + (b - a) * (np.arange(n) + 0.5) / n for a, b, n in zip(low, high, counts, strict=True)
+    ]
     x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return x, float(np.prod(np.array(high) - low) / len(x))
 
@@ -64,7 +66,9 @@ def test_momentum_and_angular_momentum_are_kept(material):
 
     def momenta(state):
         x, v, C = (np.asarray(a[0]) for a in state[:3])
-        axial = np.stack([C[:, 2, 1] - C[:, 1, 2], C[:, 0, 2] - C[:, 2, 0], C[:, 1, 0] - C[:, 0, 1]], 1)
+        axial = np.stack(
+            [C[:, 2, 1] - C[:, 1, 2], C[:, 0, 2] - C[:, 2, 0], C[:, 1, 0] - C[:, 0, 1]], 1
+        )
         return v.sum(0), (np.cross(x, v) + FREE.dx**2 / 4 * axial).sum(0)
 
     for old, new in zip(momenta(before), momenta(after), strict=True):
@@ -104,7 +108,9 @@ def test_water_at_rest_bears_its_weight():
     grid = Grid((10, 10, 16), 0.05)
     x, volume = filled((0.11, 0.11, 0.11), (0.39, 0.39, 0.51))
     water = Fluid(4e5, 0.3, 1e3)
-    sim = particles(x, volume, water, 34, 5e-4, grid, gravity=9.81, contact=Contact(ground_friction=0.0))
+    sim = particles(
+        x, volume, water, 34, 5e-4, grid, gravity=9.81, contact=Contact(ground_friction=0.0)
+    )
     step, state = jax.jit(sim.step), sim.init(x[None])
     states = []
     for _ in range(72):
@@ -115,14 +121,24 @@ def test_water_at_rest_bears_its_weight():
         pressure.append(-np.trace(respond(water, late.F[0]).stress, axis1=1, axis2=2).mean() / 3)
         height.append(np.asarray(late.x[0, :, 2]).mean())
         assert np.abs(np.linalg.det(late.F[0]).mean() - 1) < 0.02
-    assert np.mean(pressure) == pytest.approx(1e3 * 9.81 * (np.mean(height) - 2 * grid.dx), rel=0.03)
+    assert np.mean(pressure) == pytest.approx(
+        1e3 * 9.81 * (np.mean(height) - 2 * grid.dx), rel=0.03
+    )
     assert np.mean(height) == pytest.approx(x[:, 2].mean(), abs=0.02)
     assert np.abs(state.v).mean() < 0.03
 
 
 # Martin and Moyce (1952), square section a = 2.25 in, height 2 a: times sqrt(2 g / a) t and fronts x / a
 DAM = np.array(
-    [[0.84, 1.22], [1.19, 1.44], [1.43, 1.67], [1.63, 1.89], [1.83, 2.11], [1.98, 2.33], [2.20, 2.56]]
+    [
+        [0.84, 1.22],
+        [1.19, 1.44],
+        [1.43, 1.67],
+        [1.63, 1.89],
+        [1.83, 2.11],
+        [1.98, 2.33],
+        [2.20, 2.56],
+    ]
 )
 
 
@@ -156,7 +172,14 @@ def test_plasticine_pressed_by_a_ball():
     ball = Tool("sphere", (0.1,))
     clay = Plasticine(1e5, 0.3, 1e3, yield_stress=2e3)
     sim = particles(
-        x, volume, clay, 60, 5e-4, tools=[ball], contact=Contact(0.3, ground_friction=100.0), gravity=9.81
+        x,
+        volume,
+        clay,
+        60,
+        5e-4,
+        tools=[ball],
+        contact=Contact(0.3, ground_friction=100.0),
+        gravity=9.81,
     )
     step, state = jax.jit(sim.step), sim.init(x[None])
     for start, end in [(0.47, 0.42), (0.42, 0.37), (0.37, 0.37), (0.37, 0.47)]:
@@ -234,7 +257,9 @@ def test_a_broken_environment_breaks_no_other():
     sim = particles(x, volume, CLAY, 5)
     good = shaken(sim, x)
     worse = MPMState(*(jnp.tile(a, (3,) + (1,) * (a.ndim - 1)) for a in good))
-    worse = worse._replace(x=worse.x.at[1, 3].set(1e6).at[1, 4].set(jnp.nan), v=worse.v.at[1, 5].set(jnp.nan))
+    worse = worse._replace(
+        x=worse.x.at[1, 3].set(1e6).at[1, 4].set(jnp.nan), v=worse.v.at[1, 5].set(jnp.nan)
+    )
     alone, among = sim.step(good), sim.step(worse)
     for i in (0, 2):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_array_equal(a[0], b[i]), alone, among)

@@ -29,13 +29,16 @@ def matrices(values):
 
 def poses(values):
     """(..., 7) with quaternions (x, y, z, w) to ours with (w, x, y, z)."""
-    return np.concatenate([vectors(values[..., :3]), values[..., 6:], vectors(values[..., 3:6])], axis=-1)
+    return np.concatenate(
+        [vectors(values[..., :3]), values[..., 6:], vectors(values[..., 3:6])], axis=-1
+    )
 
 
 def simulator(data, substeps=SUBSTEPS):
     constant = lambda name: float(data[f"mpm_const_{name}"])  # noqa: E731
     E, nu, rho, stress = (
-        float(data[f"mpm_{k}"][0]) for k in ("material_E", "material_nu", "rho", "material_yield_stress")
+        float(data[f"mpm_{k}"][0])
+        for k in ("material_E", "material_nu", "rho", "material_yield_stress")
     )
     tools = []
     for kind, scale, pose in zip(
@@ -45,7 +48,9 @@ def simulator(data, substeps=SUBSTEPS):
             place = poses(pose.astype(float))
             size = tuple(vectors(scale)) if kind == BOX else tuple(scale[:2])
             tools.append(
-                Tool("box" if kind == BOX else "capsule", size, 0, tuple(place[:3]), tuple(place[3:]))
+                Tool(
+                    "box" if kind == BOX else "capsule", size, 0, tuple(place[:3]), tuple(place[3:])
+                )
             )
     count = int(data["const_num_envs"])
     return MPM(

@@ -80,7 +80,9 @@ def start(sim, at_rest):
 MOTION = np.random.default_rng(2).uniform(-1, 1, (STEPS, ENVS, 2, 6)) - [0, 0, 1, 0, 0, 0]
 
 
-@pytest.mark.parametrize("case", [*MATERIALS, "plasticine at rest", "fluid at rest", "fluid with jumps"])
+@pytest.mark.parametrize(
+    "case", [*MATERIALS, "plasticine at rest", "fluid at rest", "fluid with jumps"]
+)
 def test_gradient_against_central_differences(case):
     """Of random weights on everything after ten control steps: through contact with every shape and the
     ground, and through yield."""
@@ -88,12 +90,16 @@ def test_gradient_against_central_differences(case):
     sim = simulator(name, fading="jumps" not in case)
     state = start(sim, "at rest" in case)
     rng = np.random.default_rng(3)
-    weights = [k * rng.normal(size=a.shape) for k, a in zip((1.0, 0.01, 1e-4, 0.1), state, strict=True)]
+    weights = [
+        k * rng.normal(size=a.shape) for k, a in zip((1.0, 0.01, 1e-4, 0.1), state, strict=True)
+    ]
 
     @jax.jit
     def value(inputs):
         *state, motion = inputs
-        after, _ = jax.lax.scan(lambda s, p: (sim.step(s, p), None), MPMState(*state), paths(motion))
+        after, _ = jax.lax.scan(
+            lambda s, p: (sim.step(s, p), None), MPMState(*state), paths(motion)
+        )
         return sum(jnp.sum(a * w) for a, w in zip(after, weights, strict=True))
 
     inputs = (*state, jnp.asarray(MOTION))
@@ -142,7 +148,14 @@ def test_each_shape_turns_the_gradient_back_to_its_pose():
         return jnp.sum(sim.step(state, path).v * weights)
 
     gradient = np.asarray(jax.grad(value)(path))
-    for index in [(0, 0, 0, 2), (0, 3, 0, 3), (1, 4, 0, 5), (0, 8, 0, 4), (1, 5, 1, 1), (0, 5, 1, 6)]:
+    for index in [
+        (0, 0, 0, 2),
+        (0, 3, 0, 3),
+        (1, 4, 0, 5),
+        (0, 8, 0, 4),
+        (1, 5, 1, 1),
+        (0, 5, 1, 6),
+    ]:
         e = np.zeros(path.shape)
         e[index] = 1e-7
         difference = float(value(path + e) - value(path - e)) / 2e-7
@@ -157,7 +170,9 @@ def test_single_precision_gradient_is_the_double_one(name):
         state = jax.tree.map(lambda a: jnp.asarray(a, dtype), start(sim, True))
 
         def value(motion):
-            after, _ = jax.lax.scan(lambda s, p: (sim.step(s, p), None), state, paths(motion, dtype))
+            after, _ = jax.lax.scan(
+                lambda s, p: (sim.step(s, p), None), state, paths(motion, dtype)
+            )
             return jnp.sum(jnp.sin(20 * after.x)) + 0.01 * jnp.sum(after.v**2)
 
         return np.asarray(jax.jit(jax.grad(value))(jnp.asarray(MOTION, dtype)), float)

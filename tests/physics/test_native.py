@@ -66,7 +66,9 @@ def clay() -> list:
     """Pressed by a ball and the ground; and the response of its material."""
     material = Plasticine(5e3, 0.2, 1.0, 50.0)
     x = np.random.default_rng(0).uniform([0.4, 0.4, 0.15], [0.6, 0.6, 0.25], (2, 50, 3))
-    sim = MPM(material, 50, 8e-5, Grid((20, 20, 20), 0.05), 1e-3, 10, tools=[Tool("sphere", (0.05,))])
+    sim = MPM(
+        material, 50, 8e-5, Grid((20, 20, 20), 0.05), 1e-3, 10, tools=[Tool("sphere", (0.05,))]
+    )
     height = jnp.linspace(0.3, 0.295, 11)[None, :, None]
     path = jnp.concatenate(
         [jnp.full((1, 11, 2), 0.513), height, jnp.eye(4)[None, 0] + jnp.zeros((1, 11, 4))], -1
@@ -74,7 +76,9 @@ def clay() -> list:
     path = jnp.tile(path, (2, 1, 1))[:, :, None]
     after = sim.step(sim.init(x), path)
     value = lambda s, p: jnp.sum(sim.step(s, p).v ** 2)  # noqa: E731
-    F = jnp.eye(3) + 0.1 * jnp.asarray(np.random.default_rng(1).normal(size=(20, 3, 3)), jnp.float32)
+    F = jnp.eye(3) + 0.1 * jnp.asarray(
+        np.random.default_rng(1).normal(size=(20, 3, 3)), jnp.float32
+    )
     response = jax.grad(lambda F: jnp.sum(respond(material, F).stress ** 2))
     return [after, jax.grad(value, (0, 1))(after, path), respond(material, F), response(F)]
 
@@ -83,7 +87,9 @@ def test_one_lane_computes_what_many_do(tmp_path):
     """The branch of ``lanes.h`` for CUDA, run on the CPU."""
     file = tmp_path / "one_lane.npz"
     command = [sys.executable, "-c", ONE_LANE, str(tmp_path / "cache"), str(file)]
-    result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 0, result.stderr
     with np.load(file) as data:
         for got, wanted in zip(data.values(), computed(), strict=True):

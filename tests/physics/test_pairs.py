@@ -134,14 +134,19 @@ def test_action_is_reaction(one, other):
     push = wrenches(two(one, other, 30.0, 20.0, 0.5), q, qd)
     assert np.abs(push).max() > 10
     np.testing.assert_allclose(push[:, 0, :3], -push[:, 1, :3], atol=1e-10)
-    moment = push[:, :, 3:].sum(1) + np.cross(q[:, :3], push[:, 0, :3]) + np.cross(q[:, 7:10], push[:, 1, :3])
+    moment = (
+        push[:, :, 3:].sum(1)
+        + np.cross(q[:, :3], push[:, 0, :3])
+        + np.cross(q[:, 7:10], push[:, 1, :3])
+    )
     np.testing.assert_allclose(moment, 0, atol=1e-10)
 
 
 def test_friction_opposes_sliding_and_obeys_coulomb():
     """A sphere pressed onto a fixed box by 0.01 m, sliding fast, then slowly: mu N, then k_f v."""
     model = load(
-        world(free("one", "sphere"), '<geom type="box" size="1 1 0.5"/>'), ContactParameters(KE, 0, 20, 0.5)
+        world(free("one", "sphere"), '<geom type="box" size="1 1 0.5"/>'),
+        ContactParameters(KE, 0, 20, 0.5),
     )
     q = np.tile([0, 0, 0.59, 1, 0, 0, 0], (2, 1))
     qd = np.zeros((2, 6))
@@ -149,7 +154,9 @@ def test_friction_opposes_sliding_and_obeys_coulomb():
     push = wrenches(model, q, qd)[:, 0]
     np.testing.assert_allclose(push[:, 2], KE * 0.01)
     np.testing.assert_allclose(push[:, 0], [-0.5 * KE * 0.01, -20 * 0.1], rtol=1e-6)
-    np.testing.assert_allclose(push[:, 4], -0.1 * push[:, 0], rtol=1e-6, err_msg="at its lowest point")
+    np.testing.assert_allclose(
+        push[:, 4], -0.1 * push[:, 0], rtol=1e-6, err_msg="at its lowest point"
+    )
 
 
 @every_pair
@@ -174,7 +181,10 @@ def test_the_force_is_continuous(one, other):
             q[:, 2] = 0.1
         return q
 
-    worst = [np.abs(np.diff(wrenches(two(one, other), path(n))[:, 0], axis=0)).max() for n in (2001, 20001)]
+    worst = [
+        np.abs(np.diff(wrenches(two(one, other), path(n))[:, 0], axis=0)).max()
+        for n in (2001, 20001)
+    ]
     assert worst[0] > 0 and worst[1] < 0.2 * worst[0]
 
 
@@ -197,7 +207,9 @@ def test_what_lies_on_a_box_stays_as_it_lies(name):
     wandered."""
     kind = name.split()[-1]
     table = '<geom type="box" size="0.5 0.4 0.1" pos="0 0 -0.1"/>'
-    model = load(world(free("one", kind), table, gravity="0 0 -9.81"), ContactParameters(2e4, 100, 100, 0.5))
+    model = load(
+        world(free("one", kind), table, gravity="0 0 -9.81"), ContactParameters(2e4, 100, 100, 0.5)
+    )
     q = np.array([RESTING[name]], float)
     q[0, 2] += 1e-3
     tilted = q.copy()
@@ -218,13 +230,18 @@ def test_a_fixed_shape_pushes_like_a_body_there():
     for one, other in KINDS:
         pushed = wrenches(two(one, other), q)
         for mine, fixed, first in ((one, other, 0), (other, one, 1)):
-            place, turn = q[:, 7:10] if first == 0 else q[:, :3], q[:, 10:] if first == 0 else q[:, 3:7]
+            place, turn = (
+                q[:, 7:10] if first == 0 else q[:, :3],
+                q[:, 10:] if first == 0 else q[:, 3:7],
+            )
             own = q[:, :7] if first == 0 else q[:, 7:]
             for i in range(0, 50, 25):
                 pose = f'pos="{_text(place[i])}" quat="{_text(turn[i])}"'
                 text = f'<geom type="{fixed}" size="{SIZES[fixed]}" {pose}/>'
                 model = load(world(free("one", mine), text), ContactParameters(KE, 0, 0, 0))
-                np.testing.assert_allclose(wrenches(model, own[[i]])[0, 0], pushed[i, first], atol=1e-8)
+                np.testing.assert_allclose(
+                    wrenches(model, own[[i]])[0, 0], pushed[i, first], atol=1e-8
+                )
 
 
 def _text(values):
@@ -236,7 +253,9 @@ def test_what_is_culled_would_not_touch():
     q = poses(4, 200, 0.5)
     for one, other in KINDS:
         model = two(one, other)
-        everything = replace(model, pairs=replace(model.pairs, reach=np.full_like(model.pairs.reach, 100.0)))
+        everything = replace(
+            model, pairs=replace(model.pairs, reach=np.full_like(model.pairs.reach, 100.0))
+        )
         np.testing.assert_allclose(wrenches(model, q), wrenches(everything, q), atol=1e-12)
 
 
@@ -260,7 +279,10 @@ def test_who_meets_whom():
       <contact><exclude body1="d" body2="b"/></contact></mujoco>"""
     m = load(text, ContactParameters(1, 0, 0, 0))
     names = ("wall", *m.link_names)
-    got = {frozenset((names[a + 1], names[b + 1])) for a, b in zip(m.pairs.link, m.pairs.target, strict=True)}
+    got = {
+        frozenset((names[a + 1], names[b + 1]))
+        for a, b in zip(m.pairs.link, m.pairs.target, strict=True)
+    }
     expected = ("wall a", "wall b", "wall c", "wall d", "a c", "a d", "c d")
     assert got == {frozenset(pair.split()) for pair in expected}
 
@@ -297,7 +319,9 @@ def test_gradient_of_motions_on_a_box(name):
     """Over 32 steps, pressed by gravity, from states scattered about the named one. Faces on faces bend
     quickly: the differences converge from 1e-8 downwards."""
     kind, q, qd = MOTIONS[name]
-    model = load(world(free("one", kind), GROUND, gravity="0 0 -9.81"), ContactParameters(2e3, 5, 20, 0.5))
+    model = load(
+        world(free("one", kind), GROUND, gravity="0 0 -9.81"), ContactParameters(2e3, 5, 20, 0.5)
+    )
     rng = np.random.default_rng(6)
     q = np.array(q) + 1e-3 * rng.uniform(-1, 1, (24, 7))
     qd = np.array(qd) + 1e-2 * rng.uniform(-1, 1, (24, 6))

@@ -37,7 +37,9 @@ def random(seed, shape, scale=1.0):
 def state(q, qd=None):
     q = jnp.asarray(q, float)
     q = q if q.ndim == 3 else q[None]
-    return TetrahedraState(q, jnp.zeros_like(q) if qd is None else jnp.asarray(qd, float).reshape(q.shape))
+    return TetrahedraState(
+        q, jnp.zeros_like(q) if qd is None else jnp.asarray(qd, float).reshape(q.shape)
+    )
 
 
 def no_control(batch=1):
@@ -149,7 +151,11 @@ def test_momentum_is_kept_and_energy_falls_by_damping_alone():
         if damping == 0:
             np.testing.assert_allclose(m @ np.cross(q1, qd1), m @ np.cross(q, qd), atol=1e-12)
         moving = 0.5 * m @ np.sum(qd**2, axis=1)
-        assert np.ptp(seen) < 0.02 * moving if damping == 0 else np.all(np.diff(seen[::20]) < -0.005 * moving)
+        assert (
+            np.ptp(seen) < 0.02 * moving
+            if damping == 0
+            else np.all(np.diff(seen[::20]) < -0.005 * moving)
+        )
 
 
 @pytest.mark.parametrize("activation", [0.2, -0.2])
@@ -166,7 +172,11 @@ def test_activation_changes_the_volume_as_the_law_says(activation):
         at = body.step(at, jnp.full((1, 1), activation))
     alpha = 1 + 0.75 * 1200 / 800
     s = np.linspace(0.5, 1.5, 100_001)
-    s = s[np.argmin(np.abs(1200 * (1 - 1 / (3 * s**2 + 1)) * s + 800 * s**2 * (s**3 - alpha + activation)))]
+    s = s[
+        np.argmin(
+            np.abs(1200 * (1 - 1 / (3 * s**2 + 1)) * s + 800 * s**2 * (s**3 - alpha + activation))
+        )
+    ]
     settled = TetMesh(np.asarray(at.q[0]), BENCH.tets).volumes.sum() / BENCH.volumes.sum()
     assert settled == pytest.approx(s**3, rel=1e-4)
     assert (settled < 1) == (activation > 0)
@@ -194,7 +204,9 @@ def test_refinement_in_time_converges_at_first_order():
 
 def test_contact_by_hand():
     """One tetrahedron whose lowest vertex is 0.02 m deep: sliding, sticking, leaving."""
-    mesh = TetMesh(np.array([[0, 0, 0], [1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]]), np.array([[0, 1, 2, 3]]))
+    mesh = TetMesh(
+        np.array([[0, 0, 0], [1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]]), np.array([[0, 1, 2, 3]])
+    )
     contact = SoftContact(radius=0.05, ke=2e3, kd=0.1, kf=10.0, mu=0.7)
     body = soft(mesh, ground_height=-0.03, contact=contact, material=SoftMaterial(damping=0.0))
     normal = 2e3 * 0.02

@@ -45,7 +45,7 @@ def test_the_fastest_of_the_repetitions_counts_and_the_first_call_compiles(clock
 
 
 def test_a_dict_observation_is_timed_too_and_the_state_stays(clock):
-    algorithm = small_apg(point_hidden=(4,), point_features=4, vector_features=4)
+    algorithm = small_apg(network={"point_hidden": (4,), "point_features": 4, "vector_features": 4})
     env = Batch(ReachCloud(points=4), 4)
     state = initial_state(algorithm, env, [0])
     speeds = timing.split(algorithm, env, state)

@@ -9,6 +9,7 @@ import pytest
 from toy import Broken, batch, leaves, small_apg, train
 
 from rfo.algos.rfo import RFO
+from rfo.algos.settings import Critic, Network, Schedule
 from rfo.envs.tasks.probe import LQR, ReachCloud, Terminating
 from rfo.train import checkpoint, guard, trainer
 from rfo.train.record import RunFolder
@@ -20,14 +21,9 @@ WALL_CLOCK = ("seconds", "steps_per_second")
 def small_rfo():
     return RFO(
         horizon=4,
-        actor_hidden=(8,),
-        critic_hidden=(8,),
-        critic_iterations=2,
-        critic_batches=2,
-        updates=UPDATES,
-        point_hidden=(8, 8),
-        point_features=4,
-        vector_features=4,
+        schedule=Schedule(updates=UPDATES),
+        network=Network(hidden=(8,), point_hidden=(8, 8), point_features=4, vector_features=4),
+        critic=Critic(hidden=(8,), iterations=2, batches=2),
     )
 
 

@@ -17,7 +17,7 @@ SMALL = [
     "2",
     "--horizon",
     "2",
-    "--actor-hidden",
+    "--network.hidden",
     "4",
     "--steps",
     "12",

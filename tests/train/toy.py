@@ -10,8 +10,10 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tuned import tuned
 
 from rfo.algos.apg import APG
+from rfo.algos.settings import Network, Schedule
 from rfo.envs.base import EnvSpec, Step
 from rfo.envs.batch import Batch
 from rfo.train import trainer
@@ -77,7 +79,7 @@ class Broken:
 
 
 def small_apg(**changes) -> APG:
-    return APG(**({"horizon": 4, "actor_hidden": (8,), "updates": 8} | changes))
+    return tuned(APG(horizon=4, network=Network(hidden=(8,)), schedule=Schedule(8)), **changes)
 
 
 @cache

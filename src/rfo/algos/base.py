@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol, runtime_checkable
 
+from rfo.algos.settings import Schedule
 from rfo.envs.batch import Batch
 from rfo.types import Array, Float, Metrics, Observation, PRNGKey, PyTree
 
@@ -43,6 +44,11 @@ class Algorithm(Protocol):
     @property
     def gamma(self) -> float:
         """Discount of one control step."""
+        ...
+
+    @property
+    def schedule(self) -> Schedule:
+        """Course of the learning rates over the training's updates."""
         ...
 
     def init(self, key: PRNGKey, env: Batch) -> PyTree:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.settings import Critic
 from rfo.policies.critic import Critics
-from rfo.types import Array, Float, Int, Metrics, Observation
+from rfo.types import Array, Float, Metrics, Observation
+
+COMBINATIONS: Mapping[str, Callable[..., Array]] = {"min": jnp.min, "mean": jnp.mean}
+"""Reductions over the critics of an ensemble by the name that settings use."""
 
 
 def fit_critics(
@@ -18,35 +22,33 @@ def fit_critics(
     optimizer: tuple[Descent, DescentState],
     observation: Observation,
     target: Float[Array, "T B"],
-    iterations: int,
-    batches: int,
-    update: Int[Array, ""],
+    settings: Critic,
 ) -> tuple[Critics, DescentState, Metrics]:
-    """Regress every critic on the targets: `iterations` passes over `batches` minibatches.
+    """Regress every critic on the targets.
 
-    A minibatch is a contiguous stretch of T / `batches` steps of all environments, in order of
-    time and the same in every pass, as in the reference implementations of SHAC and SAPO: no shuffling,
-    no gathering. The loss is summed over critics, so that each gets the gradient it would get alone.
+    A minibatch is a contiguous stretch of T / `settings.batches` steps of all environments, in order
+    of time and the same in every pass, as in the reference implementations of SHAC and SAPO: no
+    shuffling, no gathering. The loss is summed over critics, so that each gets the gradient it would
+    get alone.
 
     Args:
         critics: the ensemble.
-        optimizer: settings and state.
+        optimizer: the optimiser at this update's learning rate, and its state.
         observation: normalised, arrays with the leading axes (T, B).
         target: values to regress on; no gradient enters them.
-        iterations: passes over the rollout.
-        batches: minibatches in a pass; must divide T.
-        update: index of the update, for the schedule.
+        settings: passes over the rollout, and minibatches in a pass, which must divide T.
 
     Returns:
         Critics, optimiser state and metrics: ``critic_loss`` (mean squared error over the last pass),
-        ``critic_error`` (the same before fitting, on data not yet seen), ``critic_explained_variance``
-        (before fitting), ``value`` (mean prediction before fitting), ``critic_grad_norm`` (mean),
-        ``critic_skipped``.
+        ``critic_error`` (mean squared error before fitting, on data not yet seen),
+        ``critic_explained_variance`` (before fitting), ``value`` (mean prediction before fitting),
+        ``critic_grad_norm`` (mean), ``critic_skipped``.
     """
     descent, state = optimizer
     target = jax.lax.stop_gradient(target)
     inputs, outputs = jax.tree.map(
-        lambda x: x.reshape(batches, -1, *x.shape[2:]), (jax.lax.stop_gradient(observation), target)
+        lambda x: x.reshape(settings.batches, -1, *x.shape[2:]),
+        (jax.lax.stop_gradient(observation), target),
     )
     flat, unravel = ravel_pytree(critics)  # flattened once, not at each of the many small steps
 
@@ -56,7 +58,7 @@ def fit_critics(
     def minibatch(carry: tuple, batch: tuple[Observation, Array]) -> tuple[tuple, tuple]:
         flat, state = carry
         value, gradient = jax.value_and_grad(loss)(flat, *batch)
-        flat, state, report = descent.step(flat, state, gradient, update)
+        flat, state, report = descent.step(flat, state, gradient)
         return (flat, state), (value, report)
 
     def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:
@@ -64,36 +66,16 @@ def fit_critics(
 
     before = critics(observation)
     residual = target - before
-    (flat, state), (losses, reports) = jax.lax.scan(sweep, (flat, state), None, length=iterations)
+    (flat, state), (losses, reports) = jax.lax.scan(
+        sweep, (flat, state), None, length=settings.iterations
+    )
+    unexplained = jnp.var(residual, axis=(1, 2)).mean()
     metrics = {
         "critic_loss": losses[-1].mean() / len(before),
         "critic_error": jnp.mean(residual**2),
-        "critic_explained_variance": 1
-        - jnp.var(residual, axis=(1, 2)).mean() / (jnp.var(target) + 1e-8),
+        "critic_explained_variance": 1 - unexplained / (jnp.var(target) + 1e-8),
         "value": before.mean(),
         "critic_grad_norm": reports.norm.mean(),
         "critic_skipped": reports.skipped.sum(),
     }
     return unravel(flat), state, metrics
-
-
-def combine_critics(how: str) -> Callable[..., Array]:
-    """The reduction over the ensemble's axis called "min" or "mean".
-
-    Raises:
-        ValueError: for another name.
-    """
-    reductions = {"min": jnp.min, "mean": jnp.mean}
-    if how not in reductions:
-        raise ValueError(f"critics combine by {' or '.join(reductions)}, not '{how}'")
-    return reductions[how]
-
-
-def require_divisible(steps: int, batches: int, field: str = "critic_batches") -> None:
-    """Check that the minibatches, named by their field, divide the steps of a rollout.
-
-    Raises:
-        ValueError: if they do not.
-    """
-    if steps % batches:
-        raise ValueError(f"{field} ({batches}) must divide the {steps} steps of a rollout")

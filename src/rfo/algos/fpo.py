@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from rfo.algos.fitting import fit_critics, require_divisible
 from rfo.algos.matching import matching_error_at
+from rfo.algos.method import ActorCritic, StartKeys, new_flow_policy
 from rfo.algos.optimize import DescentState
-from rfo.algos.rollout import TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
-from rfo.algos.settings import descent, encoder, flow_policy, require, require_common
-from rfo.algos.surrogate import Estimate, asymmetric_surrogate, epoch, estimate, minibatches
+from rfo.algos.rollout import decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.settings import Critic, Flow, Optimiser, require, require_divisible
+from rfo.algos.surrogate import asymmetric_surrogate, epoch, estimate_advantages, minibatches
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
-from rfo.policies.flow import FlowPolicy, require_solver
+from rfo.policies.encoder import Encoder
+from rfo.policies.flow import FlowPolicy
 from rfo.policies.normalize import Normalizer
 from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
@@ -48,149 +49,74 @@ class FPOState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FPO:
+class FPO(ActorCritic):
     """Flow Policy Optimization.
 
-    PPO for a policy without a likelihood: in place of its ratio stands ``exp(E_old - E_new)``, E being the
-    flow matching error towards the latent that was acted, at some draws of noise and flow time. Critic,
-    advantages and values are PPO's here. The surrogate is that of its successor FPO++ (arXiv 2602.02481): one
-    ratio per draw, where FPO has one of the mean error, and bad actions held, where FPO clips them
-    (`rfo.algos.surrogate.asymmetric_surrogate`). With FPO's own the error grew without end on the task
-    `truncating`.
+    PPO for a policy without a likelihood: its ratio is replaced by ``exp(E_old - E_new)``, where E is
+    the flow matching error towards the latent that was acted, at some draws of noise and flow time.
+    Critics, advantages and values are PPO's here. The surrogate is that of its successor FPO++ (arXiv
+    2602.02481): one ratio per draw, where FPO has one of the mean error, and bad actions are led back,
+    where FPO clips them (`rfo.algos.surrogate.asymmetric_surrogate`). With FPO's own the error grew
+    without end on the task `truncating`.
 
     Raises:
-        ValueError: for a field out of range, naming it.
+        SettingError: for a field out of range, naming it.
     """
 
     name: ClassVar[str] = "fpo"
     needs_gradient: ClassVar[bool] = False
 
-    horizon: int = 32
-    """Control steps H of one rollout, in T decisions; T a multiple of `batches` and `critic_batches`."""
-    updates: int = 2000
-    """Length of the learning rates' schedule."""
-    gamma: float = 0.99
-    """Discount of one control step."""
     gae_lambda: float = 0.95
-    """Of the advantages."""
+    """Lambda of the advantages."""
     epochs: int = 8
-    """Passes of the actor over a rollout. The reference has 16 of 32 minibatches, over 30 times the data."""
+    """Passes of the actor over a rollout. The reference has 16 passes of 32 minibatches, over 30 times
+    the data."""
     batches: int = 4
-    """Minibatches in each of them."""
+    """Minibatches in each pass; they divide the rollout's decisions T."""
     clip: float = 0.05
     """Distance from 1 at which the ratio stops paying."""
     samples: int = 8
     """Draws of noise and flow time per action."""
-
-    flow_steps: int = 10
-    """Integration steps K of the flow."""
-    solver: str = "euler"
-    """Integrator of the flow: euler, midpoint, heun or rk4."""
-    source_noise: float = 1.0
-    """Standard deviation of the flow's initial noise."""
-    frequencies: int = 0
-    """Fourier features of flow time besides the raw scalar."""
-
-    actor_hidden: tuple[int, ...] = (128, 64, 32)
-    critic_hidden: tuple[int, ...] = (64, 64)
-    activation: str = "silu"
-    """elu, relu, silu or tanh."""
-    gain: float = 1.0
-    """Of the orthogonal initialisation."""
-    last_scale: float = 0.25
-    """Further factor on the initial weights of the velocity field's last layer."""
-    point_hidden: tuple[int, ...] = (64, 128, 256)
-    """Widths of the layers applied to each point, in actor and critics, if the observation is a dict."""
-    point_features: int = 64
-    """Size of a point cloud's encoding, likewise."""
-    vector_features: int = 128
-    """Size of the encoding of all vectors of the observation, likewise."""
-    pooling: str = "mean"
-    """Over the points, likewise: mean or max."""
-    critic_count: int = 1
-    """Critics whose mean is the value."""
-    critic_iterations: int = 5
-    critic_batches: int = 4
-
-    actor_learning_rate: float = 3e-4
-    critic_learning_rate: float = 5e-4
-    final_learning_rate: float = 1e-5
-    beta1: float = 0.9
-    beta2: float = 0.999
-    weight_decay: float = 0.0
-    max_grad_norm: float = 0.5
+    flow: Flow = Flow(steps=10, source_noise=1.0, last_scale=0.25)
+    critic: Critic = Critic(count=1, iterations=5)
+    optimiser: Optimiser = Optimiser(learning_rate=3e-4, beta1=0.9, beta2=0.999, weight_decay=0.0)
 
     def __post_init__(self) -> None:
-        require_common(self)
-        require(self, "positive", "epochs", "batches", "clip", "samples", "flow_steps")
-        require(self, "positive", "critic_count", "critic_iterations", "critic_batches")
-        require(self, "positive", "critic_learning_rate", "last_scale")
-        require(self, "positive", "source_noise")
-        require(self, "not negative", "frequencies")
+        super().__post_init__()
+        require(self, "positive", "epochs", "batches", "clip", "samples")
         require(self, "in [0, 1]", "gae_lambda")
-        require_solver(self.solver)
-        require_divisible(self.horizon, self.critic_batches)
         require_divisible(self.horizon, self.batches, "batches")
+
+    def new_actor(self, key: PRNGKey, encoder: Encoder, action_size: int) -> FlowPolicy:
+        """The initial policy."""
+        return new_flow_policy(self.flow, self.network, key, encoder, action_size)
 
     def init(self, key: PRNGKey, env: Batch) -> FPOState:
         """Initial training state."""
-        require_divisible(decisions(self.horizon, env), self.critic_batches)
         require_divisible(decisions(self.horizon, env), self.batches, "batches")
-        key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
-        spec = env.spec
-        encoding = encoder(self, encoder_keys[0], spec.observation)
-        actor = flow_policy(self, actor_key, encoding, spec.action_size)
-        critics = Critics(
-            critic_key,
-            encoder(self, encoder_keys[1], spec.observation),
-            self.critic_hidden,
-            self.activation,
-            self.critic_count,
-            self.gain,
-        )
-        return FPOState(
-            actor=actor,
-            actor_optimizer=descent(self, self.actor_learning_rate).init(actor),
-            critics=critics,
-            critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
-            normalizer=Normalizer.init(spec.observation),
-            value_scale=Normalizer.init(1),
-            env=env.staggered(env_key),
-            key=key,
-            updates=jnp.zeros((), jnp.int32),
-        )
+        start = self.begin(StartKeys.split(key), env)
+        return FPOState(**start, value_scale=Normalizer.init(1))
 
     def update(self, state: FPOState, env: Batch) -> tuple[FPOState, Metrics]:
-        """One rollout, some passes of the actor over it, one fit of the critic."""
+        """One rollout, some passes of the actor over it, one fit of the critics."""
         key, noise_key, probe_key, time_key, spread_key = jax.random.split(state.key, 5)
-        shape = (decisions(self.horizon, env), env.size, env.spec.action_size)
-        normalize = state.normalizer
+        noise, normalize = self.noise(noise_key, env), state.normalizer
 
-        after, data = rollout(
-            env,
-            state.env,
-            lambda o, e: state.actor(normalize(o), e),
-            jax.random.normal(noise_key, shape),
-        )
+        after, data = rollout(env, state.env, lambda o, e: state.actor(normalize(o), e), noise)
         observation = normalize(data.observation)
-        judged = estimate(
+        estimates = estimate_advantages(
             state.critics, normalize, state.value_scale, data, self.gamma, self.gae_lambda
         )
+        steps, size, actions = noise.shape
         probe = Probe(
             latent=data.extras,
-            noise=jax.random.normal(probe_key, (*shape[:2], self.samples, shape[2])),
-            u=jax.random.uniform(time_key, (*shape[:2], self.samples)),
+            noise=jax.random.normal(probe_key, (steps, size, self.samples, actions)),
+            u=jax.random.uniform(time_key, (steps, size, self.samples)),
         )
-        actor, actor_optimizer, actor_metrics = self._improve(state, observation, probe, judged)
-        critics, critic_optimizer, critic_metrics = fit_critics(
-            state.critics,
-            (descent(self, self.critic_learning_rate), state.critic_optimizer),
-            observation,
-            judged.target,
-            self.critic_iterations,
-            self.critic_batches,
-            state.updates,
+        actor, actor_optimizer, actor_metrics = self.improve(
+            state, observation, probe, estimates.advantage
         )
+        critics, critic_optimizer, critic_metrics = self.fit(state, observation, estimates.target)
         metrics = {
             **rollout_metrics(data),
             **actor_metrics,
@@ -204,60 +130,60 @@ class FPO:
             critics=critics,
             critic_optimizer=critic_optimizer,
             normalizer=normalize.updated(data.observation),
-            value_scale=judged.scale,
+            value_scale=estimates.scale,
             env=after,
             key=key,
             updates=state.updates + 1,
         )
         return after_state, metrics
 
-    def policy(self, state: FPOState) -> TrainedPolicy:
-        """The policy to evaluate."""
-        return TrainedPolicy(state.actor, state.normalizer)
-
-    def _improve(
-        self, state: FPOState, observation: Observation, probe: Probe, judged: Estimate
+    def improve(
+        self,
+        state: FPOState,
+        observation: Observation,
+        probe: Probe,
+        advantage: Float[Array, "T B"],
     ) -> tuple[FlowPolicy, DescentState, Metrics]:
         """Actor and its optimiser after all passes, and metrics."""
         flat, unravel = ravel_pytree(state.actor)
         before = errors(state.actor, observation, probe)
-        batches = minibatches((observation, probe, before, judged.advantage), self.batches)
+        batches = minibatches((observation, probe, before, advantage), self.batches)
+        descent = self.descent(self.optimiser.learning_rate, state.updates)
 
         def loss(
             flat: Array, batch: tuple[Observation, Probe, Array, Array]
         ) -> tuple[Array, Metrics]:
-            observation, probe, before, advantage = batch
-            ratio = jnp.exp(before - errors(unravel(flat), observation, probe))
-            gain = asymmetric_surrogate(ratio, advantage[..., None], self.clip)
-            return -gain, {
-                "loss_actor": -gain,
-                "clipped_ratios": jnp.mean(jnp.abs(ratio - 1) > self.clip),
-            }
+            return self.objective(unravel(flat), *batch)
 
         def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:
             flat, optimizer = carry
-            optimizer = descent(self, self.actor_learning_rate), optimizer
-            flat, optimizer, metrics, reports = epoch(loss, flat, optimizer, batches, state.updates)
+            flat, optimizer, metrics, reports = epoch(loss, flat, (descent, optimizer), batches)
             return (flat, optimizer), (metrics, reports)
 
         (flat, optimizer), (metrics, reports) = jax.lax.scan(
             sweep, (flat, state.actor_optimizer), None, length=self.epochs
         )
         metrics = {name: value.mean() for name, value in metrics.items()}
-        metrics |= {"matching_error": before.mean()}
-        metrics |= {
-            "grad_norm": reports.norm.mean(),
-            "grad_norm_clipped": reports.clipped_norm.mean(),
-        }
+        metrics |= {"matching_error": before.mean(), **reports.metrics()}
         return unravel(flat), optimizer, metrics
+
+    def objective(
+        self,
+        actor: FlowPolicy,
+        observation: Observation,
+        probe: Probe,
+        before: Float[Array, "*batch n"],
+        advantage: Float[Array, "*batch"],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The actor's loss, the asymmetric surrogate, for a minibatch; `before` is E_old."""
+        ratio = jnp.exp(before - errors(actor, observation, probe))
+        gain = asymmetric_surrogate(ratio, advantage[..., None], self.clip)
+        clipped = jnp.mean(jnp.abs(ratio - 1) > self.clip)
+        return -gain, {"loss_actor": -gain, "clipped_ratios": clipped}
 
 
 def errors(policy: FlowPolicy, observation: Observation, probe: Probe) -> Float[Array, "*batch n"]:
-    """Matching error towards the acted latent at each of the draws.
-
-    Args:
-        observation: normalised.
-    """
+    """Matching error towards the acted latent at each of the draws, for normalised observations."""
     context = policy.context(observation)[..., None, :]
     source = policy.source_noise * probe.noise
     target = jnp.broadcast_to(probe.latent[..., None, :], source.shape)

@@ -1,14 +1,13 @@
-"""Conditional flow matching: regularisers that hold a flow policy to given latents.
+"""Conditional flow matching: terms that keep a flow policy close to given latents.
 
-`z` is a latent before tanh, `u` the flow's time. Errors are means over action dimensions: each of A is
-held with the A-th part of a weight.
+`z` is a latent before tanh, `u` the flow's time. Errors are means over the A action dimensions, so
+that each dimension has a share 1 / A of a term's weight.
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.stats import norm
 
 from rfo.policies.flow import FlowPolicy
 from rfo.types import Array, Float, PRNGKey
@@ -26,7 +25,7 @@ def matching_error(
     like the policy's source (Lipman et al. 2023, equation 23; arXiv 2602.03501). No gradient enters z.
 
     Args:
-        policy: whose field is held.
+        policy: whose velocity field is compared.
         context: ``policy.context`` of the normalised observations.
         target: latents z.
         key: for z_0 and u.
@@ -50,23 +49,12 @@ def matching_error_at(
     return jnp.mean((policy.velocity(context, between, u) - (target - source)) ** 2, axis=-1)
 
 
-def paired_uniform_latents(
-    noise: Float[Array, "*batch A"], clip: float
-) -> Float[Array, "*batch A"]:
-    """`uniform_latents` as an increasing function of standard normal noise, component by component.
-
-    ``atanh(clip (2 Phi(eps) - 1))``: of all ways to pair noise with uniform actions the one that moves it
-    least, so that the straight lines between them never cross.
-    """
-    return jnp.arctanh(clip * (2.0 * norm.cdf(noise) - 1.0))
-
-
 def uniform_latents(key: PRNGKey, shape: tuple[int, ...], clip: float) -> Float[Array, "*batch A"]:
     """Latents whose tanh is uniform in the action box.
 
     Args:
         key: for the draw.
-        shape: of the result.
+        shape: shape of the result.
         clip: largest magnitude of an action, below 1, where atanh is infinite.
     """
     return jnp.arctanh(clip * jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))

@@ -10,20 +10,21 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from rfo.algos.fitting import fit_critics, require_divisible
-from rfo.algos.optimize import DescentState
-from rfo.algos.rollout import TrainedPolicy, decisions, policy_metrics, rollout, rollout_metrics
-from rfo.algos.settings import descent, encoder, require, require_common
-from rfo.algos.surrogate import Estimate, clipped_surrogate, epoch, estimate, minibatches
+from rfo.algos.method import ActorCritic, StartKeys
+from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.rollout import decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.settings import Critic, Optimiser, require, require_divisible, require_order
+from rfo.algos.surrogate import clipped_surrogate, epoch, estimate_advantages, minibatches
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
+from rfo.policies.encoder import Encoder
 from rfo.policies.gaussian import TanhGaussianPolicy, gaussian_kl, gaussian_log_prob
 from rfo.policies.normalize import Normalizer
 from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 
 class Behaviour(NamedTuple):
-    """What the acting policy did: the latent before tanh, and the Gaussian that it was drawn from."""
+    """What the acting policy did: the latent before tanh, and the Gaussian it was drawn from."""
 
     latent: Float[Array, "T B A"]
     mean: Float[Array, "T B A"]
@@ -36,7 +37,7 @@ class PPOState(NamedTuple):
     actor: TanhGaussianPolicy
     actor_optimizer: DescentState
     learning_rate: Float[Array, ""]
-    """Of the actor, as adapted so far."""
+    """The actor's learning rate, as adapted so far."""
     critics: Critics
     critic_optimizer: DescentState
     normalizer: Normalizer
@@ -47,137 +48,86 @@ class PPOState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PPO:
+class PPO(ActorCritic):
     """Proximal Policy Optimization, with the settings of the SAPO paper's baseline unless a field says why.
 
-    The likelihood is that of the latent before tanh: in the ratio the volume of tanh cancels, and no action
-    leaves its bounds, so there is no loss that keeps it inside. Advantages are standardised over the rollout,
-    values learnt in units of their running mean and deviation.
+    The likelihood is that of the latent before tanh: in the ratio the volume of tanh cancels, and no
+    action leaves its bounds, so there is no loss that keeps it inside. Advantages are standardised
+    over the rollout, values learnt in units of their running mean and deviation. The value is the
+    mean of the critics. The actor's learning rate has no schedule: after the first update the
+    divergence decides.
 
     Raises:
-        ValueError: for a field out of range, naming it.
+        SettingError: for a field out of range, naming it.
     """
 
     name: ClassVar[str] = "ppo"
     needs_gradient: ClassVar[bool] = False
 
-    horizon: int = 32
-    """Control steps H of one rollout, in T decisions; T a multiple of `batches` and `critic_batches`."""
-    updates: int = 2000
-    """Length of the critic's learning rate's schedule."""
-    gamma: float = 0.99
-    """Discount of one control step."""
     gae_lambda: float = 0.95
-    """Of the advantages."""
+    """Lambda of the advantages."""
     epochs: int = 5
     """Passes of the actor over a rollout."""
     batches: int = 4
-    """Minibatches in each of them. The reference has 1; 4 make four times the steps of the same data."""
+    """Minibatches in each pass; they divide the rollout's decisions T. The reference has 1; 4 make four
+    times the steps of the same data."""
     clip: float = 0.2
     """Distance from 1 at which the ratio of likelihoods stops paying."""
     target_kl: float = 0.008
-    """Divergence from the acting policy [nat]: after each pass the learning rate is divided by 1.5 if it is
-    above twice this, and multiplied by 1.5 if it is below half."""
+    """Divergence from the acting policy [nat]: after each pass the learning rate is divided by 1.5 if
+    the divergence is above twice this, and multiplied by 1.5 if it is below half."""
+    min_learning_rate: float = 1e-6
+    """Smallest learning rate of the actor."""
+    max_learning_rate: float = 1e-2
+    """Largest learning rate of the actor."""
     entropy_weight: float = 0.0
-    """Of the entropy of the latent before tanh [nat], summed over dimensions."""
+    """Weight of the entropy of the latent before tanh [nat], summed over dimensions."""
     min_std: float = 0.1
     """Lower bound of the state-dependent standard deviation before tanh."""
     max_std: float = 1.0
-
-    actor_hidden: tuple[int, ...] = (128, 64, 32)
-    critic_hidden: tuple[int, ...] = (64, 64)
-    activation: str = "silu"
-    """elu, relu, silu or tanh."""
-    gain: float = 1.0
-    """Of the orthogonal initialisation."""
+    """Upper bound of the state-dependent standard deviation before tanh."""
     last_scale: float = 0.01
-    """Further factor on the initial weights of the policy's last layer: actions start near 0 everywhere."""
-    point_hidden: tuple[int, ...] = (64, 128, 256)
-    """Widths of the layers applied to each point, in actor and critics, if the observation is a dict."""
-    point_features: int = 64
-    """Size of a point cloud's encoding, likewise."""
-    vector_features: int = 128
-    """Size of the encoding of all vectors of the observation, likewise."""
-    pooling: str = "mean"
-    """Over the points, likewise: mean or max."""
-    critic_count: int = 1
-    """Critics whose mean is the value."""
-    critic_iterations: int = 5
-    critic_batches: int = 4
-
-    actor_learning_rate: float = 5e-4
-    """At the start; then the divergence decides."""
-    min_learning_rate: float = 1e-6
-    """Of the actor."""
-    max_learning_rate: float = 1e-2
-    critic_learning_rate: float = 5e-4
-    final_learning_rate: float = 1e-5
-    """Of the critic."""
-    beta1: float = 0.9
-    beta2: float = 0.999
-    weight_decay: float = 0.01
-    max_grad_norm: float = 0.5
+    """Further factor on the initial weights of the policy's last layer: actions start near 0."""
+    critic: Critic = Critic(count=1, iterations=5)
+    optimiser: Optimiser = Optimiser(learning_rate=5e-4, beta1=0.9, beta2=0.999)
 
     def __post_init__(self) -> None:
-        require_common(self)
-        require(self, "positive", "epochs", "batches", "clip", "target_kl")
-        require(self, "positive", "critic_count", "critic_iterations", "critic_batches")
-        require(self, "positive", "critic_learning_rate", "last_scale")
+        super().__post_init__()
+        require(self, "positive", "epochs", "batches", "clip", "target_kl", "last_scale")
         require(self, "positive", "min_std", "min_learning_rate")
         require(self, "not negative", "entropy_weight")
         require(self, "in [0, 1]", "gae_lambda")
-        require_divisible(self.horizon, self.critic_batches)
         require_divisible(self.horizon, self.batches, "batches")
-        for low, high in (("min_std", "max_std"), ("min_learning_rate", "max_learning_rate")):
-            if getattr(self, low) >= getattr(self, high):
-                raise ValueError(f"{low} must be below {high}, not {getattr(self, low)}")
+        require_order(self, "min_std", "max_std")
+        require_order(self, "min_learning_rate", "max_learning_rate")
+
+    def new_actor(self, key: PRNGKey, encoder: Encoder, action_size: int) -> TanhGaussianPolicy:
+        """The initial policy."""
+        return TanhGaussianPolicy(
+            key,
+            encoder,
+            action_size,
+            self.network.hidden,
+            activation=self.network.activation,
+            min_log_std=log(self.min_std),
+            max_log_std=log(self.max_std),
+            gain=self.network.gain,
+            last_scale=self.last_scale,
+        )
 
     def init(self, key: PRNGKey, env: Batch) -> PPOState:
         """Initial training state."""
-        require_divisible(decisions(self.horizon, env), self.critic_batches)
         require_divisible(decisions(self.horizon, env), self.batches, "batches")
-        key, actor_key, critic_key, env_key, *encoder_keys = jax.random.split(key, 6)
-        spec = env.spec
-        actor = TanhGaussianPolicy(
-            actor_key,
-            encoder(self, encoder_keys[0], spec.observation),
-            spec.action_size,
-            self.actor_hidden,
-            activation=self.activation,
-            min_log_std=log(self.min_std),
-            max_log_std=log(self.max_std),
-            gain=self.gain,
-            last_scale=self.last_scale,
-        )
-        critics = Critics(
-            critic_key,
-            encoder(self, encoder_keys[1], spec.observation),
-            self.critic_hidden,
-            self.activation,
-            self.critic_count,
-            self.gain,
-        )
-        rate = jnp.asarray(self.actor_learning_rate, float)
         return PPOState(
-            actor=actor,
-            actor_optimizer=descent(self, rate, rate).init(actor),
-            learning_rate=rate,
-            critics=critics,
-            critic_optimizer=descent(self, self.critic_learning_rate).init(critics),
-            normalizer=Normalizer.init(spec.observation),
+            **self.begin(StartKeys.split(key), env),
+            learning_rate=jnp.asarray(self.optimiser.learning_rate, float),
             value_scale=Normalizer.init(1),
-            env=env.staggered(env_key),
-            key=key,
-            updates=jnp.zeros((), jnp.int32),
         )
 
     def update(self, state: PPOState, env: Batch) -> tuple[PPOState, Metrics]:
-        """One rollout, some passes of the actor over it, one fit of the critic."""
+        """One rollout, some passes of the actor over it, one fit of the critics."""
         key, noise_key, spread_key = jax.random.split(state.key, 3)
-        noise = jax.random.normal(
-            noise_key, (decisions(self.horizon, env), env.size, env.spec.action_size)
-        )
-        normalize = state.normalizer
+        noise, normalize = self.noise(noise_key, env), state.normalizer
 
         def act(observation: Observation, noise: Array) -> tuple[Array, Behaviour]:
             mean, log_std = state.actor.parameters(normalize(observation))
@@ -186,21 +136,13 @@ class PPO:
 
         after, data = rollout(env, state.env, act, noise)
         observation = normalize(data.observation)
-        judged = estimate(
+        estimates = estimate_advantages(
             state.critics, normalize, state.value_scale, data, self.gamma, self.gae_lambda
         )
-        actor, actor_optimizer, rate, actor_metrics = self._improve(
-            state, observation, data.extras, judged
+        actor, actor_optimizer, rate, actor_metrics = self.improve(
+            state, observation, data.extras, estimates.advantage
         )
-        critics, critic_optimizer, critic_metrics = fit_critics(
-            state.critics,
-            (descent(self, self.critic_learning_rate), state.critic_optimizer),
-            observation,
-            judged.target,
-            self.critic_iterations,
-            self.critic_batches,
-            state.updates,
-        )
+        critics, critic_optimizer, critic_metrics = self.fit(state, observation, estimates.target)
         metrics = {
             **rollout_metrics(data),
             **actor_metrics,
@@ -215,39 +157,31 @@ class PPO:
             critics=critics,
             critic_optimizer=critic_optimizer,
             normalizer=normalize.updated(data.observation),
-            value_scale=judged.scale,
+            value_scale=estimates.scale,
             env=after,
             key=key,
             updates=state.updates + 1,
         )
         return after_state, metrics
 
-    def policy(self, state: PPOState) -> TrainedPolicy:
-        """The policy to evaluate."""
-        return TrainedPolicy(state.actor, state.normalizer)
-
-    def _improve(
-        self, state: PPOState, observation: Observation, behaviour: Behaviour, judged: Estimate
+    def improve(
+        self,
+        state: PPOState,
+        observation: Observation,
+        behaviour: Behaviour,
+        advantage: Float[Array, "T B"],
     ) -> tuple[TanhGaussianPolicy, DescentState, Array, Metrics]:
         """Actor, its optimiser and learning rate after all passes, and metrics."""
         flat, unravel = ravel_pytree(state.actor)
-        batches = minibatches((observation, behaviour, judged.advantage), self.batches)
+        batches = minibatches((observation, behaviour, advantage), self.batches)
 
         def loss(flat: Array, batch: tuple[Observation, Behaviour, Array]) -> tuple[Array, Metrics]:
-            observation, old, advantage = batch
-            mean, log_std = unravel(flat).parameters(observation)
-            ratio = likelihood_ratio(mean, log_std, old)
-            gain = clipped_surrogate(ratio, advantage, self.clip)
-            entropy = jnp.mean(jnp.sum(log_std + 0.5 * log(2 * jnp.pi * jnp.e), axis=-1))
-            clipped = jnp.mean(jnp.abs(ratio - 1) > self.clip)
-            metrics = {"loss_actor": -gain, "entropy": entropy, "clipped_ratios": clipped}
-            return -gain - self.entropy_weight * entropy, metrics
+            return self.objective(unravel(flat), *batch)
 
         def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:
             flat, optimizer, rate = carry
-            flat, optimizer, metrics, reports = epoch(
-                loss, flat, (descent(self, rate, rate), optimizer), batches, state.updates
-            )
+            descent = Descent(self.optimiser, rate)
+            flat, optimizer, metrics, reports = epoch(loss, flat, (descent, optimizer), batches)
             mean, log_std = unravel(flat).parameters(observation)
             kl = jnp.mean(gaussian_kl(behaviour.mean, behaviour.log_std, mean, log_std))
             rate = adapted_rate(
@@ -259,18 +193,30 @@ class PPO:
             sweep, (flat, state.actor_optimizer, state.learning_rate), None, length=self.epochs
         )
         metrics = {name: value.mean() for name, value in metrics.items()}
-        metrics |= {"kl": kl[-1], "learning_rate": rate}
-        metrics |= {
-            "grad_norm": reports.norm.mean(),
-            "grad_norm_clipped": reports.clipped_norm.mean(),
-        }
+        metrics |= {"kl": kl[-1], "learning_rate": rate, **reports.metrics()}
         return unravel(flat), optimizer, rate, metrics
+
+    def objective(
+        self,
+        actor: TanhGaussianPolicy,
+        observation: Observation,
+        behaviour: Behaviour,
+        advantage: Float[Array, "*batch"],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The actor's loss, the clipped surrogate and the entropy's share, for a minibatch."""
+        mean, log_std = actor.parameters(observation)
+        ratio = likelihood_ratio(mean, log_std, behaviour)
+        gain = clipped_surrogate(ratio, advantage, self.clip)
+        entropy = jnp.mean(jnp.sum(log_std + 0.5 * log(2 * jnp.pi * jnp.e), axis=-1))
+        clipped = jnp.mean(jnp.abs(ratio - 1) > self.clip)
+        metrics = {"loss_actor": -gain, "entropy": entropy, "clipped_ratios": clipped}
+        return -gain - self.entropy_weight * entropy, metrics
 
 
 def likelihood_ratio(
     mean: Float[Array, "*batch A"], log_std: Float[Array, "*batch A"], old: Behaviour
 ) -> Float[Array, "*batch"]:
-    """Likelihood of the latents under a new Gaussian over that under the acting one."""
+    """Likelihood of the latents under a new Gaussian, divided by that under the acting one."""
     before = gaussian_log_prob(old.mean, old.log_std, old.latent)
     return jnp.exp(gaussian_log_prob(mean, log_std, old.latent) - before)
 
@@ -278,6 +224,9 @@ def likelihood_ratio(
 def adapted_rate(
     rate: Float[Array, ""], kl: Float[Array, ""], target: float, lowest: float, highest: float
 ) -> Float[Array, ""]:
-    """The learning rate after a pass that led `kl` away: over 1.5 beyond 2 `target`, times 1.5 below half."""
+    """The learning rate after a pass with the divergence `kl` from the acting policy [nat].
+
+    It is divided by 1.5 where `kl` is above twice the target, and multiplied by 1.5 below half of it.
+    """
     factor = jnp.where(kl > 2 * target, 1 / 1.5, jnp.where(kl < target / 2, 1.5, 1.0))
     return jnp.clip(rate * factor, lowest, highest)

@@ -1,78 +1,98 @@
-"""Several actor steps on one rollout: the gradient at the policy's outputs is kept, and followed again.
+"""Several actor steps on one rollout: the return's slope in the policy's outputs is followed again.
 
-Backpropagation through time and physics gives ``g = dL / dz``, the gradient of the loss in every latent z of
-a rollout. At the policy that made the rollout, ``sum <g, z_theta(s, eps)>`` over its states s and noise eps
-has the whole reparameterization gradient in theta; as the policy moves, the same sum can be descended again
-without the physics. That a rollout's gradient serves more than one step is the idea of RPO (arXiv
-2508.06214), whose ratio of likelihoods a flow does not have: here an action stops to follow g once it has
-moved by `reach`.
+Backpropagation through time and physics gives ``g = dJ / dz``, the slope of the return J in every
+latent z of a rollout. For the policy that made the rollout, ``J + sum <g, z_theta(s, eps) - z>`` over
+its states s and noise eps has the return's value and its whole reparameterization gradient in theta.
+As the policy moves, the same sum can be climbed again without the physics. That a rollout's gradient
+serves more than one step is the idea of RPO (arXiv 2508.06214), whose ratio of likelihoods a flow does
+not have: here an action stops to follow g once it has moved by `Reuse.reach`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from rfo.algos.optimize import Descent, DescentState
-from rfo.types import Array, Float, Int, Key, Metrics, PRNGKey, PyTree
+from rfo.algos.settings import require
+from rfo.types import Array, Float, Metrics, PyTree
 
 P = TypeVar("P", bound=PyTree)
 
 
-def pulled(
-    pull: Float[Array, "T B A"],
-    latent: Float[Array, "T B A"],
-    action: Float[Array, "T B A"],
-    reach: float,
-) -> Float[Array, ""]:
-    """The rollout's loss to first order in the policy's latents, but for a constant.
+class FirstOrder(NamedTuple):
+    """A rollout's return as a function of the policy's latents, to first order.
 
-    Args:
-        pull: the loss's gradient g in the rollout's latents.
-        latent: those of the policy now, at the rollout's states and noise.
-        action: the rollout's own, in (-1, 1).
-        reach: an action that has moved this far, or farther, the way that g drives it is left alone.
-    """
-    moved = jnp.tanh(latent) - action
-    spent = (jnp.abs(moved) >= reach) & (pull * moved < 0)
-    return jnp.sum(jnp.where(spent, 0.0, pull * latent))
-
-
-def descend(
-    descent: Descent,
-    actor: P,
-    state: DescentState,
-    loss: Callable[[P, PRNGKey], tuple[Array, Metrics]],
-    keys: Key[Array, " M"],
-    update: Int[Array, ""],
-) -> tuple[P, DescentState, Metrics]:
-    """One step of the actor for each key.
-
-    Args:
-        descent: the actor's optimiser.
-        actor, state: to step from.
-        loss: value and metrics of an actor.
-        keys: what `loss` draws in each step.
-        update: index of the update, for the schedule.
-
-    Returns:
-        Actor, optimiser state, and of the first step, which has the rollout's own gradient, the loss's
-        metrics, ``grad_norm`` and ``grad_norm_clipped``; of all ``skipped_updates``.
+    At the policy that made the rollout, value and gradient are the return's own.
     """
 
-    def step(carry: tuple[P, DescentState], key: PRNGKey) -> tuple[tuple[P, DescentState], Metrics]:
-        actor, state = carry
-        gradient, metrics = jax.grad(loss, has_aux=True)(actor, key)
-        actor, state, report = descent.step(actor, state, gradient, update)
-        norms = {"grad_norm": report.norm, "grad_norm_clipped": report.clipped_norm}
-        return (actor, state), metrics | norms
+    value: Float[Array, ""]
+    """Return J of the rollout."""
+    slope: Float[Array, "T B A"]
+    """dJ / dz through the physics."""
+    latent: Float[Array, "T B A"]
+    """Latents z of the rollout."""
+    reach: float
+    """An action that has moved this far, or farther, the way its slope drives it counts no more."""
 
-    (actor, state), metrics = jax.lax.scan(step, (actor, state), keys)
-    return (
-        actor,
-        state,
-        {name: x[0] for name, x in metrics.items()} | {"skipped_updates": state.skipped},
-    )
+    def __call__(self, latent: Float[Array, "T B A"]) -> Float[Array, ""]:
+        """The return, from a policy's latents at the rollout's states and noise."""
+        moved = jnp.tanh(latent) - jnp.tanh(self.latent)
+        spent = (jnp.abs(moved) >= self.reach) & (self.slope * moved > 0)
+        return self.value + jnp.sum(jnp.where(spent, 0.0, self.slope * (latent - self.latent)))
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Actor steps on each rollout.
+
+    Raises:
+        SettingError: for a field out of range, naming it.
+    """
+
+    steps: int = 1
+    """Steps of the actor on each rollout's gradient."""
+    reach: float = 0.1
+    """Change of an action at which it stops to follow the rollout's gradient, in several steps."""
+
+    def __post_init__(self) -> None:
+        require(self, "positive", "steps", "reach")
+
+    def descend(
+        self,
+        loss: Callable[[P, PyTree], tuple[Array, Metrics]],
+        draws: PyTree,
+        descent: Descent,
+        actor: P,
+        state: DescentState,
+    ) -> tuple[P, DescentState, Metrics]:
+        """Descend `steps` times on one rollout's loss.
+
+        Args:
+            loss: value and metrics of an actor, for one step's draws.
+            draws: what `loss` draws, with a leading axis over the steps; None if nothing.
+            descent: the actor's optimiser.
+            actor: policy to step from.
+            state: state of its optimiser.
+
+        Returns:
+            Actor, optimiser state and metrics: those of the loss with ``grad_norm`` and
+            ``grad_norm_clipped`` at the first step, where the gradient is the rollout's own, and
+            ``skipped_updates`` of all steps.
+        """
+
+        def step(
+            carry: tuple[P, DescentState], draw: PyTree
+        ) -> tuple[tuple[P, DescentState], Metrics]:
+            actor, state = carry
+            gradient, metrics = jax.grad(loss, has_aux=True)(actor, draw)
+            actor, state, report = descent.step(actor, state, gradient)
+            return (actor, state), metrics | report.metrics()
+
+        (actor, state), metrics = jax.lax.scan(step, (actor, state), draws, self.steps)
+        first = {name: value[0] for name, value in metrics.items()}
+        return actor, state, first | {"skipped_updates": state.skipped}

@@ -8,6 +8,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from rfo.algos.maximum_entropy import MaximumEntropy, Noise
+from rfo.algos.settings import require_order
 from rfo.policies.encoder import Encoder
 from rfo.policies.gaussian import TanhGaussianPolicy, tanh_gaussian_log_prob
 from rfo.types import Array, Float, Observation, PRNGKey
@@ -20,36 +21,37 @@ class SAPO(MaximumEntropy):
     Its entropy is estimated from a draw of its own, not from the action's.
 
     Raises:
-        ValueError: for a field out of range, naming it.
+        SettingError: for a field out of range, naming it.
     """
 
     name: ClassVar[str] = "sapo"
 
     min_log_std: float = -5.0
+    """Lower bound of the log standard deviation before tanh."""
     max_log_std: float = 2.0
+    """Upper bound of the log standard deviation before tanh."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.min_log_std >= self.max_log_std:
-            raise ValueError(f"min_log_std must be below max_log_std, not {self.min_log_std}")
+        require_order(self, "min_log_std", "max_log_std")
 
-    def actor(self, key: PRNGKey, encoder: Encoder, action_size: int) -> TanhGaussianPolicy:
+    def new_actor(self, key: PRNGKey, encoder: Encoder, action_size: int) -> TanhGaussianPolicy:
         """The initial policy."""
         return TanhGaussianPolicy(
             key,
             encoder,
             action_size,
-            self.actor_hidden,
-            activation=self.activation,
+            self.network.hidden,
+            activation=self.network.activation,
             min_log_std=self.min_log_std,
             max_log_std=self.max_log_std,
-            gain=self.gain,
+            gain=self.network.gain,
         )
 
     def latent_and_entropy(
         self, actor: TanhGaussianPolicy, observation: Observation, noise: Noise
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch"]]:
-        """A latent, and the entropy at another."""
+        """A latent, and the entropy estimated at another one."""
         action_noise, entropy_noise = noise
         mean, log_std = actor.parameters(observation)
         entropy = -tanh_gaussian_log_prob(mean, log_std, entropy_noise)

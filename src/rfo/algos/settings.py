@@ -1,113 +1,26 @@
-"""What the methods' hyperparameters have in common: checks, and the encoder, flow and optimiser they
-describe.
+"""The records of settings that methods share, and their checks.
 
-Each method's record stays complete: what a field means stands beside its default there.
+A method's own defaults stand in the method's file.
 """
-
-# ruff: noqa: D102
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from rfo.algos.optimize import Descent
-from rfo.policies.encoder import Encoder, encoder_for, require_pooling
-from rfo.policies.flow import FlowPolicy
-from rfo.types import Array, Float, ObservationShape, PRNGKey
+import jax.numpy as jnp
 
-
-@runtime_checkable
-class Settings(Protocol):
-    """The hyperparameters that all methods have."""
-
-    @property
-    def horizon(self) -> int: ...
-    @property
-    def updates(self) -> int: ...
-    @property
-    def gamma(self) -> float: ...
-    @property
-    def activation(self) -> str: ...
-    @property
-    def gain(self) -> float: ...
-    @property
-    def point_hidden(self) -> tuple[int, ...]: ...
-    @property
-    def point_features(self) -> int: ...
-    @property
-    def vector_features(self) -> int: ...
-    @property
-    def pooling(self) -> str: ...
-    @property
-    def actor_learning_rate(self) -> float: ...
-    @property
-    def final_learning_rate(self) -> float: ...
-    @property
-    def beta1(self) -> float: ...
-    @property
-    def beta2(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def max_grad_norm(self) -> float: ...
-
-
-@runtime_checkable
-class FlowSettings(Settings, Protocol):
-    """The hyperparameters that all methods with a flow policy have."""
-
-    @property
-    def actor_hidden(self) -> tuple[int, ...]: ...
-    @property
-    def flow_steps(self) -> int: ...
-    @property
-    def solver(self) -> str: ...
-    @property
-    def source_noise(self) -> float: ...
-    @property
-    def frequencies(self) -> int: ...
-    @property
-    def last_scale(self) -> float: ...
-
-
-def require_common(settings: Settings) -> None:
-    """Check the hyperparameters that all methods have.
-
-    Raises:
-        ValueError: naming the first that is out of its range, and its value.
-    """
-    require(
-        settings, "positive", "horizon", "updates", "actor_learning_rate", "gain", "max_grad_norm"
-    )
-    require(settings, "not negative", "weight_decay", "final_learning_rate")
-    require(settings, "in [0, 1]", "gamma")
-    require(settings, "in [0, 1)", "beta1", "beta2")
-    require(settings, "positive", "point_features", "vector_features")
-    require(settings, "positive widths", "point_hidden")
-    require_pooling(settings.pooling)
-
-
-def require(settings: Any, condition: str, *fields: str) -> None:
-    """Check fields of a hyperparameter record.
-
-    Args:
-        settings: the record.
-        condition: a key of `CONDITIONS`.
-        fields: names of values that must satisfy it.
-
-    Raises:
-        ValueError: naming the first field that does not, and its value.
-    """
-    for field in fields:
-        value = getattr(settings, field)
-        if not CONDITIONS[condition](value):
-            raise ValueError(f"{field} must be {condition}, not {value}")
-
+from rfo.errors import SettingError
+from rfo.policies.encoder import POOLINGS
+from rfo.policies.flow import SOLVERS
+from rfo.policies.nets import ACTIVATIONS
+from rfo.types import Array, Float, Int
 
 CONDITIONS: dict[str, Callable[[Any], bool]] = {
     "positive": lambda x: x > 0,
     "not negative": lambda x: x >= 0,
+    "negative": lambda x: x < 0,
     "in [0, 1]": lambda x: 0 <= x <= 1,
     "in [0, 1)": lambda x: 0 <= x < 1,
     "positive widths": lambda widths: min(widths, default=0) > 0,
@@ -115,52 +28,209 @@ CONDITIONS: dict[str, Callable[[Any], bool]] = {
 """What `require` can check; NaN satisfies none."""
 
 
-def encoder(settings: Settings, key: PRNGKey, observation: ObservationShape) -> Encoder:
-    """A new encoder of a task's observations."""
-    return encoder_for(
-        key,
-        observation,
-        settings.point_hidden,
-        settings.point_features,
-        settings.vector_features,
-        settings.pooling,
-        settings.activation,
-        settings.gain,
-    )
+def require(settings: Any, condition: str, *fields: str) -> None:
+    """Check fields of a record of settings.
+
+    Args:
+        settings: the record.
+        condition: a key of `CONDITIONS`.
+        fields: names of values that must satisfy it.
+
+    Raises:
+        SettingError: naming the first field that does not, and its value.
+    """
+    for field in fields:
+        value = getattr(settings, field)
+        if not CONDITIONS[condition](value):
+            raise SettingError(f"{field} must be {condition}, not {value}", field)
 
 
-def flow_policy(
-    settings: FlowSettings, key: PRNGKey, encoder: Encoder, action_size: int
-) -> FlowPolicy:
-    """A new flow policy."""
-    return FlowPolicy(
-        key,
-        encoder,
-        action_size,
-        settings.actor_hidden,
-        activation=settings.activation,
-        steps=settings.flow_steps,
-        solver=settings.solver,
-        source_noise=settings.source_noise,
-        frequencies=settings.frequencies,
-        gain=settings.gain,
-        last_scale=settings.last_scale,
-    )
+def require_known(settings: Any, field: str, known: Iterable[str]) -> None:
+    """Check that a field holds one of the known names.
+
+    Raises:
+        SettingError: naming the field, its value and the known names.
+    """
+    if (value := getattr(settings, field)) not in known:
+        raise SettingError(f"{field} must be one of {', '.join(known)}, not '{value}'", field)
 
 
-def descent(
-    settings: Settings,
-    learning_rate: float | Float[Array, ""],
-    final_learning_rate: float | Float[Array, ""] | None = None,
-) -> Descent:
-    """An optimiser; its learning rate falls to `final_learning_rate`, that of the settings if None."""
-    final = settings.final_learning_rate if final_learning_rate is None else final_learning_rate
-    return Descent(
-        learning_rate,
-        final,
-        settings.updates,
-        settings.beta1,
-        settings.beta2,
-        settings.weight_decay,
-        settings.max_grad_norm,
-    )
+def require_order(settings: Any, low: str, high: str) -> None:
+    """Check that one field lies below another.
+
+    Raises:
+        SettingError: naming the lower field.
+    """
+    below, above = getattr(settings, low), getattr(settings, high)
+    if not below < above:
+        raise SettingError(f"{low} must be below {high} ({above}), not {below}", low)
+
+
+def require_divisible(steps: int, batches: int, field: str) -> None:
+    """Check that minibatches divide the steps of a rollout.
+
+    Raises:
+        SettingError: naming the field that holds the number of minibatches.
+    """
+    if steps % batches:
+        raise SettingError(f"{field} ({batches}) must divide the {steps} steps of a rollout", field)
+
+
+@dataclass(frozen=True)
+class Network:
+    """The actor's network, and the encoders of actor and critics.
+
+    Raises:
+        SettingError: for a field out of range, naming it.
+    """
+
+    hidden: tuple[int, ...] = (128, 64, 32)
+    """Widths of the actor's hidden layers."""
+    activation: str = "silu"
+    """Activation of all networks: elu, relu, silu or tanh."""
+    gain: float = 1.0
+    """Gain of the orthogonal initial weights of all networks."""
+    point_hidden: tuple[int, ...] = (64, 128, 256)
+    """Widths of the layers applied to each point of a cloud."""
+    point_features: int = 64
+    """Size of a point cloud's encoding."""
+    vector_features: int = 128
+    """Size of the joint encoding of all vectors, where the task has point clouds or named vectors."""
+    pooling: str = "mean"
+    """Reduction over the points of a cloud: mean or max."""
+
+    def __post_init__(self) -> None:
+        require(self, "positive widths", "hidden", "point_hidden")
+        require(self, "positive", "gain", "point_features", "vector_features")
+        require_known(self, "activation", ACTIVATIONS)
+        require_known(self, "pooling", POOLINGS)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Critics that learn the same values from different initial weights.
+
+    Raises:
+        SettingError: for a field out of range, naming it.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of each critic's hidden layers."""
+    count: int = 2
+    """Number of critics E."""
+    learning_rate: float = 5e-4
+    """Learning rate at the first update."""
+
+    def __post_init__(self) -> None:
+        require(self, "positive widths", "hidden")
+        require(self, "positive", "count", "learning_rate")
+
+
+@dataclass(frozen=True)
+class Critic(Ensemble):
+    """Critics that are fitted to the values of each rollout.
+
+    Raises:
+        SettingError: for a field out of range, naming it.
+    """
+
+    iterations: int = 16
+    """Passes over a rollout."""
+    batches: int = 4
+    """Minibatches of each pass; they divide the rollout's decisions T."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, "positive", "iterations", "batches")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The flow policy's ordinary differential equation.
+
+    Raises:
+        SettingError: for a field out of range, naming it.
+    """
+
+    steps: int = 4
+    """Integration steps K."""
+    solver: str = "euler"
+    """Integrator: euler, midpoint, heun or rk4."""
+    source_noise: float = 0.5
+    """Standard deviation of the initial noise z_0."""
+    frequencies: int = 0
+    """Fourier features of flow time besides the raw scalar."""
+    last_scale: float = 0.1
+    """Further factor on the initial weights of the velocity field's last layer."""
+
+    def __post_init__(self) -> None:
+        require(self, "positive", "steps", "source_noise", "last_scale")
+        require(self, "not negative", "frequencies")
+        require_known(self, "solver", SOLVERS)
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW of actor and critics, with a clip of the gradient's norm.
+
+    Raises:
+        SettingError: for a field out of range, naming it.
+    """
+
+    learning_rate: float = 2e-3
+    """The actor's learning rate at the first update."""
+    final_learning_rate: float = 1e-5
+    """Learning rate of actor and critics at the end of the schedule."""
+    beta1: float = 0.7
+    """Decay of the gradient's running mean."""
+    beta2: float = 0.95
+    """Decay of the gradient's running mean square."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay, on all parameters."""
+    max_grad_norm: float = 0.5
+    """Gradients of a larger global norm are scaled down to it."""
+
+    def __post_init__(self) -> None:
+        require(self, "positive", "learning_rate", "max_grad_norm")
+        require(self, "not negative", "final_learning_rate", "weight_decay")
+        require(self, "in [0, 1)", "beta1", "beta2")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Course of the learning rates: linear from the initial to the final one.
+
+    ``rate(u) = final + (initial - final) * left(u)`` at update u, with
+    ``left(u) = fraction * (updates - u) / (updates - begin)``.
+
+    Raises:
+        SettingError: for a field out of range, naming it.
+    """
+
+    updates: int = 2000
+    """Update at which the final learning rate is reached."""
+    begin: int = 0
+    """Update at which this course began; above 0 where a run was extended."""
+    fraction: float = 1.0
+    """What was left of the way to the final learning rate at `begin`."""
+
+    def __post_init__(self) -> None:
+        require(self, "positive", "updates")
+        require(self, "not negative", "begin")
+        require(self, "in [0, 1]", "fraction")
+        require_order(self, "begin", "updates")
+
+    def extended(self, update: int, updates: int) -> Schedule:
+        """The schedule of a run that goes on from `update` until `updates`.
+
+        Raises:
+            SettingError: if `updates` does not lie beyond `update`.
+        """
+        left = self.fraction * max(0, self.updates - update) / (self.updates - self.begin)
+        return Schedule(updates, update, left)
+
+    def rate(self, initial: float, final: float, update: Int[Array, ""]) -> Float[Array, ""]:
+        """Learning rate of an update; after the last one it stays."""
+        done = jnp.minimum((update - self.begin) / (self.updates - self.begin), 1.0)
+        done = (1.0 - self.fraction) + self.fraction * done
+        return initial + done * (final - initial)

@@ -9,9 +9,10 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from rfo.algos.maximum_entropy import MaximumEntropy, Noise
-from rfo.algos.settings import flow_policy, require
+from rfo.algos.method import new_flow_policy
+from rfo.algos.settings import Flow, require
 from rfo.policies.encoder import Encoder
-from rfo.policies.flow import FlowPolicy, require_solver
+from rfo.policies.flow import FlowPolicy
 from rfo.policies.squash import log_tanh_slope
 from rfo.types import Array, Float, Observation, PRNGKey
 
@@ -25,33 +26,22 @@ class SoftFlow(MaximumEntropy):
     differentiable simulation: it tells what a flow gives apart from its objective.
 
     Raises:
-        ValueError: for a field out of range, naming it.
+        SettingError: for a field out of range, naming it.
     """
 
     name: ClassVar[str] = "soft_flow"
 
-    flow_steps: int = 4
-    """Integration steps K of the flow."""
-    solver: str = "euler"
-    """Integrator of the flow: euler, midpoint, heun or rk4."""
-    source_noise: float = 0.5
-    """Standard deviation of the flow's initial noise."""
-    frequencies: int = 0
-    """Fourier features of flow time besides the raw scalar."""
-    last_scale: float = 0.1
-    """Further factor on the initial weights of the velocity field's last layer."""
+    flow: Flow = Flow()
     log_det_terms: int = 2
-    """Of the series for the log determinant of a step; each costs a pass back through the step."""
+    """Terms of the series for the log determinant of a step; each costs a pass back through it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, "positive", "flow_steps", "source_noise", "last_scale", "log_det_terms")
-        require(self, "not negative", "frequencies")
-        require_solver(self.solver)
+        require(self, "positive", "log_det_terms")
 
-    def actor(self, key: PRNGKey, encoder: Encoder, action_size: int) -> FlowPolicy:
+    def new_actor(self, key: PRNGKey, encoder: Encoder, action_size: int) -> FlowPolicy:
         """The initial policy."""
-        return flow_policy(self, key, encoder, action_size)
+        return new_flow_policy(self.flow, self.network, key, encoder, action_size)
 
     def latent_and_entropy(
         self, actor: FlowPolicy, observation: Observation, noise: Noise
@@ -61,6 +51,6 @@ class SoftFlow(MaximumEntropy):
         context = actor.context(observation)
         latent, log_det = actor.latent_and_log_det(context, action_noise, probe, self.log_det_terms)
         source = actor.action_size * (
-            0.5 * math.log(2 * math.pi * math.e) + math.log(self.source_noise)
+            0.5 * math.log(2 * math.pi * math.e) + math.log(self.flow.source_noise)
         )
         return latent, source + log_det + jnp.sum(log_tanh_slope(latent), -1)

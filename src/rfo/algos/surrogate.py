@@ -1,4 +1,4 @@
-"""What the methods with a clipped surrogate share: advantages, the values' scale, epochs of descent."""
+"""What the methods with a clipped surrogate share: advantages, the values' scale, epochs."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from rfo.algos.returns import gae
 from rfo.algos.rollout import Rollout
 from rfo.policies.critic import Critics
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, PyTree
+from rfo.types import Array, Float, Metrics, PyTree
 
 
-class Estimate(NamedTuple):
-    """What a rollout says about its actions and states."""
+class Advantages(NamedTuple):
+    """Advantages of a rollout's actions, and targets of the critics."""
 
     advantage: Float[Array, "T B"]
     """Mean 0, standard deviation 1 over the rollout."""
     target: Float[Array, "T B"]
-    """For the critics, in units of `scale`."""
+    """The critics' targets, in units of `scale`."""
     scale: Normalizer
-    """Of the values, this rollout's merged in."""
+    """Mean and variance of the values, with this rollout's merged in."""
 
 
-def estimate(
+def estimate_advantages(
     critics: Critics,
     normalize: Normalizer,
     scale: Normalizer,
     data: Rollout,
     gamma: float,
     lambda_: float,
-) -> Estimate:
+) -> Advantages:
     """Generalised advantages and the critics' targets.
 
     A time limit bootstraps from the value of the observation before the reset, a termination does not
     (`rfo.algos.returns`).
 
     Args:
-        critics: of normalised observations, their values in units of `scale`; their mean counts.
-        normalize: of observations.
+        critics: value networks, with values in units of `scale`; their mean counts.
+        normalize: running mean and variance of the observations.
         scale: running mean and variance of the values, of size 1.
         data: the rollout.
-        gamma, lambda_: of the advantages.
+        gamma: discount of one control step.
+        lambda_: lambda of the advantages.
     """
 
     def values(observation: PyTree) -> Array:
@@ -65,7 +66,7 @@ def estimate(
     target = (value + advantage)[..., None]
     scale = scale.updated(target)
     standard = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-    return Estimate(standard, jnp.asarray(scale(target))[..., 0], scale)
+    return Advantages(standard, jnp.asarray(scale(target))[..., 0], scale)
 
 
 def clipped_surrogate(
@@ -100,16 +101,14 @@ def epoch(
     flat: Float[Array, " P"],
     optimizer: tuple[Descent, DescentState],
     batches: PyTree,
-    update: Int[Array, ""],
 ) -> tuple[Array, DescentState, Metrics, DescentStep]:
     """One descent on each minibatch, in order.
 
     Args:
-        loss: of parameters and a minibatch, with metrics.
+        loss: value and metrics, from parameters and a minibatch.
         flat: parameters as one vector, flattened once, not at each of the many small steps.
-        optimizer: settings and state.
+        optimizer: the optimiser at this update's learning rate, and its state.
         batches: arrays whose leading axis counts minibatches.
-        update: index of the update, for the schedule.
 
     Returns:
         Parameters, the optimiser's state, and metrics and reports of every step.
@@ -119,7 +118,7 @@ def epoch(
     def step(carry: tuple, batch: PyTree) -> tuple[tuple, tuple]:
         flat, state = carry
         gradient, metrics = jax.grad(loss, has_aux=True)(flat, batch)
-        flat, state, report = descent.step(flat, state, gradient, update)
+        flat, state, report = descent.step(flat, state, gradient)
         return (flat, state), (metrics, report)
 
     (flat, state), (metrics, reports) = jax.lax.scan(step, (flat, state), batches)

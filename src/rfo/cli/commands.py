@@ -52,7 +52,7 @@ EpisodeNumber = Annotated[
     int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: two per environment)")
 ]
 
-NOT_OPTIONS = {"hyperparameters", "updates", "task", "tasks", "run_folder"}
+NOT_OPTIONS = {"hyperparameters", "schedule", "task", "tasks", "run_folder"}
 """Fields of commands that are positional, derived, or hold others."""
 
 
@@ -153,7 +153,7 @@ class Train:
             f.name: getattr(self.hyperparameters, f.name)
             for f in dataclasses.fields(self.hyperparameters)
         }
-        del settings["updates"]
+        del settings["schedule"]
         if self.evaluation_episodes is not None:
             settings["evaluation_episodes"] = self.evaluation_episodes
         return experiments.preset(

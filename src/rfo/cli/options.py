@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from rfo.algos.settings import Schedule
 from rfo.cli.commands import NOT_OPTIONS, Train, UsageError
 from rfo.experiment import build as experiments
 
@@ -25,7 +26,7 @@ def parse_train(arguments: list[str]) -> Train:
     # the schedule's length follows from the steps, so it is no option
     hidden = dataclasses.make_dataclass(
         kind.__name__,
-        [("updates", tyro.conf.Suppress[int], preset.updates)],
+        [("schedule", tyro.conf.Suppress[Schedule], preset.algorithm.schedule)],
         bases=(kind,),
         frozen=True,
     )
@@ -92,7 +93,7 @@ def _first_sentence(box: str) -> str:
 def _unknown_option(word: str, options: Any, name: str) -> str:
     if not word.startswith("-"):
         return f"unexpected '{word}'; see rfo {name} --help"
-    known = _fields(options) | _fields(getattr(options, "hyperparameters", None))
+    known = _fields(options) | _nested(getattr(options, "hyperparameters", None))
     known = [f"--{field.replace('_', '-')}" for field in known.keys() - NOT_OPTIONS]
     given = word.split("=")[0].replace("_", "-")
     return f"{experiments.unknown('option', given, known)} (rfo {name} --help)"
@@ -105,3 +106,12 @@ def _fields(record: Any) -> dict[str, Any]:
         if record is None
         else {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
     )
+
+
+def _nested(record: Any) -> dict[str, Any]:
+    """Fields of a dataclass instance and of those in it, by dotted name."""
+    names: dict[str, Any] = {}
+    for name, value in _fields(record).items():
+        inner = _nested(value) if dataclasses.is_dataclass(value) else {}
+        names |= {f"{name}.{key}": own for key, own in inner.items()} or {name: value}
+    return names

@@ -123,8 +123,8 @@ def preset(task: str, algorithm: str, **changes: Any) -> Experiment:
     names = {f.name for f in dataclasses.fields(Experiment)} - {"task", "algorithm", "method"}
     settings: dict[str, Any] = {"environments": entry.environments, "steps": entry.steps}
     settings |= {name: value for name, value in changes.items() if name in names}
-    own = {f.name for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
-    hyperparameters = {name: value for name, value in entry.settings.items() if name in own}
+    own = kind()
+    hyperparameters = {n: value for n, value in entry.settings.items() if has_setting(own, n)}
     hyperparameters |= ALGORITHMS[algorithm].settings
     hyperparameters |= {name: value for name, value in changes.items() if name not in names}
     settings.setdefault("evaluation_episodes", 2 * settings["environments"])
@@ -134,22 +134,49 @@ def preset(task: str, algorithm: str, **changes: Any) -> Experiment:
 
 def scheduled(experiment: Experiment) -> Experiment:
     """The experiment with its learning-rate schedule as long as its training."""
-    algorithm = dataclasses.replace(experiment.algorithm, updates=experiment.updates)  # pyright: ignore
+    algorithm = edited(experiment.algorithm, {"schedule.updates": experiment.updates})
     return dataclasses.replace(experiment, algorithm=algorithm)
 
 
 def configured(kind: type, hyperparameters: Mapping[str, Any]) -> Algorithm:
-    """An algorithm with some hyperparameters set; lists, which JSON has for tuples, become tuples.
+    """An algorithm with some hyperparameters set, by dotted name or nested.
 
     Raises:
         ExperimentError: for an unknown hyperparameter or a value that is refused.
     """
-    refuse_unknown("hyperparameter", hyperparameters, {f.name for f in dataclasses.fields(kind)})
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in hyperparameters.items()}
     try:
-        return kind(**values)
+        return edited(kind(), hyperparameters)
     except (ValueError, TypeError) as error:
         raise ExperimentError(str(error)) from None
+
+
+def has_setting(record: Any, name: str) -> bool:
+    """Whether a record, or a record in it, has a field of this dotted name."""
+    for part in name.split("."):
+        if not hasattr(record, part):
+            return False
+        record = getattr(record, part)
+    return True
+
+
+def edited(record: Any, changes: Mapping[str, Any]) -> Any:
+    """A frozen record with fields set by dotted name or nested; lists become tuples."""
+    refuse_unknown(
+        "hyperparameter",
+        (name.partition(".")[0] for name in changes),
+        {f.name for f in dataclasses.fields(record)},
+    )
+    values: dict[str, Any] = {}
+    inside: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        head, _, rest = name.partition(".")
+        if rest or isinstance(value, Mapping):
+            inside.setdefault(head, {}).update({rest: value} if rest else value)
+        else:
+            values[head] = tuple(value) if isinstance(value, list) else value
+    for head, own in inside.items():
+        values[head] = edited(values.get(head, getattr(record, head)), own)
+    return dataclasses.replace(record, **values)
 
 
 def is_robot(name: str) -> bool:

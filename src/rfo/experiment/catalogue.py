@@ -30,7 +30,8 @@ class Task:
     """Whether its gradient is checked in double precision, with smaller steps: kinks, many and small, keep
     differences at the steps that single precision can resolve from converging to the slope."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Hyperparameters that differ from an algorithm's defaults, for the algorithms that have them."""
+    """Settings that differ from an algorithm's defaults, by dotted name (``critic.iterations``), for the
+    algorithms that have them."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,23 @@ class Method:
 
 
 SOFT = {
-    "actor_hidden": (512, 256),
-    "critic_hidden": (256, 256),
-    "point_hidden": (16,),
-    "critic_iterations": 8,
+    "network.hidden": (512, 256),
+    "critic.hidden": (256, 256),
+    "network.point_hidden": (16,),
+    "critic.iterations": 8,
     "capacity": 32_768,
 }
 """The reference's networks for soft bodies, but for what costs most on a CPU: its encoder has the layers (64,
 128, 256) per point, and its critics make 16 passes. Equal for all methods."""
 
 SOFT_SMALL = {
-    "actor_hidden": (128, 64),
-    "critic_hidden": (128, 128),
-    "point_hidden": (32,),
-    "point_features": 32,
-    "vector_features": 64,
-    "critic_iterations": 8,
-    "critic_learning_rate": 2e-3,
+    "network.hidden": (128, 64),
+    "critic.hidden": (128, 128),
+    "network.point_hidden": (32,),
+    "network.point_features": 32,
+    "network.vector_features": 64,
+    "critic.iterations": 8,
+    "critic.learning_rate": 2e-3,
     "capacity": 65_536,
 }
 
@@ -69,20 +70,20 @@ SOFT_SMALL = {
 MUSCLES = SOFT | {"c_uni": 1.0}
 """For 222 actions: L_uni is a mean over them, so that each is held to uniform ones with c_uni / 222."""
 
-PARTICLES = SOFT | {"point_hidden": (32, 64)}
+PARTICLES = SOFT | {"network.point_hidden": (32, 64)}
 SMALL_REWARDS, TINY_REWARDS = {"return_scale": 10.0}, {"return_scale": 100.0}
 """Unscaled, rewards of 0.5 or 0.1 a control step drown beside RFO's matching terms and SAPO's entropy."""
 
 
 def _humanoid(name: str, summary: str) -> Task:
-    settings = {"actor_hidden": (256, 128), "critic_hidden": (128, 128)}
+    settings = {"network.hidden": (256, 128), "critic.hidden": (128, 128)}
     return Task(
         "rfo.envs.tasks.humanoid", name, summary, 8_192_000, simulated=True, settings=settings
     )
 
 
 def _hand(name: str, summary: str) -> Task:
-    settings = {"actor_hidden": (512, 256), "critic_hidden": (256, 256)}
+    settings = {"network.hidden": (512, 256), "critic.hidden": (256, 256)}
     return Task(
         "rfo.envs.tasks.hand_reorient", name, summary, 4_096_000, simulated=True, settings=settings
     )
@@ -115,7 +116,7 @@ TASKS: dict[str, Task] = {
         "a four-legged robot runs forward (AntRun)",
         steps=4_096_000,
         simulated=True,
-        settings={"actor_hidden": (128, 64, 32), "critic_hidden": (64, 64)},
+        settings={"network.hidden": (128, 64, 32), "critic.hidden": (64, 64)},
     ),
     "hopper": Task(
         "rfo.envs.tasks.hopper",
@@ -148,7 +149,7 @@ TASKS: dict[str, Task] = {
         "a Unitree Go2 follows a velocity command",
         steps=4_096_000,
         simulated=True,
-        settings={"actor_hidden": (128, 64, 32), "critic_hidden": (128, 64)},
+        settings={"network.hidden": (128, 64, 32), "critic.hidden": (128, 64)},
     ),
     "cartpole": Task(
         "rfo.envs.tasks.cartpole",
@@ -271,11 +272,11 @@ TASKS: dict[str, Task] = {
     ),
 }
 
-REUSE: dict[str, Any] = {"actor_steps": 8}
+REUSE: dict[str, Any] = {"reuse.steps": 8}
 
-HELD = {"coupling": "paired", "c_past": 1.0, "c_uni": 0.5}
-"""What several steps need of the matching terms: exploration that holds actions off their bounds, and a flow
-that is kept straight, without which its field obeys L_uni where the policy does not go."""
+HELD = {"c_past": 1.0, "c_uni": 0.5}
+"""What several steps need of the matching terms: exploration that keeps actions away from their
+bounds, and a flow whose field obeys L_uni only where the policy goes."""
 
 ALGORITHMS: dict[str, Method] = {
     "rfo": Method("rfo.algos.rfo", "RFO", "reparameterization flow policy optimization"),
