@@ -1,4 +1,4 @@
-"""A report on made-up runs: every number in its tables is one that can be worked out by hand."""
+"""A report on made-up runs, in whose tables every number can be worked out by hand."""
 
 import csv
 import json
@@ -58,7 +58,8 @@ def table(folder, name, *keys):
 
 
 def test_final_table(folder):
-    """sapo: 10 and 14; a diverged run counts with its last return, one without any as the task's worst."""
+    """sapo has 10 and 14. A diverged run has its last return as its score; a run without any return
+    counts as the task's worst."""
     sapo, rfo, apg = (rows(folder, label)[0] for label in ("sapo", "rfo", "apg"))
     # t(0.975, 1 degree of freedom) = 12.706, standard error 2
     assert sapo[1:3] == ["2", "12 ± 25.4"]
@@ -66,9 +67,9 @@ def test_final_table(folder):
     assert rfo[1:3] == ["3†", "13 ± 16.3"] and rfo[4:6] == ["7", "20"]
     assert apg[1:3] == ["1†", "7"]
     text = (folder / "report.md").read_text()
-    assert "† rfo, seed 2: diverged after 300 steps; counts with its last return, 7." in text
+    assert "† rfo, seed 2: diverged after 300 steps; its score is its last return, 7." in text
     assert (
-        "† apg, seed 0: unfinished after 300 steps; no episode ended: counts as the task's worst"
+        "† apg, seed 0: unfinished after 300 steps; no episode ended, so it counts as the task's"
         in text
     )
     last = table(folder, "final.csv", "task", "label")["ant", "rfo"]
@@ -77,8 +78,11 @@ def test_final_table(folder):
 
 
 def test_comparison_with_the_reference(folder):
-    """The reference ends at (10 + 20) / 2 = 15, which one seed of rfo reaches. Half-way is 7.5: sapo after
-    250 steps with returns of 0, 5, 10, after 175 with 0, 10, 20; half of its two seeds have after 175."""
+    """The reference ends at (10 + 20) / 2 = 15, which one seed of rfo reaches. Half of its rise is
+    7.5.
+
+    sapo reaches 7.5 after 250 steps with the returns 0, 5, 10, and after 175 with 0, 10, 20. So
+    half of its two seeds have reached it after 175."""
     rfo = rows(folder, "rfo")[1]
     assert rfo[1].startswith("0.5 [")  # 20 beats both, 12 one, 7 none: 3 of 6 pairs
     assert rfo[2:4] == ["not reached [125, not reached]", "not reached [150, not reached]"]
@@ -115,7 +119,8 @@ def test_csv_files_hold_every_run_and_pair(folder):
 
 
 def test_over_all_tasks_only_methods_that_ran_on_all(folder):
-    """rfo: 5/13, 1 and 0 on ant from 7 to 20, and 1 on hopper; the middle half of the four."""
+    """rfo scores 5/13, 1 and 0 on ant, scaled from 7 to 20, and 1 on hopper; the IQM uses two of
+    the four."""
     last = (folder / "report.md").read_text().partition("## All tasks")[2]
     assert "| rfo | 0.692" in last and "| apg" not in last
     shares = table(folder, "profiles.csv", "label", "score")
@@ -152,7 +157,7 @@ def test_folders_of_a_suite_give_labels_and_states(make_run, tmp_path):
 
 
 def test_the_same_run_twice_is_refused():
-    """Two copies of a seed would pass for two seeds."""
+    """Two copies of a seed must not count as two seeds."""
     with pytest.raises(ResultsError, match="2 runs are ant, sapo, seed 1"):
         Report([*RUNS, RUNS[1]], "sapo")
 
@@ -166,12 +171,12 @@ def test_labels_that_are_not_shown_stay_in_the_raw_results(tmp_path):
 def test_nothing_to_report_on_is_refused():
     with pytest.raises(ResultsError, match="no run"):
         Report([], "sapo")
-    with pytest.raises(ResultsError, match="label shac; there are sapo, rfo, apg"):
+    with pytest.raises(ResultsError, match="label shac; known labels: sapo, rfo, apg"):
         Report(RUNS, "shac")
 
 
 def test_a_report_on_what_a_report_kept_is_the_same_report(tmp_path):
-    """What a repository keeps gives every table and figure in it, to the byte, thinned as it is."""
+    """The raw results of a report give the same tables and figures, byte for byte."""
     rng = np.random.default_rng(0)
     runs = [
         run(label, seed, 10.0 + seed, returns=rng.random(97))

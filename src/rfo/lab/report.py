@@ -1,4 +1,4 @@
-"""A report on runs: tables in Markdown and CSV, figures, and the raw results they came from."""
+"""Report on runs: tables in Markdown and CSV, figures, and the raw results behind them."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ from rfo.lab.tables import (
 )
 
 ALL_TASKS = "(all)"
-"""In place of a task's name in the CSV files."""
+"""Stands for the name of a task in CSV rows over all tasks."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is compared with what.
+    """Runs to compare.
 
     Args:
-        runs: of one task or several; runs of a task with the same label differ in their seeds only.
+        runs: runs of one or several tasks. Runs of a task with the same label differ only in their
+            seeds.
         reference: label that the others are compared with; it may be missing on some tasks.
 
     Raises:
-        ResultsError: if there is no run, no task has the reference, or a run is there twice.
+        ResultsError: if there is no run, no run has the label of the reference, or a run occurs
+            twice.
     """
 
     runs: Sequence[Run]
@@ -52,7 +54,7 @@ class Report:
             raise ResultsError("there is no run to report on")
         if self.reference not in self.labels:
             raise ResultsError(
-                f"no run has the label {self.reference}; there are {', '.join(self.labels)}"
+                f"no run has the label {self.reference}; known labels: {', '.join(self.labels)}"
             )
         (task, label, seed), count = Counter(
             (r.task, r.label, r.seed) for r in self.runs
@@ -64,42 +66,45 @@ class Report:
 
     @property
     def tasks(self) -> list[str]:
-        """In the order of the runs."""
+        """All tasks, in the order of the runs."""
         return list(dict.fromkeys(run.task for run in self.runs))
 
     @property
     def labels(self) -> list[str]:
-        """In the order of the runs."""
+        """All labels, in the order of the runs."""
         return list(dict.fromkeys(run.label for run in self.runs))
 
     def of(self, task: str, label: str | None = None) -> list[Run]:
-        """Runs of a task, and a label if given."""
+        """Runs of a task, or only those with a label."""
         return [run for run in self.runs if run.task == task and label in (None, run.label)]
 
     def ranked(self, task: str) -> list[str]:
-        """Labels of a task, best mean first."""
+        """Labels of a task, the one with the best mean first."""
         labels = dict.fromkeys(run.label for run in self.of(task))
         return sorted(labels, key=lambda label: -self.scores(task, label).mean())
 
     def scores(self, task: str, label: str) -> np.ndarray:
-        """One per seed. A run in which no episode ever ended counts as the worst of its task."""
+        """Scores of a label, one per seed.
+
+        A run in which no episode ended counts as the worst run of its task.
+        """
         every = [run.score for run in self.of(task)]
         worst = min((score for score in every if np.isfinite(score)), default=0.0)
         mine = np.array([run.score for run in self.of(task, label)])
         return np.where(np.isfinite(mine), mine, worst)
 
     def scores_by_label(self, task: str) -> dict[str, np.ndarray]:
-        """Best mean first."""
+        """Scores of a task by label, the one with the best mean first."""
         return {label: self.scores(task, label) for label in self.ranked(task)}
 
     def normalised(self, task: str, label: str) -> np.ndarray:
-        """Scores on the scale on which the task's worst run is 0 and its best 1."""
+        """Scores scaled so that the worst run of the task is 0 and the best is 1."""
         every = np.concatenate([self.scores(task, other) for other in self.ranked(task)])
         return statistics.normalised(self.scores(task, label), every)
 
     @property
     def everywhere(self) -> list[str]:
-        """Labels that were run on every task."""
+        """Labels with runs on every task."""
         return [label for label in self.labels if all(self.of(task, label) for task in self.tasks)]
 
 
@@ -113,15 +118,16 @@ def write(
 ) -> list[Path]:
     """Write `report.md`, the CSV files, the figures, and the raw results as `results.json`.
 
-    Tables and figures are made from the raw results as they are kept, so a report on them is the same.
+    Tables and figures are made from the raw results as written, so that a report on these is the
+    same.
 
     Args:
-        report: what to tell.
-        folder: where to; files of an earlier report are replaced.
-        points: kept of each learning curve.
+        report: the runs to compare.
+        folder: folder to write to; files of an earlier report are replaced.
+        points: number of points that each learning curve keeps.
         along: axes of the learning curves.
-        title: of the figures of learning curves; the task's name if empty.
-        raw: runs whose raw results to keep; those of the report, if empty.
+        title: title of the figures of learning curves; by default the name of the task.
+        raw: runs whose raw results are written; by default those of the report.
 
     Returns:
         Paths of all files.
@@ -167,7 +173,7 @@ def write(
 
 
 def lines(task: str) -> list[ReferenceLine]:
-    """Published numbers, as lines of a figure."""
+    """Published numbers of a task, as lines of a figure."""
     found = PUBLISHED.get(task, {})
     shown = {method: found[method] for method in ("sapo", "shac") if method in found}
     return [
@@ -179,7 +185,7 @@ def lines(task: str) -> list[ReferenceLine]:
 
 
 def scores(report: Report, task: str) -> Table:
-    """Every run with its score."""
+    """Table of all runs of a task with their scores."""
     columns = [Column(name) for name in ("label", "seed", "status", "env_steps", "score")]
     rows = [
         [label, run.seed, run.status, run.env_steps, float(score)]
@@ -190,7 +196,7 @@ def scores(report: Report, task: str) -> Table:
 
 
 def final(report: Report, task: str) -> Table:
-    """A row per label, best mean first."""
+    """Table of final scores with a row per label, best mean first."""
     columns = [
         Column("label", ""),
         Column("seeds", "seeds"),
@@ -231,8 +237,11 @@ def final(report: Report, task: str) -> Table:
 
 
 def thresholds(report: Report, task: str) -> dict[str, float]:
-    """Returns whose first crossing is looked for, by their names: of the reference's learning curves, from
-    where they begin to where they end, and what SAPO's authors published."""
+    """Returns for which the table shows the steps to reach them, by name.
+
+    Two lie on the mean learning curve of the reference: half of its rise, and its end. The third is
+    the return that SAPO's authors published.
+    """
     curves = [run.curve.return_mean for run in report.of(task, report.reference) if run.has_curve]
     found = {}
     if curves:
@@ -247,7 +256,7 @@ def thresholds(report: Report, task: str) -> dict[str, float]:
 
 
 def comparison(report: Report, task: str) -> Table:
-    """A row per label: probability of improvement, and the steps to each threshold."""
+    """Table with a row per label: probability of improvement, and the steps to each threshold."""
     goals = thresholds(report, task)
     columns = [
         Column("label", ""),
@@ -272,7 +281,7 @@ def comparison(report: Report, task: str) -> Table:
 
 
 def efficiency(report: Report, task: str) -> Table:
-    """Steps to each threshold, a row per label and threshold."""
+    """Table of the steps to each threshold, with a row per label and threshold."""
     columns = [
         Column(name) for name in ("label", "threshold", "return", "steps", "reached", "seeds")
     ]
@@ -293,7 +302,8 @@ def _steps(report: Report, task: str, label: str, threshold: float) -> list[floa
 
 
 def improvement_matrix(report: Report) -> list[tuple[str, Table]]:
-    """Every pair of labels, of each task and of all."""
+    """Tables of the probability of improvement for every pair of labels, by task and over all
+    tasks."""
     columns = [Column(name) for name in ("label", "over", "probability")]
 
     def pairs(labels: Sequence[str], tasks: Sequence[str]) -> Table:
@@ -315,7 +325,7 @@ def improvement_matrix(report: Report) -> list[tuple[str, Table]]:
 
 
 def aggregate(report: Report) -> Table:
-    """A row per label that was run on every task, best first."""
+    """Table over all tasks with a row per label that has runs on every task, best first."""
     columns = [Column("label", ""), Column("iqm", "IQM of normalised scores", bounded)]
     columns.append(Column("improvement", f"P(better than {report.reference})", bounded))
     theirs = [report.scores(task, report.reference) for task in report.tasks]
@@ -334,11 +344,11 @@ def aggregate(report: Report) -> Table:
 
 
 GRID = np.linspace(0, 1, 101)
-"""Normalised scores of the performance profiles."""
+"""Normalised scores at which performance profiles are computed."""
 
 
 def profiles(report: Report) -> Figure:
-    """Share of runs above each normalised score, for the labels that were run on every task."""
+    """Figure of performance profiles, for the labels that have runs on every task."""
     drawn = Figure(figsize=(8.5, 4.2), layout="constrained")
     panel = drawn.subplots()
     for label, (style, colour) in styles(report.labels).items():
@@ -348,7 +358,7 @@ def profiles(report: Report) -> Figure:
             )
             panel.plot(GRID, curve.share, color=colour, ls=style, lw=2, label=label)
             panel.fill_between(GRID, curve.low, curve.high, color=colour, alpha=0.12, lw=0)
-    panel.set_xlabel("normalised score: a task's worst run 0, its best 1")
+    panel.set_xlabel("normalised score (0: worst run of a task, 1: best)")
     panel.set_ylabel("share of runs above it")
     panel.set_xlim(0, 1)
     panel.set_ylim(0, 1.02)
@@ -360,7 +370,7 @@ def profiles(report: Report) -> Figure:
 
 
 def profile_table(report: Report) -> Table:
-    """The profiles in numbers."""
+    """Table of the performance profiles."""
     rows = []
     for label in report.everywhere:
         curve = statistics.profile([report.normalised(task, label) for task in report.tasks], GRID)
@@ -372,14 +382,14 @@ def profile_table(report: Report) -> Table:
 
 
 def failures(runs: Sequence[Run]) -> list[str]:
-    """What is told of runs that did not finish."""
+    """Footnotes about runs that did not finish."""
     told = []
     for run in runs:
         if run.status != "finished":
             counts = (
-                f"counts with its last return, {number(run.score)}"
+                f"its score is its last return, {number(run.score)}"
                 if run.has_curve
-                else ("no episode ended: counts as the task's worst run, and has no curve")
+                else "no episode ended, so it counts as the task's worst run and has no curve"
             )
             told.append(
                 f"† {escaped(run.label)}, seed {run.seed}: {run.status} after {run.env_steps:,} "
@@ -389,17 +399,21 @@ def failures(runs: Sequence[Run]) -> list[str]:
 
 
 def notes(report: Report) -> list[str]:
-    """How to read the tables."""
+    """Explanation of the tables."""
     text = (
-        "Scores are returns of the final policy with stochastic actions, one per seed; ± is half a 95 % "
-        "interval of the mean (Student's t), [a, b] a 95 % interval of the percentile bootstrap over seeds, "
-        "within each task. IQM: mean of the middle half. P: share of all pairs of seeds in which this score "
-        "is the higher. Steps: where the curve of training returns first reaches a threshold, for the seed "
-        "by which half of all seeds have. A run that did not finish keeps the last return of its training, "
-        "in tables and curves."
+        "Scores are returns of the final policy with stochastic actions, one per seed. "
+        "± is half of the 95 % interval of the mean (Student's t). [a, b] is a 95 % interval "
+        "of the percentile bootstrap over the seeds of each task. IQM is the mean of the middle "
+        "half of the scores. P is the share of all pairs of seeds in which this label has the "
+        "higher score. Steps are the environment steps after which half of the seeds have reached "
+        "a threshold with their training returns. A run that did not finish keeps the last return "
+        "of its training, in tables and curves."
     )
     if any(len({tuple(r.curve.seconds) for r in mine}) < len(mine) for mine in _groups(report)):
-        text += " Training time is that of all seeds of a method together where they trained as one program."
+        text += (
+            " Seeds that trained together as one program share their training time, which is that "
+            "of all of them."
+        )
     for task in report.tasks:
         if task in PUBLISHED:
             text += f" Published for {task}: {SAPO_PAPER}, {BUDGET[task] / 1e6:g}M steps."

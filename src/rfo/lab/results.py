@@ -1,7 +1,8 @@
-"""Run folders as plain records, and one small file for many of them that can be committed.
+"""Results of runs, read from run folders or from one small file that can be committed.
 
 A run folder holds megabytes. A figure or a table needs only a thinned learning curve and the final
-evaluation: `collect` writes those of many runs to one `results.json`, `read_collection` reads them.
+evaluation. `collect` writes these for many runs to one `results.json`, and `read_collection` reads
+them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PROTOCOLS = ("stochastic", "deterministic")
 STATUSES = ("finished", "diverged", "unfinished")
 LONGEST_NAME = 200
 FORMULA = ("=", "+", "-", "@")
-"""How a cell of a CSV file begins that a spreadsheet would run."""
+"""First characters of a CSV cell that a spreadsheet would run as a formula."""
 
 
 class ResultsError(ValueError):
@@ -34,30 +35,28 @@ class Curve(NamedTuple):
     """A learning curve of N points."""
 
     env_steps: np.ndarray
-    """(N,) control steps of all environments so far."""
+    """Environment steps so far, (N,)."""
     seconds: np.ndarray
-    """(N,) training time [s]; that of all seeds together where they were one program."""
+    """Training time so far [s], (N,). Seeds that trained as one program share their time."""
     return_mean: np.ndarray
-    """(N,) mean return of the last finished episodes; NaN before the first."""
+    """Mean return of the last finished episodes, (N,); NaN before the first."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run.
-
-    `task` and `label` are for people: they may hold any character that can be printed.
-    `label` names what is compared: the algorithm, or a cell of a sweep.
-    `evaluation` maps "stochastic" and "deterministic" to their statistics; empty if there is none.
-    `status` is "finished", "diverged", or "unfinished": stopped or still running.
-    """
+    """Results of one training run; its names may hold any printable character."""
 
     task: str
     label: str
+    """What a report compares: the name of a method, or of a cell of a suite."""
     algorithm: str
     seed: int
     curve: Curve
     evaluation: dict[str, dict[str, Any]]
+    """Statistics of the final evaluation with "stochastic" and "deterministic" actions; empty if
+    there was none."""
     status: str = "finished"
+    """One of "finished", "diverged" and "unfinished" (stopped or still running)."""
 
     @property
     def has_curve(self) -> bool:
@@ -71,9 +70,10 @@ class Run:
 
     @property
     def score(self) -> float:
-        """Mean return of the final policy's stochastic evaluation.
+        """Mean return of the final evaluation with stochastic actions.
 
-        Of a run that has none, the mean over its last training episodes; NaN if no episode ended.
+        Without an evaluation it is the mean return of the last training episodes, or NaN if no
+        episode ended.
         """
         if self.evaluation:
             return _number(self.evaluation["stochastic"]["mean"])
@@ -82,23 +82,25 @@ class Run:
 
 
 def _checked(record: Mapping[str, Any], curve: Curve) -> Run:
-    """A run from data that someone else may have written.
+    """A run made from data that someone else may have written.
 
     Raises:
-        ResultsError: for what no run has.
+        ResultsError: if a value is missing or is none that a run can have.
     """
     for name in ("task", "label", "algorithm"):
         _refuse_name(record.get(name), name)
     if type(record.get("seed")) is not int:
         raise ResultsError(f"a run's seed must be a whole number, not {record.get('seed')!r:.80}")
     if record.get("status") not in STATUSES:
-        raise ResultsError(f"a run's status cannot be {record.get('status')!r:.80}")
+        raise ResultsError(
+            f"a run's status must be {' or '.join(STATUSES)}, not {record.get('status')!r:.80}"
+        )
     _refuse_evaluation(record.get("evaluation"))
     return Run(**record, curve=curve)
 
 
 def _refuse_name(name: Any, what: str) -> None:
-    """Refuse what could not be told apart, drawn, or put into a table."""
+    """Refuse a name that figures or tables could not show as it is."""
     if not (isinstance(name, str) and name.strip() and len(name) <= LONGEST_NAME):
         raise ResultsError(f"a run's {what} must be a short name, not {name!r:.80}")
     if not name.isprintable() or "$" in name or name.startswith(FORMULA):
@@ -110,7 +112,7 @@ def _refuse_name(name: Any, what: str) -> None:
 
 def _refuse_evaluation(evaluation: Any) -> None:
     if not isinstance(evaluation, dict) or set(evaluation) - set(PROTOCOLS):
-        raise ResultsError("an evaluation must have the parts stochastic and deterministic only")
+        raise ResultsError("an evaluation has only the parts stochastic and deterministic")
     for protocol in PROTOCOLS if evaluation else ():
         summary = evaluation.get(protocol)
         mean = summary.get("mean", "") if isinstance(summary, dict) else ""
@@ -123,14 +125,14 @@ def _number(value: float | None) -> float:
 
 
 def find_runs(root: Path) -> list[Run]:
-    """All runs in a folder and below it, in the order of their paths.
+    """Read all runs in a folder and below it, in the order of their paths.
 
-    A run `.../TASK/CELL/s3`, as `rfo bench learn` makes them, has the label CELL, as has
-    `root/CELL/s3`; one directly in `root`, and `root` itself, that of its method. Those that were
-    set aside under `abandoned` are left out.
+    A run in `.../TASK/CELL/s3`, where `rfo bench learn` puts it, has the label CELL, and so has one
+    in `root/CELL/s3`. A run directly in `root`, or `root` itself, is labelled by its method. Runs
+    that were set aside in `abandoned` are left out.
 
     Raises:
-        ResultsError: if there is none, or one is damaged.
+        ResultsError: if there is no run, or one is damaged.
     """
     root = Path(root)
     found = (path.parent for path in root.rglob("config.json"))
@@ -147,7 +149,7 @@ def find_runs(root: Path) -> list[Run]:
 
 
 def _cell(folder: Path, root: Path, run: Run) -> str:
-    """The cell that a run's path names, empty if none."""
+    """Name of the cell in the path of a run; empty if there is none."""
     *_, task, label, seed = ("", "", *folder.resolve().parts)
     if (task, seed) == (run.task, f"s{run.seed}"):
         return label
@@ -157,11 +159,11 @@ def _cell(folder: Path, root: Path, run: Run) -> str:
 def read_run(folder: Path) -> Run:
     """Read one run folder.
 
-    Reads `config.json` and, as far as the run got, `metrics.jsonl` and `evaluation.json`. Metrics
-    lines that are damaged are left out and told on stderr.
+    Reads `config.json` and, if they exist, `metrics.jsonl` and `evaluation.json`. Damaged lines of
+    metrics are left out, with a message on stderr.
 
     Raises:
-        ResultsError: if another file is damaged, or holds what no run has.
+        ResultsError: if another file is damaged or has a value that no run has.
     """
     config, evaluation = folder / "config.json", folder / "evaluation.json"
     settings = _read_json(config)
@@ -195,10 +197,10 @@ def _status(folder: Path) -> str:
 
 
 def thin(curve: Curve, points: int) -> Curve:
-    """At most `points` rows of a curve.
+    """Reduce a curve to at most `points` rows.
 
-    Blocks of rows become one, with the mean of their `return_mean` (NaNs left out) and the last of
-    their `env_steps` and `seconds`.
+    A block of rows becomes one row with the mean of their `return_mean` (without NaNs) and the last
+    of their `env_steps` and `seconds`.
     """
     rows = len(curve.env_steps)
     if rows <= points:
@@ -210,15 +212,15 @@ def thin(curve: Curve, points: int) -> Curve:
 
 
 def collect(runs: Iterable[Run], folder: Path, points: int = 100) -> Path:
-    """Write the thinned curves and the evaluations of runs, one run a line.
+    """Write the thinned curves and the evaluations of runs to one file, with one run per line.
 
-    A curve's returns are kept to six significant digits, its training times to four. Evaluations are
-    kept as they are, but without the returns of single episodes.
+    Returns are rounded to six significant digits, training times to four. Evaluations are written
+    without the returns of single episodes.
 
     Args:
-        runs: to keep.
-        folder: to write to; it is made if it is missing.
-        points: kept of each curve, at most.
+        runs: runs to write.
+        folder: folder to write to; it is made if it does not exist.
+        points: largest number of points of a curve.
 
     Returns:
         Path of `results.json`.
@@ -245,7 +247,8 @@ def collect(runs: Iterable[Run], folder: Path, points: int = 100) -> Path:
 
 
 def _rounded(value: float, digits: int) -> float | int | None:
-    """A number to some significant digits; None, which JSON has, for NaN and infinity."""
+    """A number rounded to significant digits; None for NaN and infinity, which JSON does not
+    have."""
     if not np.isfinite(value):
         return None
     short = float(f"{value:.{digits}g}")
