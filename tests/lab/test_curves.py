@@ -7,12 +7,14 @@ import pytest
 from PIL import Image
 
 from rfo.lab.curves import LINES, ReferenceLine, band, draw, save, styles
-from rfo.lab.results import Curve, Run
+from rfo.lab.results import Curve, RunResult
 
 
 def run(steps, returns, seed=0, label="rfo", task="ant"):
     steps = np.asarray(steps, float)
-    return Run(task, label, "rfo", seed, Curve(steps, 2 * steps, np.asarray(returns, float)), {})
+    return RunResult(
+        task, label, "rfo", seed, Curve(steps, 2 * steps, np.asarray(returns, float)), {}
+    )
 
 
 def test_band_of_three_seeds_by_hand():

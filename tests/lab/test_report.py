@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from rfo.lab.report import Report, write
-from rfo.lab.results import Curve, ResultsError, Run, find_runs, read_any
+from rfo.lab.comparison import Comparison
+from rfo.lab.report import write
+from rfo.lab.results import Curve, ResultsError, RunResult, find_runs, read_any
 
 
 def run(label, seed, score, task="ant", returns=(0, 5, 10), status="finished"):
@@ -19,7 +20,7 @@ def run(label, seed, score, task="ant", returns=(0, 5, 10), status="finished"):
         if status == "finished"
         else {}
     )
-    return Run(
+    return RunResult(
         task, label, label, seed, Curve(steps, steps, np.array(returns, float)), evaluation, status
     )
 
@@ -38,7 +39,8 @@ RUNS = [
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("report")
     write(
-        Report([*RUNS, run("sapo", 0, 3.0, "hopper"), run("rfo", 0, 4.0, "hopper")], "sapo"), place
+        Comparison([*RUNS, run("sapo", 0, 3.0, "hopper"), run("rfo", 0, 4.0, "hopper")], "sapo"),
+        place,
     )
     return place
 
@@ -159,20 +161,20 @@ def test_folders_of_a_suite_give_labels_and_states(make_run, tmp_path):
 def test_the_same_run_twice_is_refused():
     """Two copies of a seed must not count as two seeds."""
     with pytest.raises(ResultsError, match="2 runs are ant, sapo, seed 1"):
-        Report([*RUNS, RUNS[1]], "sapo")
+        Comparison([*RUNS, RUNS[1]], "sapo")
 
 
 def test_labels_that_are_not_shown_stay_in_the_raw_results(tmp_path):
-    write(Report(RUNS[:2], "sapo"), tmp_path, raw=RUNS)
+    write(Comparison(RUNS[:2], "sapo"), tmp_path, raw=RUNS)
     assert len(read_any(tmp_path)) == len(RUNS)
     assert rows(tmp_path, "sapo") and not rows(tmp_path, "rfo")
 
 
 def test_nothing_to_report_on_is_refused():
     with pytest.raises(ResultsError, match="no run"):
-        Report([], "sapo")
+        Comparison([], "sapo")
     with pytest.raises(ResultsError, match="label shac; known labels: sapo, rfo, apg"):
-        Report(RUNS, "shac")
+        Comparison(RUNS, "shac")
 
 
 def test_a_report_on_what_a_report_kept_is_the_same_report(tmp_path):
@@ -184,8 +186,8 @@ def test_a_report_on_what_a_report_kept_is_the_same_report(tmp_path):
         for seed in (0, 1)
     ]
     first, again = tmp_path / "first", tmp_path / "again"
-    names = {path.name for path in write(Report(runs, "sapo"), first, points=10)}
-    write(Report(read_any(first), "sapo"), again, points=10)
+    names = {path.name for path in write(Comparison(runs, "sapo"), first, points=10)}
+    write(Comparison(read_any(first), "sapo"), again, points=10)
     assert {"efficiency.csv", "report.md", "curves_ant.png", "scores.csv"} <= names
     assert {
         name for name in names if (first / name).read_bytes() != (again / name).read_bytes()
@@ -200,7 +202,7 @@ def test_names_of_someone_else_stay_inside_the_report(tmp_path):
     (tmp_path / "site" / "report").mkdir(parents=True)
     runs = [run(label, 0, 1.0, task) for task in STRANGE for label in ("rfo", "a|b<i>")]
     before = {path for path in tmp_path.rglob("*")}
-    written = write(Report(runs, "rfo"), tmp_path / "site" / "report")
+    written = write(Comparison(runs, "rfo"), tmp_path / "site" / "report")
     new = {path for path in tmp_path.rglob("*")} - before
     assert new == set(written) and all(path.parent.name == "report" for path in new)
     assert len([path for path in new if path.name.startswith("curves_")]) == len(STRANGE)

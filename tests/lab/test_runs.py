@@ -117,7 +117,15 @@ def test_names_that_cannot_be_shown_are_refused(name, field, make_run):
 
 @pytest.mark.parametrize(
     "content",
-    ["[]", "3", '{"stochastic": {"mean": 1}}', '{"stochastic": 1, "deterministic": 2}', "{", '{"stochastic": {"mean": "<b>"}, "deterministic": {"mean": 1}}', "[" * 100000],
+    [
+        "[]",
+        "3",
+        '{"stochastic": {"mean": 1}}',
+        '{"stochastic": 1, "deterministic": 2}',
+        "{",
+        '{"stochastic": {"mean": "<b>"}, "deterministic": {"mean": 1}}',
+        "[" * 100000,
+    ],
 )
 def test_an_evaluation_that_is_none_is_refused(content, make_run):
     folder = make_run("a")

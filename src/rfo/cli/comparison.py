@@ -148,7 +148,8 @@ class MakeReport:
             raise UsageError("name run folders or a folder of them, as in `rfo report runs/small`")
         if self.points < 2:
             raise UsageError("--points must be at least 2")
-        from rfo.lab.report import Report, write
+        from rfo.lab.comparison import Comparison
+        from rfo.lab.report import write
         from rfo.lab.results import ResultsError, read_any
 
         try:
@@ -162,7 +163,7 @@ class MakeReport:
                 self.reference if self.reference in {run.label for run in shown} else shown[0].label
             )
             written = write(
-                Report(shown, first), self.out, self.points, self.along, self.title, runs
+                Comparison(shown, first), self.out, self.points, self.along, self.title, runs
             )
         except ResultsError as error:
             raise UsageError(str(error)) from None

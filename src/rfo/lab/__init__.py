@@ -1,8 +1,9 @@
 """The laboratory: it trains suites of experiments, reports on finished runs, and measures speed.
 
 - Suites: `suite` reads them, `queue` trains them, `board` shows their progress.
-- Reports: `results` reads run folders; `statistics`, `published`, `tables`, `curves` and `finals`
-  are the parts that `report` puts together.
+- Reports: `results` reads runs, `comparison` and `comparison_tables` compare them with the help of
+  `statistics`, `curves` and `finals` draw them next to what is `published`, and `report` writes it
+  all.
 - Speed: `speed` measures tasks and a peer.
 - Gradients: `gradient_table` prints what `rfo check-grad` found.
 """

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
-from rfo.lab.results import Run
+from rfo.lab.results import RunResult
 from rfo.lab.statistics import half_interval
 
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -59,7 +59,7 @@ class Band:
     """Upper bound of the interval, (N,); NaN for a single seed."""
 
 
-def band(runs: Sequence[Run], along: str = "env_steps", points: int = 200) -> Band:
+def band(runs: Sequence[RunResult], along: str = "env_steps", points: int = 200) -> Band:
     """Mean of `return_mean` over runs that differ only in their seeds.
 
     Curves are interpolated linearly on a grid over the range that all runs cover, so that every
@@ -104,7 +104,7 @@ def styles(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def draw(
-    runs: Sequence[Run],
+    runs: Sequence[RunResult],
     along: Sequence[str] = ("env_steps",),
     published: Sequence[ReferenceLine] = (),
     title: str = "",
@@ -126,7 +126,7 @@ def draw(
     tasks = sorted({run.task for run in runs})
     if len(tasks) != 1:
         raise ValueError(f"one figure shows one task, not {', '.join(tasks) or 'none'}")
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[RunResult]] = {}
     for run in runs:
         groups.setdefault(run.label, []).append(run)
     counts = {len(mine) for mine in groups.values()}
@@ -155,7 +155,7 @@ def draw(
     return figure
 
 
-def _range(runs: Sequence[Run], published: Sequence[ReferenceLine]) -> tuple[float, float]:
+def _range(runs: Sequence[RunResult], published: Sequence[ReferenceLine]) -> tuple[float, float]:
     """Range of the returns of all seeds; the intervals of few seeds can be much wider."""
     shown = [run.curve.return_mean for run in runs] + [np.array([line.value for line in published])]
     low, high = np.nanmin(np.concatenate(shown)), np.nanmax(np.concatenate(shown))

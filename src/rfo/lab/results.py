@@ -43,7 +43,7 @@ class Curve(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RunResult:
     """Results of one training run; its names may hold any printable character."""
 
     task: str
@@ -81,7 +81,7 @@ class Run:
         return float(returns[-1]) if len(returns) else float("nan")
 
 
-def _checked(record: Mapping[str, Any], curve: Curve) -> Run:
+def _checked(record: Mapping[str, Any], curve: Curve) -> RunResult:
     """A run made from data that someone else may have written.
 
     Raises:
@@ -96,7 +96,7 @@ def _checked(record: Mapping[str, Any], curve: Curve) -> Run:
             f"a run's status must be {' or '.join(STATUSES)}, not {record.get('status')!r:.80}"
         )
     _refuse_evaluation(record.get("evaluation"))
-    return Run(**record, curve=curve)
+    return RunResult(**record, curve=curve)
 
 
 def _refuse_name(name: Any, what: str) -> None:
@@ -124,7 +124,7 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def find_runs(root: Path) -> list[Run]:
+def find_runs(root: Path) -> list[RunResult]:
     """Read all runs in a folder and below it, in the order of their paths.
 
     A run in `.../TASK/CELL/s3`, where `rfo bench learn` puts it, has the label CELL, and so has one
@@ -148,7 +148,7 @@ def find_runs(root: Path) -> list[Run]:
     return runs
 
 
-def _cell(folder: Path, root: Path, run: Run) -> str:
+def _cell(folder: Path, root: Path, run: RunResult) -> str:
     """Name of the cell in the path of a run; empty if there is none."""
     *_, task, label, seed = ("", "", *folder.resolve().parts)
     if (task, seed) == (run.task, f"s{run.seed}"):
@@ -156,7 +156,7 @@ def _cell(folder: Path, root: Path, run: Run) -> str:
     return "/".join(folder.relative_to(root).parent.parts)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> RunResult:
     """Read one run folder.
 
     Reads `config.json` and, if they exist, `metrics.jsonl` and `evaluation.json`. Damaged lines of
@@ -211,7 +211,7 @@ def thin(curve: Curve, points: int) -> Curve:
     return Curve(curve.env_steps[ends - 1], curve.seconds[ends - 1], mean)
 
 
-def collect(runs: Iterable[Run], folder: Path, points: int = 100) -> Path:
+def collect(runs: Iterable[RunResult], folder: Path, points: int = 100) -> Path:
     """Write the thinned curves and the evaluations of runs to one file, with one run per line.
 
     Returns are rounded to six significant digits, training times to four. Evaluations are written
@@ -255,7 +255,7 @@ def _rounded(value: float, digits: int) -> float | int | None:
     return int(short) if short.is_integer() else short
 
 
-def read_any(path: Path) -> list[Run]:
+def read_any(path: Path) -> list[RunResult]:
     """Read the runs of a run folder, of a folder of them, or of collected results.
 
     Args:
@@ -269,7 +269,7 @@ def read_any(path: Path) -> list[Run]:
     return find_runs(path)
 
 
-def read_collection(path: Path) -> list[Run]:
+def read_collection(path: Path) -> list[RunResult]:
     """Read the runs that `collect` wrote.
 
     Args:
