@@ -3,9 +3,11 @@
 The simulator is the ant standing on the ground, in float32; a pack there is 16 environments.
 """
 
+import gc
 import subprocess
 import sys
 import textwrap
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
@@ -18,8 +20,12 @@ import pytest
 
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.host import NUMBERS_PER_THREAD, Plan, available_threads, useful_threads
+from rfo.physics.materials import Fluid, respond
+from rfo.physics.mesh import from_voxels
 from rfo.physics.mjcf import ContactParameters, load
+from rfo.physics.mpm import MPM, Grid, Tool
 from rfo.physics.stream import Stream
+from rfo.physics.tetrahedra import Tetrahedra
 
 ODD = 5  # environments: not a multiple of a pack
 
@@ -264,18 +270,120 @@ def test_forward_mode_and_second_derivatives_are_refused():
         jax.hessian(lambda u: height(ant(), state, u).sum())(control)
 
 
+def tissue():
+    return Tetrahedra(from_voxels([(0, 0, 0)], 0.1), 0.01, 2, muscle=np.arange(5) % 2)
+
+
+def dough():
+    return MPM(
+        Fluid(1e3, 0.3, 1e3), 4, 1e-6, Grid((12, 12, 12), 0.05), 0.01, 2, [Tool("sphere", (0.1,))]
+    )
+
+
+def refused_calls():
+    """(call, what is told): every entry point, with arrays that the kernels would misread."""
+    state, control, rigid = states(2), actions(2), ant()
+    yield r"control must have the shape \(B, 8\)", lambda: rigid.step(state, control[:, :7])
+    yield r"control .* B = 2 as in q, not \(1, 8\)", lambda: rigid.step(state, control[:1])
+    yield r"q .* not \(15,\)", lambda: rigid.step(env(state, 0), control[0])
+    yield r"q .* not \(0, 15\)", lambda: rigid.step(env(state, slice(0)), control[:0])
+    yield (
+        "control must be float32, not float16",
+        lambda: rigid.step(state, control.astype(jnp.float16)),
+    )
+    for look in (rigid.mass_matrix, rigid.bias):
+        yield r"q .* \(B, 15\) .* not \(15,\)", lambda f=look: f(env(state, 0))
+        yield r"q .* \(B, 15\) .* not \(2, 14\)", lambda f=look: f(state._replace(q=state.q[:, 1:]))
+        yield r"qd .* \(B, 14\) .* not \(1, 14\)", lambda f=look: f(state._replace(qd=state.qd[:1]))
+        yield (
+            "qd must be float32",
+            lambda f=look: f(state._replace(qd=state.qd.astype(jnp.float16))),
+        )
+    soft = tissue()
+    start, muscles = soft.init(2), jnp.zeros((2, 2))
+    yield (
+        r"q .* \(B, 8, 3\)",
+        lambda: soft.step(start._replace(q=start.q.reshape(2, 3, 8)), muscles),
+    )
+    yield r"qd .* \(B, 8, 3\)", lambda: soft.step(start._replace(qd=start.qd[:, :7]), muscles)
+    yield r"control .* \(B, 2\)", lambda: soft.step(start, muscles[:, :1])
+    sim = dough()
+    grains = sim.init(jnp.full((2, 4, 3), 0.3))
+    path = jnp.zeros((2, 3, 1, 7)).at[..., 3].set(1.0)
+    yield r"x .* \(B, 4, 3\)", lambda: sim.init(jnp.zeros((4, 3)))
+    yield r"x .* \(B, 4, 3\)", lambda: sim.step(grains._replace(x=grains.x.reshape(2, 3, 4)), path)
+    yield (
+        r"F .* \(B, 4, 3, 3\)",
+        lambda: sim.step(grains._replace(F=grains.F.reshape(2, 4, 9)), path),
+    )
+    yield r"poses .* \(B, 3, 1, 7\)", lambda: sim.step(grains, path.reshape(2, 1, 3, 7))
+    yield r"poses .* \(B, 3, 1, 7\)", lambda: sim.step(grains)
+    yield r"F .* \(\*n, 3, 3\)", lambda: respond(Fluid(1e3, 0.3, 1e3), jnp.zeros((2, 3)))
+
+
 def test_arrays_that_the_kernels_would_misread_are_refused():
-    state, control = states(2), actions(2)
-    with pytest.raises(ValueError, match=r"\(B, width\) of widths \(15, 14, 8\)"):
-        ant().step(state, control[:, :7])
-    with pytest.raises(ValueError, match="B, width"):
-        ant().step(state, control[:1])
-    with pytest.raises(ValueError, match="B, width"):
-        ant().step(env(state, 0), control[0])
-    with pytest.raises(ValueError, match="B, width"):
-        ant().step(env(state, slice(0)), control[:0])
-    with pytest.raises(TypeError, match="float32, not"):
-        ant().step(state, control.astype(jnp.float16))
+    """At every entry point, by name: nothing is read past the end of an array."""
+    for told, call in refused_calls():
+        with pytest.raises((ValueError, TypeError), match=told):
+            call()
+
+
+# --------------------------------------------------------------------------------------------------- memory
+
+
+def in_a_program(simulator, state, control):
+    jax.jit(lambda s: jax.lax.scan(lambda s, u: (simulator.step(s, u), None), s, control[None])[0])(
+        state
+    )
+
+
+def its_gradient(simulator, state, control):
+    jax.grad(lambda u: height(simulator, state, u).sum())(control)
+
+
+USES = {
+    "at once": lambda simulator, state, control: simulator.step(state, control),
+    "in a program": in_a_program,
+    "its gradient": its_gradient,
+    "its mass matrix": lambda simulator, state, control: simulator.mass_matrix(state),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_simulator_that_is_dropped_is_gone(use):
+    simulator = Articulated(ant().model, 1 / 60, 4)
+    USES[use](simulator, states(2), actions(2))
+    remains = [weakref.ref(x) for x in (simulator, simulator._bridge, simulator.kernels)]
+    del simulator
+    gc.collect()
+    assert [x() for x in remains] == [None] * 3
+
+
+MANY = """
+import gc, resource
+import jax.numpy as jnp
+from rfo.physics.articulated import Articulated
+from rfo.physics.mjcf import ContactParameters, load
+
+TEXT = '<mujoco><worldbody><body><freejoint/><geom size=".1"/></body></worldbody></mujoco>'
+model = load(TEXT, ContactParameters(1, 0, 0, 0))
+for number in range(40):
+    simulator = Articulated(model, 1 / 60, 64)
+    simulator.step(simulator.init(256), jnp.zeros((256, 0)))
+    del simulator
+    if number in (9, 39):
+        gc.collect()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_forty_simulators_take_no_more_memory_than_ten():
+    """Each has some 3 MB of plans for its batch: the peak must not grow with their number."""
+    pytest.importorskip("resource")
+    ran = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    ten, forty = (int(x) for x in ran.stdout.split())
+    assert forty < 1.05 * ten
 
 
 def test_threads_come_from_the_environment_and_must_be_positive(monkeypatch):

@@ -22,6 +22,7 @@ import warp as wp
 
 from rfo.physics.articulated_kernels import LAYOUT, PAIR_SOURCE, SOURCE, dynamics_kernel
 from rfo.physics.bridge import Bridge
+from rfo.physics.kernels import batch_size
 from rfo.physics.model import Joint, Model
 from rfo.physics.native import warp_type
 from rfo.physics.packs import PackedKernels
@@ -76,17 +77,33 @@ class Articulated:
         )
 
     def step(self, state: ArticulatedState, control: Float[Array, "B nu"]) -> ArticulatedState:
-        """Advance by one control step under a constant control (times the model's gears)."""
+        """Advance by one control step under a constant control (times the model's gears).
+
+        Raises:
+            ValueError: if an array has another shape.
+            TypeError: if an array has another dtype, or in forward mode.
+        """
+        self._check(state, control=(control, (self.model.nu,)))
         return ArticulatedState(*self._bridge(state.q, state.qd, control))
 
     def mass_matrix(self, state: ArticulatedState) -> np.ndarray:
-        """Joint-space inertia with armature (B, nv, nv), in the coordinates of `Joint`."""
+        """Joint-space inertia with armature (B, nv, nv), in the coordinates of `Joint`.
+
+        Raises:
+            ValueError, TypeError: see `step`.
+        """
+        self._check(state)
         return self.kernels.dynamics(state)[0]
 
     def bias(self, state: ArticulatedState) -> np.ndarray:
         """All forces but the controls' (B, nv), so that M qdd + bias = control forces [N or N m].
 
-        Coriolis and gravity, less contact, limits, springs and damping."""
+        Coriolis and gravity, less contact, limits, springs and damping.
+
+        Raises:
+            ValueError, TypeError: see `step`.
+        """
+        self._check(state)
         mass, bias = self.kernels.dynamics(state)
         qd = np.asarray(state.qd)
         for j in self.model.v_start[self.model.joint == Joint.FREE]:
@@ -94,6 +111,10 @@ class Articulated:
             spatial = -np.cross(qd[:, j + 3 : j + 6], qd[:, j : j + 3])
             bias = bias + np.einsum("bij,bj->bi", mass[:, :, j : j + 3], spatial)
         return bias
+
+    def _check(self, state: ArticulatedState, **others: tuple[Any, tuple[int, ...]]) -> None:
+        q, qd = state
+        batch_size(self.dtype, q=(q, (self.model.nq,)), qd=(qd, (self.model.nv,)), **others)
 
 
 class ArticulatedKernels(PackedKernels):
@@ -114,7 +135,9 @@ class ArticulatedKernels(PackedKernels):
             for x in state
         )
         self.launch(
-            dynamics_kernel(self.source, self.dtype.name), ws, [q, qd, self.zeros(1, "cpu"), rows, right]
+            dynamics_kernel(self.source, self.dtype.name),
+            ws,
+            [q, qd, self.zeros(1, "cpu"), rows, right],
         )
         packed = rows.numpy().reshape(envs, -1)
         mass = np.zeros((envs, nv, nv), self.dtype)
@@ -161,7 +184,8 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
             "substeps": substeps,
             "width": nq + 2 * nv + nm,
             # numbers that the native text takes from its scratch: articulated.h, then articulated_adjoint.h
-            "scratch": (nq + 8 * nv + nm + 38 * model.links) + (nu + nq + 2 * nv + 27 * model.links),
+            "scratch": (nq + 8 * nv + nm + 38 * model.links)
+            + (nu + nq + 2 * nv + 27 * model.links),
             "dt": dt,
             "ground_height": model.ground_height,
             "quat": model.quat[:, [1, 2, 3, 0]],

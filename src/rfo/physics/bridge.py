@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import warp as wp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -97,7 +98,9 @@ def _check(kernels: Kernels, inputs: Sequence[Any]) -> None:
     widths, shapes = kernels.input_widths, [x.shape for x in inputs]
     envs = shapes[0][0] if shapes[0] else 0
     if not envs or shapes != [(envs, width) for width in widths]:
-        raise ValueError(f"physics expects arrays (B, width) of widths {widths}, B >= 1, not {shapes}")
+        raise ValueError(
+            f"physics expects arrays (B, width) of widths {widths}, B >= 1, not {shapes}"
+        )
     if any(x.dtype != kernels.dtype for x in inputs):
         raise TypeError(f"physics expects {kernels.dtype}, not {[str(x.dtype) for x in inputs]}")
 
@@ -140,6 +143,21 @@ def _to_host(call: Callable[..., Any]):
     return lowering
 
 
+def _at_once(host: Callable[..., Any], on_stream: Callable[..., list[Array]]):
+    """Evaluation outside of any compiled program. Nothing is compiled, as JAX would keep a program, and
+    with it the simulator, for as long as the process lives."""
+
+    def impl(*operands, bridge: Bridge):
+        operands = [jnp.asarray(x) for x in operands]
+        envs, (device, *_) = operands[0].shape[0], operands[0].devices()
+        if device.platform != "cpu":
+            return on_stream(bridge.stream(envs), *operands)
+        results = host(bridge.plan(envs), *(np.asarray(x) for x in operands))
+        return [jax.device_put(x, device) for x in results]
+
+    return impl
+
+
 def _to_stream(call: Callable[..., list[Array]]):
     """Lowering to launches on XLA's stream."""
 
@@ -161,7 +179,9 @@ def _fold(primitive: Primitive):
         # no -1 in the shapes: a width may be 0
         folded = (x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in moved)
         results = primitive.bind(*folded, **params)
-        return [x.reshape(size, x.shape[0] // size, *x.shape[1:]) for x in results], [0] * len(results)
+        return [x.reshape(size, x.shape[0] // size, *x.shape[1:]) for x in results], [0] * len(
+            results
+        )
 
     return rule
 
@@ -177,7 +197,7 @@ def _primitive(name: str, abstract, host, on_stream) -> Primitive:
     primitive = Primitive(name)
     primitive.multiple_results = True
     primitive.def_abstract_eval(abstract)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames="bridge"))
+    primitive.def_impl(_at_once(host, on_stream))
     mlir.register_lowering(primitive, _to_host(host), platform="cpu")
     mlir.register_lowering(primitive, _to_stream(on_stream), platform="cuda")
     batching.primitive_batchers[primitive] = _fold(primitive)

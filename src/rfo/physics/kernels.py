@@ -54,7 +54,9 @@ class Kernels(Protocol):
         """Scratch arrays for that many environments."""
         ...
 
-    def launch_forward(self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]) -> None:
+    def launch_forward(
+        self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]
+    ) -> None:
         """Launch one control step. Writes every entry of `outputs`, and nothing else but the workspace."""
         ...
 
@@ -67,6 +69,31 @@ class Kernels(Protocol):
     ) -> None:
         """Launch its adjoint. Writes every entry of `adj_inputs`, and nothing else but the workspace."""
         ...
+
+
+def batch_size(dtype: np.dtype, **arrays: tuple[Any, tuple[int, ...]]) -> int:
+    """The batch B that the arrays of a call share.
+
+    Args:
+        dtype: of every array.
+        arrays: each array, and the shape (B, ...) that it must have without its B.
+
+    Raises:
+        ValueError: names the first array that has another shape.
+        TypeError: names the first array of another dtype.
+    """
+    first = next(iter(arrays.values()))[0].shape
+    envs = first[0] if first else 0
+    for name, (array, rest) in arrays.items():
+        if not envs or array.shape != (envs, *rest):
+            wanted = ", ".join(["B", *map(str, rest)])
+            batch = "" if name == next(iter(arrays)) else f", B = {envs} as in {next(iter(arrays))}"
+            raise ValueError(
+                f"{name} must have the shape ({wanted}) with B >= 1{batch}, not {array.shape}"
+            )
+        if array.dtype != dtype:
+            raise TypeError(f"{name} must be {dtype}, not {array.dtype}")
+    return envs
 
 
 def shares(envs: int, threads: int, pack_size: int) -> list[list[Range]]:

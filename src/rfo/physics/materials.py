@@ -7,7 +7,7 @@ simulator (`rfo.physics.mpm`). `respond` is that answer alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -110,12 +110,19 @@ def respond(material: Material, F: Float[Array, "*n 3 3"]) -> Response:
     """The answer to deformation gradients; differentiable, in their precision.
 
     An inverted F has its smallest singular value negative.
+
+    Raises:
+        ValueError: if there is no matrix, or a matrix of another size.
     """
+    if F.shape[-2:] != (3, 3) or not F.size:
+        raise ValueError(
+            f"F must have the shape (*n, 3, 3) with at least one matrix, not {F.shape}"
+        )
     width = int(np.prod(F.shape))
     results = _bridge(material, width, np.dtype(F.dtype).name)(F.reshape(1, width))
     return Response(*(jnp.reshape(x, F.shape) for x in results))
 
 
-@cache
+@lru_cache(maxsize=8)
 def _bridge(material: Material, width: int, dtype_name: str) -> Bridge:
     return Bridge(ResponseKernels(material.values(), width, np.dtype(dtype_name)))

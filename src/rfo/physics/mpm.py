@@ -11,6 +11,7 @@ of its substeps for as long as that takes, so a rollout holds 96 bytes per parti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.physics.bridge import Bridge
+from rfo.physics.kernels import batch_size
 from rfo.physics.materials import Material
 from rfo.physics.mpm_kernels import ParticleKernels
 from rfo.types import Array, Float
@@ -163,8 +165,13 @@ class MPM:
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, x: Float[Array, "B N 3"]) -> MPMState:
-        """Particles at rest, undeformed."""
+        """Particles at rest, undeformed.
+
+        Raises:
+            ValueError: if `x` has another shape.
+        """
         x = jnp.asarray(x, self.dtype)
+        batch_size(self.dtype, x=(x, (self.particles, 3)))
         zeros = jnp.zeros((*x.shape, 3), self.dtype)
         return MPMState(x, jnp.zeros_like(x), zeros, zeros + jnp.eye(3, dtype=self.dtype))
 
@@ -175,9 +182,23 @@ class MPM:
             state: of the particles.
             poses: of the M bodies at the start and after each substep: (x, y, z, qw, qx, qy, qz) [m],
                 quaternions of unit length. None if there are no bodies.
+
+        Raises:
+            ValueError: if an array has another shape.
+            TypeError: if an array has another dtype, or in forward mode.
         """
-        envs = state.x.shape[0]
-        poses = jnp.zeros((envs, 0), self.dtype) if poses is None else poses.reshape(envs, -1)
+        if poses is None:
+            poses = jnp.zeros((len(state.x), self.substeps + 1, 0, 7), self.dtype)
+        vector, matrix = (self.particles, 3), (self.particles, 3, 3)
+        envs = batch_size(
+            self.dtype,
+            x=(state.x, vector),
+            v=(state.v, vector),
+            C=(state.C, matrix),
+            F=(state.F, matrix),
+            poses=(poses, (self.substeps + 1, self.bodies, 7)),
+        )
+        poses = poses.reshape(envs, math.prod(poses.shape[1:]))
         results = self._bridge(*(x.reshape(envs, -1) for x in state), poses)
         return MPMState(*(x.reshape(old.shape) for x, old in zip(results, state, strict=True)))
 
@@ -191,12 +212,20 @@ def _refuse(
     tools: Sequence[Tool],
     contact: Contact,
 ) -> None:
-    positive = {"particles": particles, "volume": volume, "dx": grid.dx, "dt": dt, "substeps": substeps}
+    positive = {
+        "particles": particles,
+        "volume": volume,
+        "dx": grid.dx,
+        "dt": dt,
+        "substeps": substeps,
+    }
     for name, value in (positive | {"softness": contact.softness}).items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, not {value}")
     if min(grid.cells) <= 2 * grid.wall:
-        raise ValueError(f"a grid with walls of {grid.wall} nodes needs more cells, not {grid.cells}")
+        raise ValueError(
+            f"a grid with walls of {grid.wall} nodes needs more cells, not {grid.cells}"
+        )
     for tool in tools:
         if tool.shape not in SIZES:
             raise ValueError(f"a tool is a {', a '.join(SIZES)}, not a {tool.shape}")

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.physics.bridge import Bridge
+from rfo.physics.kernels import batch_size
 from rfo.physics.mesh import TetMesh
 from rfo.physics.native import Layout
 from rfo.physics.packs import PackedKernels, Source
@@ -140,7 +141,9 @@ class Tetrahedra:
         if substeps < 1 or dt <= 0:
             raise ValueError(f"substeps ({substeps}) and dt ({dt}) must be positive")
         if min(material.density, material.mu, material.lambda_) <= 0 or material.damping < 0:
-            raise ValueError(f"density, mu and lambda_ must be positive, damping not negative: {material}")
+            raise ValueError(
+                f"density, mu and lambda_ must be positive, damping not negative: {material}"
+            )
         muscle = np.full(len(mesh.tets), -1) if muscle is None else np.asarray(muscle)
         if muscle.shape != (len(mesh.tets),):
             raise ValueError(
@@ -171,7 +174,15 @@ class Tetrahedra:
         return TetrahedraState(q, jnp.zeros_like(q))
 
     def step(self, state: TetrahedraState, control: Float[Array, "B U"]) -> TetrahedraState:
-        """Advance by one control step under constant controls."""
+        """Advance by one control step under constant controls; (B, 0) if there are no muscles.
+
+        Raises:
+            ValueError: if an array has another shape.
+            TypeError: if an array has another dtype, or in forward mode.
+        """
+        nodes = (len(self.mesh.vertices), 3)
+        controls = (control, (self.controls,))
+        batch_size(self.dtype, q=(state.q, nodes), qd=(state.qd, nodes), control=controls)
         shape = state.q.shape
         flat = (x.reshape(shape[0], -1) for x in state)
         # a kernel's array cannot be empty
