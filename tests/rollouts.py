@@ -78,7 +78,7 @@ class Rollout:
 def shipped(name: str) -> Model:
     """A model of the package, with contacts."""
     text = files("rfo.envs").joinpath(f"assets/{name}.xml").read_text()
-    return load(text, ContactParameters(4e4, 1e3, 1e3, 0.75))
+    return load(text, ContactParameters(4e4, 1e3, 1e3, 0.75), limit_ke=1e3, limit_kd=1e1)
 
 
 LOWERED = {

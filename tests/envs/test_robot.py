@@ -10,8 +10,10 @@ import pytest
 
 from rfo.cli.options import parse_train
 from rfo.envs.tasks.robot import Robot, forward
+from rfo.errors import SettingError
 from rfo.experiment.build import ExperimentError, build_task, preset
 from rfo.physics.articulated import ArticulatedState
+from rfo.physics.reference import stable_step
 from rfo.train.record import default_path
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "02_your_own_robot.py"
@@ -56,13 +58,118 @@ def test_reward_and_end_are_as_told():
     ("text", "settings", "told"),
     [
         (FREE.format(gear=1).replace('<motor joint="arm" gear="1"/>', ""), {}, "no motor"),
-        (DOG.read_text().replace('axis="1 0 0"', 'axis="0 1 0"'), {}, "slide along x"),
+        (DOG.read_text().replace('axis="1 0 0"', 'axis="0 1 0"'), {}, "slide along the world's x"),
         (DOG.read_text(), {"lowest": 0.1}, "free joint"),
     ],
 )
 def test_what_cannot_run_is_refused(text, settings, told):
     with pytest.raises(ValueError, match=told):
         Robot(text, **settings)
+
+
+SLIDE = """<mujoco><option gravity="0 0 0"/><worldbody><body euler="0 0 90">
+  <joint type="slide" axis="{axis}" name="s"/><geom size=".1"/></body></worldbody>
+  <actuator><motor joint="s" gear="10"/></actuator></mujoco>"""
+
+
+def test_the_slide_runs_along_the_worlds_x():
+    """Whatever the attitude of its body: the reward is the speed of what moves along x."""
+    task = Robot(SLIDE.format(axis="0 -1 0"))
+    state = task.simulator.init(1)
+    for _ in range(30):
+        step = task.step(state, jnp.ones((1, 1)))
+        state = step.state
+    place = task.frame(state)["poses"][0, 0, :3]
+    assert step.reward[0] > 0 and place[0] > 0.1 and np.abs(place[1:]).max() < 1e-6
+    with pytest.raises(SettingError, match="slide along the world's x"):
+        Robot(SLIDE.format(axis="1 0 0"))
+
+
+LOADED = """<mujoco><worldbody><body pos="0 0 2"><joint type="slide" axis="1 0 0" name="x"/>
+  <geom size=".01" mass="1"/><body><joint type="slide" axis="0 0 1" range="-.1 .1"/>
+  <geom size=".1" mass="{mass}"/></body></body></worldbody>
+  <actuator><motor joint="x"/></actuator></mujoco>"""
+
+
+@pytest.mark.parametrize("mass", [0.03, 30, 3000])
+def test_a_load_rests_at_its_stop(mass):
+    task = Robot(LOADED.format(mass=mass))
+    state = task.simulator.init(1)
+    for _ in range(120):
+        state = task.simulator.step(state, jnp.zeros((1, 1)))
+    assert -0.101 < state.q[0, 1] < -0.1 and abs(state.qd[0, 1]) < 1e-4
+
+
+LIGHT = """<mujoco><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 .06"><freejoint/>
+  <geom size=".05" mass=".1"/><body><joint name="h" axis="0 1 0"/>
+  <geom type="capsule" fromto="0 0 0 .1 0 0" size=".02" mass=".02"/></body></body></worldbody>
+  <actuator><motor joint="h" gear=".01"/></actuator></mujoco>"""
+
+
+@pytest.mark.parametrize("source", [LIGHT, DOG])
+def test_any_weight_stands_on_the_ground(source):
+    """120 g and 6 kg, without an option: ten seconds of random motions stay finite and above the
+    ground."""
+    task = Robot(source)
+    state = task.reset(jax.random.key(0), 16)
+    actions = jax.random.uniform(
+        jax.random.key(1), (600, 16, task.spec.action_size), minval=-1, maxval=1
+    )
+
+    def step(state, action):
+        after = task.step(state, action).state
+        return after, task.frame(after)["poses"][:, 0, 2]
+
+    state, heights = jax.jit(lambda s: jax.lax.scan(step, s, actions))(state)
+    assert np.isfinite(state.q).all() and np.isfinite(state.qd).all()
+    assert heights.min() > 0.02 and np.abs(state.qd).max() < 60
+
+
+def test_user_data_belong_to_their_owner():
+    """A label of four numbers on a ball leaves the ball on the ground."""
+    text = LIGHT.replace('mass=".1"', 'mass=".1" user="1 0 0 0"')
+    np.testing.assert_array_equal(
+        Robot(text).simulator.model.contact_law, Robot(LIGHT).simulator.model.contact_law
+    )
+
+
+BENT = LIGHT.replace('axis="0 1 0"', 'axis="0 1 0" range="30 60"')
+HOME = '<keyframe><key name="home" qpos="0 0 .3 1 0 0 0 .7"/></keyframe></mujoco>'
+
+
+def test_a_start_outside_a_joints_limits_is_refused_and_a_keyframe_is_a_start():
+    with pytest.raises(
+        SettingError, match=r"joint 'h' starts at 0, outside of its range 0.52.*keyf"
+    ):
+        Robot(BENT)
+    task = Robot(BENT.replace("</mujoco>", HOME))
+    start = task.reset(jax.random.key(0), 64).q
+    np.testing.assert_allclose(start.mean(0), [0, 0, 0.3, 1, 0, 0, 0, 0.7], atol=0.02)
+
+
+def test_substeps_are_chosen_or_given():
+    """As many as are stable, at least four; a stiff spring needs more; those given are kept, and
+    what was chosen is softened to them."""
+    chosen = Robot(LIGHT)
+    step = chosen.spec.dt / chosen.simulator.substeps
+    assert step <= stable_step(chosen.simulator.model) < 1.2 * step
+    assert Robot(SLIDE.format(axis="0 -1 0")).simulator.substeps == 4
+    stiff = LIGHT.replace('axis="0 1 0"', 'axis="0 1 0" stiffness="100"')
+    assert Robot(stiff).simulator.substeps > 2 * chosen.simulator.substeps
+    given = Robot(LIGHT, substeps=3, dt=0.02, episode_length=77)
+    assert (given.simulator.substeps, given.spec.dt, given.spec.episode_length) == (3, 0.02, 77)
+    assert stable_step(given.simulator.model) == pytest.approx(0.02 / 3)
+    with pytest.raises(SettingError, match=r"needs .* substeps") as error:
+        Robot(LIGHT.replace('axis="0 1 0"', 'axis="0 1 0" stiffness="1e6"'))
+    assert error.value.field == "substeps"
+
+
+@pytest.mark.parametrize("field", ["dt", "substeps", "episode_length"])
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_numbers_must_be_positive(field, value):
+    with pytest.raises(SettingError, match=f"{field} must be positive") as error:
+        Robot(LIGHT, **{field: value})
+    assert error.value.field == field
 
 
 def test_a_file_is_a_task(tmp_path):

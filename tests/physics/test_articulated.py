@@ -30,7 +30,7 @@ def model(
     actuator = f'<actuator><motor joint="{motor}" gear="1"/></actuator>' if motor else ""
     text = f"""<mujoco><compiler angle="radian" autolimits="true"/><option gravity="{weight}"/>
         <worldbody>{GROUND}{body}</worldbody>{actuator}</mujoco>"""
-    return load(text, contact, **limits)
+    return load(text, contact, **({"limit_ke": 1e3, "limit_kd": 1e1} | limits))
 
 
 def slider(options: str = "", **keywords) -> Model:

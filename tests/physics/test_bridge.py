@@ -34,12 +34,13 @@ ODD = 5  # environments: not a multiple of a pack
 def ant(threads: int = 2) -> Articulated:
     text = files("rfo.envs").joinpath("assets/ant.xml").read_text()
     return Articulated(
-        load(text, ContactParameters(4e4, 1e3, 1e3, 0.75)), 1 / 60, 4, threads=threads
+        load(text, ContactParameters(4e4, 1e3, 1e3, 0.75), 1e3, 1e1), 1 / 60, 4, threads=threads
     )
 
 
 def states(envs: int, *leading: int) -> ArticulatedState:
-    """Ants that touch the ground, all different; the first `envs` of any larger batch are the same."""
+    """Ants that touch the ground, all different; the first `envs` of any larger batch are the
+    same."""
     q0, qd0 = ant().init(1)
     noise = np.stack(
         [np.random.default_rng(i).uniform(-1, 1, 29) for i in range(envs * int(np.prod(leading)))]
@@ -75,7 +76,7 @@ def env(tree, *index):
     return jax.tree.map(lambda x: x[index], tree)
 
 
-# -------------------------------------------------------------------------------------- transformations
+# ---------------------------------------------------------------------------------- transformations
 
 
 def test_jit_and_eager_calls_agree():
@@ -142,7 +143,8 @@ def test_nested_vmap_equals_loops():
 
 
 def test_jacobian_has_the_vector_products_for_rows():
-    """A Jacobian maps cotangents over one shared forward pass; also inside and outside of a vmap."""
+    """A Jacobian maps cotangents over one shared forward pass; also inside and outside of a
+    vmap."""
     envs = 3
     state, control = states(envs, 2), actions(2, envs)
 
@@ -177,7 +179,7 @@ def test_a_batched_branch_selects_whole_residuals():
         assert_same(through[i], mapped[i])
 
 
-# ------------------------------------------------------------------------------ batches, packs and threads
+# ----------------------------------------------------------------------- batches, packs and threads
 
 
 def step_and_gradient(sim: Articulated, envs: int):
@@ -203,7 +205,8 @@ def test_more_threads_than_environments():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 def test_a_broken_environment_leaves_its_pack_and_later_ones_alone(bad):
-    """One thread works through three packs, two of them full, in one workspace, and through the next call."""
+    """One thread works through three packs, two of them full, in one workspace, and through the
+    next call."""
     state, control = states(35), actions(35)
     broken = state._replace(qd=state.qd.at[4].set(bad), q=state.q.at[4, :7].set(bad))
     function = jax.jit(lambda s: (ant(1).step(s, control), gradient(ant(1), s, control)))
@@ -257,7 +260,7 @@ def test_simulators_are_made_in_several_threads_at_once():
             assert_same(result, expected)
 
 
-# ------------------------------------------------------------------------------------------------- refusals
+# ----------------------------------------------------------------------------------------- refusals
 
 
 def test_forward_mode_and_second_derivatives_are_refused():
@@ -295,10 +298,6 @@ def refused_calls():
         yield r"q .* \(B, 15\) .* not \(15,\)", lambda f=look: f(env(state, 0))
         yield r"q .* \(B, 15\) .* not \(2, 14\)", lambda f=look: f(state._replace(q=state.q[:, 1:]))
         yield r"qd .* \(B, 14\) .* not \(1, 14\)", lambda f=look: f(state._replace(qd=state.qd[:1]))
-        yield (
-            "qd must be float32",
-            lambda f=look: f(state._replace(qd=state.qd.astype(jnp.float16))),
-        )
     soft = tissue()
     start, muscles = soft.init(2), jnp.zeros((2, 2))
     yield (
@@ -328,7 +327,7 @@ def test_arrays_that_the_kernels_would_misread_are_refused():
             call()
 
 
-# --------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------- memory
 
 
 def in_a_program(simulator, state, control):
@@ -408,11 +407,12 @@ def test_a_thread_needs_its_share_of_work(monkeypatch):
     assert threads == [1, 1, 2, 3, 4]
 
 
-# ------------------------------------------------------------------------------------------- the process
+# -------------------------------------------------------------------------------------- the process
 
 
 def python(script: str, may_complain: bool = False) -> None:
-    """Run a script in a fresh interpreter that knows this module; it has to end well and say nothing."""
+    """Run a script in a fresh interpreter that knows this module; it has to end well and say
+    nothing."""
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
         cwd=Path(__file__).parent,
@@ -455,11 +455,12 @@ def test_leaving_the_interpreter_right_after_a_dispatch_is_no_crash():
     )
 
 
-# ------------------------------------------------------------------------------------------------------ CUDA
+# --------------------------------------------------------------------------------------------- CUDA
 
 
 def test_the_stream_of_cuda_gives_the_same_bits_on_the_cpu():
-    """Warp's foreign-function interface, which CUDA takes, against the captured graphs of the CPU."""
+    """Warp's foreign-function interface, which CUDA takes, against the captured graphs of the
+    CPU."""
     kernels, state, control = ant().kernels, states(20), actions(20)
     plan, stream = Plan(kernels, 20, threads=2), Stream(kernels, 20, ["cpu"])
     inputs = [np.asarray(x) for x in (*state, control)]

@@ -1,13 +1,20 @@
-"""The MJCF import: frames, inertias, contact spheres, motors are MuJoCo's; the rest is refused by name."""
+"""The MJCF import: frames, inertias, contact spheres, motors are MuJoCo's; the rest is refused by
+name."""
 
+import re
 from importlib.resources import files
+from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
 
+import rfo.physics.mjcf
 from oracle import dynamics, motion, mujoco_dynamics, random_state, random_tree
+from rfo.errors import SettingError
 from rfo.physics.mjcf import ContactParameters, load
+from rfo.physics.mjcf.constants import surface
+from rfo.physics.reference import MARGIN, reference, stable_step
 
 CONTACT = ContactParameters(ke=1e4, kd=1e2, kf=1e3, mu=0.8)
 SHIPPED = ("cartpole", "hopper", "ant")
@@ -61,7 +68,8 @@ def test_drawn_geoms_are_where_mujoco_puts_them(case):
 
 
 def test_contact_spheres_stand_for_the_colliding_geoms():
-    """On a body merged into its parent: sphere 1, capsule 2 ends, box 8 corners; a decorative geom none."""
+    """On a body merged into its parent: sphere 1, capsule 2 ends, box 8 corners; a decorative geom
+    none."""
     text = """<mujoco><worldbody><geom type="plane" size="1 1 1" conaffinity="1"/>
       <body><freejoint/><geom size="0.3"/>
         <body pos="0.1 0.2 0.3" euler="10 20 30">
@@ -79,6 +87,10 @@ def test_contact_spheres_stand_for_the_colliding_geoms():
     corners = data.geom_xpos[3] + (signs * [0.1, 0.2, 0.3]) @ data.geom_xmat[3].reshape(3, 3).T
     np.testing.assert_allclose(ours, [data.geom_xpos[1], *ends, *corners], atol=1e-12)
     np.testing.assert_allclose(model.contact_radius, [0.3, 0.05, 0.05] + [0] * 8)
+    assert np.all(model.contact_ke == 1e4), "user data belong to whoever wrote them"
+    said = '<custom><numeric name="rfo_contact" data="1"/></custom><worldbody>'
+    text = text.replace("<worldbody>", said)
+    model = load(text, CONTACT)
     names = ("ke", "kd", "kf", "mu", "kh")
     constants = np.stack([getattr(model, f"contact_{name}") for name in names], 1)
     np.testing.assert_allclose(constants[[0, -1]], [[1e4, 1e2, 1e3, 0.8, 0]] * 2)
@@ -103,9 +115,9 @@ def test_the_ground_is_the_plane_as_placed():
 def test_a_body_with_several_joints_is_a_chain_of_massless_links():
     text = """<mujoco><worldbody><body name="cup" pos="0 0 1">
       <joint name="x" type="slide" axis="1 0 0" range="-1 2" limited="true"/>
-      <joint name="tilt" axis="0 1 0" pos="0 0 0.5" stiffness="3" springref="40" damping="2" armature="0.1"/>
-      <geom size="0.1" mass="4"/></body></worldbody>
-      <actuator><motor joint="tilt" gear="30"/></actuator></mujoco>"""
+      <joint name="tilt" axis="0 1 0" pos="0 0 0.5" stiffness="3" springref="40" damping="2"
+      armature="0.1"/> <geom size="0.1" mass="4"/></body></worldbody> <actuator><motor joint="tilt"
+      gear="30"/></actuator></mujoco>"""
     model = load(text, CONTACT, limit_ke=5.0, limit_kd=6.0)
     assert model.link_names == ("cup:x", "cup") and model.dof_names == ("x", "tilt")
     np.testing.assert_array_equal(model.parent, [-1, 0])
@@ -127,8 +139,8 @@ def test_a_body_with_several_joints_is_a_chain_of_massless_links():
 def test_a_reference_coordinate_shifts_the_zero():
     """At q = ref the body stands as written."""
     text = """<mujoco><compiler angle="degree"/><worldbody><body pos="0 0 1" euler="0 0 30">
-      <joint type="slide" axis="0 0 1" ref="0.7"/><joint axis="1 0 0" ref="50"/><geom size="0.1" pos="0 1 0"/>
-      </body></worldbody></mujoco>"""
+      <joint type="slide" axis="0 0 1" ref="0.7"/><joint axis="1 0 0" ref="50"/><geom size="0.1"
+      pos="0 1 0"/> </body></worldbody></mujoco>"""
     model = load(text, CONTACT)
     np.testing.assert_allclose(model.q0, [0.7, np.deg2rad(50)])
     placed = motion(model, model.q0, np.zeros(2))
@@ -180,8 +192,21 @@ def test_a_reference_coordinate_shifts_the_zero():
             "'f'.*armature",
         ),
         (one_body(head='<option density="1.2"/>'), "option 'density'"),
-        (one_body(head='<option><flag contact="disable"/></option>'), "option 'disableflags'"),
-        (one_body(head='<size nuser_geom="2"/>'), "ke kd kf mu"),
+        (one_body(head='<option><flag contact="disable"/></option>'), "flag 'contact'.*disabled"),
+        (one_body(head='<option><flag sleep="enable"/></option>'), "flag 'sleep'.*enabled"),
+        (one_body(head='<option><flag override="enable"/></option>'), "flag 'override'.*enabled"),
+        (one_body(head='<option wind="1 0 0"/>'), "option 'wind'"),
+        (
+            one_body(
+                head='<size nuser_geom="2"/><custom><numeric name="rfo_contact" data="1"/></custom>'
+            ),
+            "ke kd kf mu",
+        ),
+        (
+            one_body(outside='<keyframe><key name="go" qpos="0" qvel="1"/></keyframe>'),
+            "keyframe 'go'.*at rest",
+        ),
+        ("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>", "no joint"),
         (
             world('<geom type="plane" size="1 1 1"/><geom name="two" type="plane" size="1 1 1"/>'),
             "'two': only one plane",
@@ -190,8 +215,156 @@ def test_a_reference_coordinate_shifts_the_zero():
     ],
 )
 def test_what_has_no_counterpart_is_refused_by_name(text, named):
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(SettingError, match=named):
         load(text, CONTACT)
+
+
+NO_EFFECT = {
+    "elements that a model may not have": "tendon_|ten_|eq_|mesh_|hfield_|flex_|flexedge_|skin_"
+    "|plugin_|wrap_|pair_|body_plugin|geom_plugin|geom_dataid|actuator_plugin|jnt_plasticadr",
+    "looks": "cam_|light_|mat_|tex_|vis|stat|geom_(matid|group|castshadow)|jnt_group"
+    "|actuator_group",
+    "measurements": "sensor_|site_",
+    "names and data of the user": "name_|names|numeric_size|text_|tuple_|.*_user|paths",
+    "derived by the compiler": "bvh_|oct_|[BDM]_|map|efm|body_(bvhadr|bvhnum|conaffinity|contype"
+    "|dofadr|dofnum|geomadr|geomnum|invweight0|margin|rootid|sameframe|simple|subtreemass|treeid)"
+    "|geom_(aabb|rbound|sameframe)|jnt_(actuatorid|bodyid)|dof_(M0|Madr|bodyid|invweight0|length"
+    "|parentid|simplenum|treeid)|actuator_(acc0|length0|lengthrange|actadr|ctrladr|outadr"
+    "|historyadr|actnum)|tree_(body|dof)",
+    "settings of what is refused": "dof_sol|jnt_actfrcrange|geom_fluid|actuator_(actearly"
+    "|actlimited|actrange|biasprm|cranklength|dynprm|forcerange|ctrlspec)|tree_sleep_policy",
+    "detection alone, no force": "geom_gap",
+    "controls, which the policy gives": "key_(ctrl|mpos|mquat|plastic|time)",
+}
+"""Arrays of an MjModel that change nothing here, as regular expressions, by the reason."""
+
+NO_EFFECT_OPTIONS = {
+    "MuJoCo's solver, integrator and collision detection": "ccd_|cone|impratio|integrator"
+    "|iterations|jacobian|ls_|noslip_|sdf_|sleep_tolerance|solver|timestep|tolerance",
+    "acts with the override flag alone": "o_",
+    "read by sensors alone": "magnetic",
+}
+
+
+def test_nothing_in_a_file_is_passed_over_without_a_word():
+    """Each array of an MjModel and each option is read, refused, or known to have no effect,
+    once."""
+    folder = Path(rfo.physics.mjcf.__file__).parent
+    texts = [path.read_text() for path in folder.glob("*.py")]
+    read = {name for text in texts for name in re.findall(r"\bm\.(?:opt\.)?(\w+)", text)}
+    read |= {name for text in texts for name in re.findall(r'"(\w+)"', text)}
+    read |= {"disableflags", "enableflags"}
+    m = mujoco.MjModel.from_xml_string(one_body())
+    arrays = {x for x in dir(m) if x[0] != "_" and isinstance(getattr(m, x), np.ndarray)}
+    arrays -= {"geom_user"}
+    options = {x for x in dir(m.opt) if not x.startswith("_")}
+    for names, table in ((arrays, NO_EFFECT), (options, NO_EFFECT_OPTIONS)):
+        passed = {x for x in names if any(re.match(one, x) for one in table.values())}
+        assert not names - read - passed, "what do these do?"
+        assert not passed & read
+
+
+MARGINS = """<mujoco><worldbody>
+  <geom type="plane" size="1 1 1" margin=".01" solmix="3" friction=".7"/>
+  <body pos="0 0 .095"><freejoint/><geom size=".1" margin=".03" solref=".05 .8"
+  solimp=".8 .9 .002" friction=".5" priority="{priority}" condim="{condim}"/></body>
+  </worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize(("priority", "condim"), [(0, 3), (1, 3), (0, 1), (1, 1)])
+def test_what_two_geoms_make_of_their_settings_is_mujocos(priority, condim):
+    m = mujoco.MjModel.from_xml_string(MARGINS.format(priority=priority, condim=condim))
+    data = mujoco.MjData(m)
+    mujoco.mj_forward(m, data)
+    theirs, ours = data.contact[0], surface(m, 0, 1)
+    np.testing.assert_allclose(ours.solref, theirs.solref)
+    np.testing.assert_allclose(ours.solimp, theirs.solimp)
+    assert ours.mu == (0 if theirs.dim == 1 else theirs.friction[0])
+    model = load(MARGINS.format(priority=priority, condim=condim))
+    assert model.contact_radius[0] == pytest.approx(0.1 + theirs.includemargin)
+
+
+@pytest.mark.parametrize(
+    "settings", ["", 'solref=".04 .5"', 'solimp=".5 .99 .01 .3 3"', 'solref="-900 -30"']
+)
+def test_a_ball_rests_as_deep_as_in_mujoco(settings):
+    """Its weight over the chosen stiffness is MuJoCo's depth at rest."""
+    text = f"""<mujoco><worldbody><geom type="plane" size="1 1 1" {settings}/>
+      <body pos="0 0 .1"><joint type="slide" axis="0 0 1"/>
+      <geom size=".1" mass="3" {settings}/></body></worldbody></mujoco>"""
+    model, m = load(text), mujoco.MjModel.from_xml_string(text)
+    data = mujoco.MjData(m)
+    while data.time < 3:
+        mujoco.mj_step(m, data)
+    assert 3 * 9.81 / model.contact_ke[0] == pytest.approx(-data.qpos[0], rel=0.02)
+
+
+def test_constants_follow_what_they_hold():
+    """Ten times the mass at the same frequencies: ten times the constants, the same stable step;
+    friction as the file says; condim 4 is refused by name."""
+    text = """<mujoco><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 1"><freejoint/>
+      <geom name="hull" type="box" size=".1 .2 .3" mass="{mass}" friction=".3" {more}/>
+      <body><joint axis="0 1 0" range="-10 10"/>
+      <geom type="capsule" size=".02 .1" mass="{mass}"/></body>
+      </body></worldbody></mujoco>"""
+    light, heavy = (load(text.format(mass=mass, more="")) for mass in (0.1, 1))
+    np.testing.assert_allclose(10 * light.contact_law[:, :3], heavy.contact_law[:, :3])
+    np.testing.assert_allclose(10 * light.limit_ke, heavy.limit_ke)
+    np.testing.assert_allclose(10 * light.limit_kd, heavy.limit_kd)
+    assert stable_step(light) == pytest.approx(stable_step(heavy))
+    assert set(heavy.contact_mu) == {1.0}, "the larger friction of the two counts: the ground's"
+    with pytest.raises(SettingError, match=r"'hull': torsional.*condim"):
+        load(text.format(mass=1, more='condim="4"'))
+    load(text.format(mass=1, more='condim="4"'), CONTACT)
+
+
+def test_the_reference_is_mujocos():
+    """Mass matrix and velocities at q0, of all joint types."""
+    for seed in range(8):
+        text = random_tree(seed)
+        model, m = load(text, CONTACT), mujoco.MjModel.from_xml_string(text)
+        at, zero = reference(model), np.zeros(model.nv)
+        expected, _, _ = mujoco_dynamics(m, model, model.q0, zero)
+        np.testing.assert_allclose(at.mass_matrix, expected, atol=1e-12 * np.abs(expected).max())
+        there = motion(model, model.q0, zero)
+        np.testing.assert_allclose(at.linear, there.linear, atol=1e-12)
+        np.testing.assert_allclose(at.angular, there.angular, atol=1e-12)
+
+
+@pytest.mark.parametrize("joint", ["slide", "hinge"])
+def test_a_step_of_the_stable_size_is_stable_and_a_longer_one_is_not(joint):
+    """A joint beyond its limit, against the eigenvalues of a step of semi-implicit Euler."""
+    text = f"""<mujoco><worldbody><body><joint type="{joint}" axis="0 1 0" range="1 2"/>
+      <geom size=".1" pos=".3 0 0" mass="2"/></body></worldbody></mujoco>"""
+    model = load(text, limit_ke=3e3, limit_kd=40.0)
+    mass = reference(model).mass_matrix[0, 0]
+
+    def growth(h):
+        pull, kept = h * 3e3 / mass, 1 - h * 40.0 / mass
+        return np.abs(np.linalg.eigvals([[1 - h * pull, h * kept], [-pull, kept]])).max()
+
+    longest = stable_step(model) / MARGIN
+    assert growth(0.999 * longest) <= 1 < growth(1.001 * longest)
+
+
+def test_given_substeps_soften_what_is_chosen():
+    text = one_body().replace('type="hinge"', 'type="hinge" range="-1 1"')
+    chosen = load(text)
+    soft = load(text, substep=10 * stable_step(chosen))
+    np.testing.assert_allclose(soft.limit_ke, chosen.limit_ke / 100)
+    np.testing.assert_allclose(soft.limit_kd, chosen.limit_kd / 10)
+    assert stable_step(soft) == pytest.approx(10 * stable_step(chosen))
+    np.testing.assert_allclose(load(text, substep=1e-5).limit_ke, chosen.limit_ke)
+
+
+def test_a_body_that_is_excluded_from_the_world_meets_neither_plane_nor_box():
+    ball = '<body name="a"><joint type="slide"/><geom size=".1"/></body>'
+    apart = '<contact><exclude body1="world" body2="a"/></contact>'
+    for ground in ('<geom type="plane" size="1 1 1"/>', '<geom type="box" size="1 1 .1"/>'):
+        for exclude, count in (("", 1), (apart, 0)):
+            text = f"<mujoco><worldbody>{ground}{ball}</worldbody>{exclude}</mujoco>"
+            model = load(text, CONTACT)
+            assert len(model.contact_link) + len(model.pairs.link) == count
 
 
 def test_a_neighbour_is_no_obstacle():

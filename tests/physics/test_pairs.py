@@ -262,7 +262,10 @@ def test_what_is_culled_would_not_touch():
 def test_material_is_the_mean():
     text = world(free("one", "sphere"), free("other", "sphere"))
     text = text.replace('name="one" type', 'name="one" user="10 2 3 0.5" type')
-    text = text.replace("<worldbody>", '<size nuser_geom="4"/><worldbody>')
+    text = text.replace(
+        "<worldbody>",
+        '<size nuser_geom="4"/><custom><numeric name="rfo_contact" data="1"/></custom><worldbody>',
+    )
     np.testing.assert_allclose(
         load(text, ContactParameters(30, 4, 5, 0.7, 6)).pairs.law, [[20, 3, 4, 0.6, 3]]
     )

@@ -1,15 +1,15 @@
 """Articulated rigid bodies in reduced coordinates, with penalty contact: the simulator.
 
-The equations are in ``native/articulated*.h``. Contact is a penalty with regularised Coulomb friction, the
-reference tasks' law: for penetration depth d > 0 [m] of a contact sphere's lowest point, normal and
-tangential velocity v_n, v_t of that point [m/s],
+The equations are in ``native/articulated*.h``. Contact is a penalty with regularised Coulomb
+friction, the reference tasks' law: for penetration depth d > 0 [m] of a contact sphere's lowest
+point, normal and tangential velocity v_n, v_t of that point [m/s],
 
     N = k_e d + (k_d + k_h d) max(-v_n, 0),        F = N n - min(k_f, mu N / |v_t|) v_t.
 
-Damping acts on approach only, so that the ground never pulls. Rewarped's tasks have k_h = 0, so that a force
-sets in at once with touch-down; DFlex's have k_d = 0, damping that grows with depth (Hunt and Crossley
-1975). Two bodies push each other by the same law, along the normal between them, where `rfo.physics.pairs`
-has them touch. Joint limits are penalties too.
+Damping acts on approach only, so that the ground never pulls. Rewarped's tasks have k_h = 0, so
+that a force sets in at once with touch-down; DFlex's have k_d = 0, damping that grows with depth
+(Hunt and Crossley 1975). Two bodies push each other by the same law, along the normal between them,
+where `rfo.physics.pairs` has them touch. Joint limits are penalties too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from rfo.types import Array, Float
 
 
 class ArticulatedState(NamedTuple):
-    """Coordinates and velocities of B copies of a model, laid out as `rfo.physics.model.Joint` says."""
+    """Coordinates and velocities of B copies of a model, laid out as `rfo.physics.model.Joint`
+    says."""
 
     q: Float[Array, "B nq"]
     qd: Float[Array, "B nv"]
@@ -83,16 +84,16 @@ class Articulated:
             ValueError: if an array has another shape.
             TypeError: if an array has another dtype, or in forward mode.
         """
-        self._check(state, control=(control, (self.model.nu,)))
+        self._check(self.dtype, state, control=(control, (self.model.nu,)))
         return ArticulatedState(*self._bridge(state.q, state.qd, control))
 
     def mass_matrix(self, state: ArticulatedState) -> np.ndarray:
         """Joint-space inertia with armature (B, nv, nv), in the coordinates of `Joint`.
 
         Raises:
-            ValueError, TypeError: see `step`.
+            ValueError: if an array has another shape.
         """
-        self._check(state)
+        self._check(None, state)
         return self.kernels.dynamics(state)[0]
 
     def bias(self, state: ArticulatedState) -> np.ndarray:
@@ -101,9 +102,9 @@ class Articulated:
         Coriolis and gravity, less contact, limits, springs and damping.
 
         Raises:
-            ValueError, TypeError: see `step`.
+            ValueError: if an array has another shape.
         """
-        self._check(state)
+        self._check(None, state)
         mass, bias = self.kernels.dynamics(state)
         qd = np.asarray(state.qd)
         for j in self.model.v_start[self.model.joint == Joint.FREE]:
@@ -112,13 +113,14 @@ class Articulated:
             bias = bias + np.einsum("bij,bj->bi", mass[:, :, j : j + 3], spatial)
         return bias
 
-    def _check(self, state: ArticulatedState, **others: tuple[Any, tuple[int, ...]]) -> None:
+    def _check(self, dtype: Any, state: ArticulatedState, **others: Any) -> None:
         q, qd = state
-        batch_size(self.dtype, q=(q, (self.model.nq,)), qd=(qd, (self.model.nv,)), **others)
+        batch_size(dtype, q=(q, (self.model.nq,)), qd=(qd, (self.model.nv,)), **others)
 
 
 class ArticulatedKernels(PackedKernels):
-    """The kernels of `Articulated`, as the bridge wants them, and one that looks into its dynamics."""
+    """The kernels of `Articulated`, as the bridge wants them, and one that looks into its
+    dynamics."""
 
     def __init__(self, model: Model, dt: float, substeps: int, dtype: np.dtype):
         source = PAIR_SOURCE if len(model.pairs.link) else SOURCE
@@ -183,7 +185,8 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
             "contacts": len(model.contact_link),
             "substeps": substeps,
             "width": nq + 2 * nv + nm,
-            # numbers that the native text takes from its scratch: articulated.h, then articulated_adjoint.h
+            # numbers that the native text takes from its scratch: articulated.h, then
+            # articulated_adjoint.h
             "scratch": (nq + 8 * nv + nm + 38 * model.links)
             + (nu + nq + 2 * nv + 27 * model.links),
             "dt": dt,

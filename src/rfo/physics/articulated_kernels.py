@@ -1,4 +1,5 @@
-"""What the kernels of articulated dynamics are made of: native text in ``native/articulated*.h``."""
+"""What the kernels of articulated dynamics are made of: native text in
+``native/articulated*.h``."""
 
 # Warp reads annotations as values and turns functions into kernels:
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false
@@ -96,7 +97,13 @@ def _source(name: str, forward: str, *backward: str) -> Source:
             "articulated_solve.h",
             "articulated_step.h",
         ),
-        adjoint=("articulated.h", forward, *backward, "articulated_solve.h", "articulated_adjoint.h"),
+        adjoint=(
+            "articulated.h",
+            forward,
+            *backward,
+            "articulated_solve.h",
+            "articulated_adjoint.h",
+        ),
     )
 
 
@@ -119,7 +126,9 @@ def dynamics_kernel(source: Source, dtype_name: str) -> Any:
         q_in: real, qd_in: real, tape: real, mass_matrix: real, right: real,
     ): ...  # fmt: skip
 
-    @wp.kernel(enable_backward=False, module=wp.get_module(f"rfo.{source.name}_dynamics_{dtype_name}"))
+    @wp.kernel(
+        enable_backward=False, module=wp.get_module(f"rfo.{source.name}_dynamics_{dtype_name}")
+    )
     def dynamics(
         envs: int, ints: ints, reals: real, scratch: real,
         q_in: real, qd_in: real, tape: real, mass_matrix: real, right: real,

@@ -1,12 +1,12 @@
 """The one crossing between Warp and JAX.
 
-A simulator hands over its kernels (`rfo.physics.kernels.Kernels`); `Bridge` makes of them one differentiable
-JAX function of a control step. It works under jit, scan, vmap (which folds into the batch), grad and
-checkpoint, from any number of compiled programs. Reverse mode only, first derivatives only: anything else is
-refused.
+A simulator hands over its kernels (`rfo.physics.kernels.Kernels`); `Bridge` makes of them one
+differentiable JAX function of a control step. It works under jit, scan, vmap (which folds into the
+batch), grad and checkpoint, from any number of compiled programs. Reverse mode only, first
+derivatives only: anything else is refused.
 
-On the CPU a call leaves XLA for graphs captured by Warp (`rfo.physics.host`); on CUDA the launches go to
-XLA's own stream (`rfo.physics.stream`).
+On the CPU a call leaves XLA for graphs captured by Warp (`rfo.physics.host`); on CUDA the launches
+go to XLA's own stream (`rfo.physics.stream`).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _check(kernels: Kernels, inputs: Sequence[Any]) -> None:
         raise TypeError(f"physics expects {kernels.dtype}, not {[str(x.dtype) for x in inputs]}")
 
 
-# ------------------------------------------------------------------------------------- JAX primitives
+# ----------------------------------------------------------------------------------- JAX primitives
 
 
 def _forward_abstract(*inputs, bridge: Bridge):
@@ -144,8 +144,8 @@ def _to_host(call: Callable[..., Any]):
 
 
 def _at_once(host: Callable[..., Any], on_stream: Callable[..., list[Array]]):
-    """Evaluation outside of any compiled program. Nothing is compiled, as JAX would keep a program, and
-    with it the simulator, for as long as the process lives."""
+    """Evaluation outside of any compiled program. Nothing is compiled, as JAX would keep a program,
+    and with it the simulator, for as long as the process lives."""
 
     def impl(*operands, bridge: Bridge):
         operands = [jnp.asarray(x) for x in operands]

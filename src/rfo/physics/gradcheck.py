@@ -69,7 +69,9 @@ class Direction:
     @property
     def error(self) -> np.ndarray:
         """(B,) relative error against `difference`."""
-        return np.abs(self.difference - self.analytic) / self._best(_windows(self.scale).max(axis=1))
+        return np.abs(self.difference - self.analytic) / self._best(
+            _windows(self.scale).max(axis=1)
+        )
 
     @property
     def judged(self) -> bool:
@@ -79,12 +81,16 @@ class Direction:
     @property
     def median_error(self) -> float:
         """Median error of the converged environments, NaN if there is none."""
-        return float(np.median(self.error[self.converged])) if self.converged.any() else float("nan")
+        return (
+            float(np.median(self.error[self.converged])) if self.converged.any() else float("nan")
+        )
 
     @property
     def within(self) -> float:
         """Share of the converged environments whose error is at most `TOLERANCE`."""
-        return float(np.mean(self.error[self.converged] <= TOLERANCE)) if self.converged.any() else 0.0
+        return (
+            float(np.mean(self.error[self.converged] <= TOLERANCE)) if self.converged.any() else 0.0
+        )
 
     @property
     def wrong(self) -> bool:
@@ -169,12 +175,16 @@ def check(
         ValueError: if there are too few step sizes or random directions.
     """
     if len(step_sizes) < NEIGHBOURS or random_directions < 1:
-        raise ValueError(f"a gradient check needs {NEIGHBOURS} step sizes and a random direction, at least")
+        raise ValueError(
+            f"a gradient check needs {NEIGHBOURS} step sizes and a random direction, at least"
+        )
     forward = jax.jit(rollout)
     gradient = np.asarray(_gradient(rollout)(controls), np.float64)
     norm = np.sqrt((gradient**2).sum(axis=(0, 2)))
 
-    directions = {"gradient": np.where(norm[:, None] > 0, gradient / np.maximum(norm, 1e-300)[:, None], 0.0)}
+    directions = {
+        "gradient": np.where(norm[:, None] > 0, gradient / np.maximum(norm, 1e-300)[:, None], 0.0)
+    }
     for number, direction_key in enumerate(jax.random.split(key, random_directions), start=1):
         drawn = np.asarray(jax.random.normal(direction_key, controls.shape), np.float64)
         directions[f"random {number}"] = drawn / np.sqrt((drawn**2).sum(axis=(0, 2)))[:, None]

@@ -112,7 +112,9 @@ class _Buffers:
     def __init__(self, widths: Sequence[int], envs: int, dtype: np.dtype):
         self.arrays = [np.zeros((envs, width), dtype) for width in widths]
         self.flat = [
-            wp.array(ptr=x.ctypes.data, shape=x.size, dtype=wp.dtype_from_numpy(dtype), device="cpu")
+            wp.array(
+                ptr=x.ctypes.data, shape=x.size, dtype=wp.dtype_from_numpy(dtype), device="cpu"
+            )
             for x in self.arrays
         ]
 

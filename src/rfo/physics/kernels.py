@@ -33,10 +33,10 @@ Range = tuple[int, int]
 class Kernels(Protocol):
     """The launches of one control step and of its adjoint.
 
-    Every array is flat and environment-major. The adjoint is given what the step was given: it runs the step
-    again, and what it needs of it stays in its workspace. Handed over from the one to the other it would be
-    tens of kilobytes per environment and control step, which to write and read costs more than the step, the
-    more so the more threads share the memory.
+    Every array is flat and environment-major. The adjoint is given what the step was given: it runs
+    the step again, and what it needs of it stays in its workspace. Handed over from the one to the
+    other it would be tens of kilobytes per environment and control step, which to write and read
+    costs more than the step, the more so the more threads share the memory.
     """
 
     dtype: np.dtype
@@ -44,7 +44,8 @@ class Kernels(Protocol):
     """Numbers per environment of each input (state, then control)."""
     output_widths: tuple[int, ...]
     work: int
-    """Numbers per environment that a control step writes in all its substeps, as a measure of its cost."""
+    """Numbers per environment that a control step writes in all its substeps, as a measure of its
+    cost."""
 
     def pack_size(self, device: str) -> int:
         """Environments that are advanced together."""
@@ -57,7 +58,8 @@ class Kernels(Protocol):
     def launch_forward(
         self, workspace: Any, inputs: Sequence[wp.array], outputs: Sequence[wp.array]
     ) -> None:
-        """Launch one control step. Writes every entry of `outputs`, and nothing else but the workspace."""
+        """Launch one control step. Writes every entry of `outputs`, and nothing else but the
+        workspace."""
         ...
 
     def launch_adjoint(
@@ -67,15 +69,16 @@ class Kernels(Protocol):
         adj_outputs: Sequence[wp.array],
         adj_inputs: Sequence[wp.array],
     ) -> None:
-        """Launch its adjoint. Writes every entry of `adj_inputs`, and nothing else but the workspace."""
+        """Launch its adjoint. Writes every entry of `adj_inputs`, and nothing else but the
+        workspace."""
         ...
 
 
-def batch_size(dtype: np.dtype, **arrays: tuple[Any, tuple[int, ...]]) -> int:
+def batch_size(dtype: np.dtype | None, **arrays: tuple[Any, tuple[int, ...]]) -> int:
     """The batch B that the arrays of a call share.
 
     Args:
-        dtype: of every array.
+        dtype: of every array; None: of any.
         arrays: each array, and the shape (B, ...) that it must have without its B.
 
     Raises:
@@ -91,7 +94,7 @@ def batch_size(dtype: np.dtype, **arrays: tuple[Any, tuple[int, ...]]) -> int:
             raise ValueError(
                 f"{name} must have the shape ({wanted}) with B >= 1{batch}, not {array.shape}"
             )
-        if array.dtype != dtype:
+        if dtype is not None and array.dtype != dtype:
             raise TypeError(f"{name} must be {dtype}, not {array.dtype}")
     return envs
 

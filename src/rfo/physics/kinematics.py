@@ -65,7 +65,10 @@ def link_poses(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B links 7
 def _in_parent(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B L 7"]:
     """Pose of each link's frame in its parent's."""
     start, axis = model.q_start, jnp.asarray(model.axis, q.dtype)
-    along = [q[..., start] * jnp.asarray(model.joint == kind, q.dtype) for kind in (Joint.SLIDE, Joint.HINGE)]
+    along = [
+        q[..., start] * jnp.asarray(model.joint == kind, q.dtype)
+        for kind in (Joint.SLIDE, Joint.HINGE)
+    ]
     place, turn = axis * along[0][..., None], axis_angle(axis, along[1])
     free, ball = (np.flatnonzero(model.joint == kind) for kind in (Joint.FREE, Joint.BALL))
     if free.size:

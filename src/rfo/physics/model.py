@@ -20,8 +20,9 @@ class Joint(IntEnum):
     """Joint types. Coordinates: FREE 7 q / 6 qd, BALL 4 / 3, SLIDE 1 / 1, HINGE 1 / 1.
 
     FREE: q = position of the link's origin in the world [m] and its quaternion (w, x, y, z);
-    qd = linear velocity of the origin in the world [m/s], angular velocity in the *world* frame [rad/s].
-    BALL: q = quaternion relative to the reference orientation; qd = angular velocity in the link's frame.
+    qd = linear velocity of the origin in the world [m/s], angular velocity in the *world* frame
+    [rad/s]. BALL: q = quaternion relative to the reference orientation; qd = angular velocity in
+    the link's frame.
     """
 
     FREE = 0
@@ -34,8 +35,8 @@ class Joint(IntEnum):
 class Model:
     """An articulated model of L links with nq coordinates, nv degrees of freedom, nu controls.
 
-    Ground contact is that of C spheres (`contact_*`): a sphere is one, a capsule its two ends, a box
-    its eight corners with radius 0.
+    Ground contact is that of C spheres (`contact_*`): a sphere is one, a capsule its two ends, a
+    box its eight corners with radius 0.
     """
 
     # tree
@@ -79,10 +80,12 @@ class Model:
     dof_names: tuple[str, ...]
     pairs: Pairs = NO_PAIRS  # contact of bodies with one another
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
+    keyframe: np.ndarray | None = None  # (nq,) coordinates of the file's first keyframe
 
     @property
     def contact_law(self) -> np.ndarray:
-        """(C, 5): k_e, k_d, k_f, mu and k_h of each contact with the ground, as `Pairs.law` has them."""
+        """(C, 5): k_e, k_d, k_f, mu and k_h of each contact with the ground, as `Pairs.law` has
+        them."""
         law = (self.contact_ke, self.contact_kd, self.contact_kf, self.contact_mu, self.contact_kh)
         return np.stack(law, axis=-1)
 

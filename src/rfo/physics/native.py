@@ -58,7 +58,10 @@ class Layout:
     """
 
     def __init__(
-        self, scalars: Sequence[str], real_scalars: Sequence[str], arrays: dict[str, tuple[str, str]]
+        self,
+        scalars: Sequence[str],
+        real_scalars: Sequence[str],
+        arrays: dict[str, tuple[str, str]],
     ):
         self.scalars = scalars
         self.real_scalars = real_scalars
@@ -72,7 +75,9 @@ class Layout:
         fill = [f"m.{name} = *next_int++;" for name in self.scalars]
         fill += [f"m.{name} = *next_real++;" for name in self.real_scalars]
         for name, (kind, length) in self.arrays.items():
-            size = " * ".join(part if part.isdigit() else f"m.{part}" for part in length.split(" * "))
+            size = " * ".join(
+                part if part.isdigit() else f"m.{part}" for part in length.split(" * ")
+            )
             fill.append(f"m.{name} = next_{kind}; next_{kind} += {size};")
         return "\n".join(
             [
@@ -86,7 +91,9 @@ class Layout:
             ]
         )
 
-    def pack(self, values: dict[str, Any], dtype: np.dtype, device: str) -> tuple[wp.array, wp.array]:
+    def pack(
+        self, values: dict[str, Any], dtype: np.dtype, device: str
+    ) -> tuple[wp.array, wp.array]:
         """The two arrays that `struct` reads."""
         ints = [np.ravel(values[name]) for name in self.scalars]
         reals = [np.ravel(values[name]) for name in self.real_scalars]

@@ -104,7 +104,9 @@ class PackedKernels:
         dtype: float32 or float64.
     """
 
-    def __init__(self, source: Source, values: dict[str, Any], nq: int, nv: int, nu: int, dtype: np.dtype):
+    def __init__(
+        self, source: Source, values: dict[str, Any], nq: int, nv: int, nu: int, dtype: np.dtype
+    ):
         self.source = source
         self.values = values
         self.dtype = dtype
@@ -150,7 +152,9 @@ class PackedKernels:
         arrays = [*inputs, workspace.tape, *adj_outputs, *adj_inputs]
         self.launch(adjoint, workspace, arrays, self.source.team)
 
-    def launch(self, kernel: wp.Kernel, ws: Workspace, arrays: list[wp.array], team: int = 1) -> None:
+    def launch(
+        self, kernel: wp.Kernel, ws: Workspace, arrays: list[wp.array], team: int = 1
+    ) -> None:
         """Launch a kernel on all packs."""
         threads = team if str(ws.scratch.device).startswith("cuda") else 1
         wp.launch(

@@ -1,9 +1,11 @@
-"""Contact of bodies with one another: which parts of spheres, capsules and boxes are tested against which.
+"""Contact of bodies with one another: which parts of spheres, capsules and boxes are tested against
+which.
 
-Every shape is a set of segments with a radius: a sphere is one of length 0; a capsule its axis and, because
-an axis that lies flat must not rock about one point, its two ends; a box its twelve edges with radius 0. In
-a *directed pair* the segments of one shape are tested against another shape as a whole, the target, which is
-a box or the axis of a capsule or sphere. ``native/articulated_pairs.h`` chooses the point of contact on each.
+Every shape is a set of segments with a radius: a sphere is one of length 0; a capsule its axis and,
+because an axis that lies flat must not rock about one point, its two ends; a box its twelve edges
+with radius 0. In a *directed pair* the segments of one shape are tested against another shape as a
+whole, the target, which is a box or the axis of a capsule or sphere. ``native/articulated_pairs.h``
+chooses the point of contact on each.
 """
 
 from __future__ import annotations
@@ -42,13 +44,13 @@ class Shape(NamedTuple):
     """(3, 3), from its frame to the link's."""
     quat: np.ndarray
     """The same rotation (w, x, y, z)."""
-    law: tuple[float, ...]
-    """k_e, k_d, k_f, mu, k_h of `rfo.physics.articulated`."""
+    margin: float = 0.0
+    """Distance from the surface at which it touches [m]."""
 
     @property
     def radius(self) -> float:
-        """Of its segments [m]."""
-        return 0.0 if self.kind is Kind.BOX else float(self.size[0])
+        """Of its segments, with the margin [m]."""
+        return self.margin + (0.0 if self.kind is Kind.BOX else float(self.size[0]))
 
     @property
     def half(self) -> np.ndarray:
@@ -88,29 +90,39 @@ class Pairs:
     target_pos: np.ndarray  # (P, 3) of the target's centre, in its link's frame [m]
     target_quat: np.ndarray  # (P, 4) of the target in its link's frame
     target_half: np.ndarray  # (P, 3) see `Shape.half` [m]
-    law: np.ndarray  # (P, 5) mean of the two shapes' constants
+    law: np.ndarray  # (P, 5) k_e, k_d, k_f, mu, k_h of `rfo.physics.articulated`
     segment_mid: np.ndarray  # (S, 3) in the link's frame [m]
     segment_half: np.ndarray  # (S, 3) in the link's frame [m]
 
 
-def pairs(shapes: Iterable[tuple[Shape, Shape]]) -> Pairs:
-    """The directed pairs of shapes that may touch.
+def pairs(shapes: Iterable[tuple[Shape, Shape, tuple[float, ...]]]) -> Pairs:
+    """The directed pairs of shapes that may touch, given with the constants of their contact.
 
-    A sphere is tested against anything; of two capsules, the axis against the axis and the ends of each
-    against the other; a capsule against a box; of two boxes, the edges of each against the other.
+    A sphere is tested against anything; of two capsules, the axis against the axis and the ends of
+    each against the other; a capsule against a box; of two boxes, the edges of each against the
+    other.
     """
     rank = [Kind.SPHERE, Kind.CAPSULE, Kind.BOX]
     directed: list[tuple[Shape, Shape, bool]] = []
-    for one, other in shapes:
+    laws = []
+    for one, other, law in shapes:
         first, second = sorted((one, other), key=lambda shape: rank.index(shape.kind))
         directed.append((first, second, False))
+        laws.append(law)
         if first.kind is second.kind is not Kind.SPHERE:
             directed.append((second, first, True))
+            laws.append(law)
     parts = [shape.segments(ends_only=again) for shape, _, again in directed]
     mids = [
-        s.pos + s.rotation @ mid for (s, _, _), part in zip(directed, parts, strict=True) for mid, _ in part
+        s.pos + s.rotation @ mid
+        for (s, _, _), part in zip(directed, parts, strict=True)
+        for mid, _ in part
     ]
-    halves = [s.rotation @ half for (s, _, _), part in zip(directed, parts, strict=True) for _, half in part]
+    halves = [
+        s.rotation @ half
+        for (s, _, _), part in zip(directed, parts, strict=True)
+        for _, half in part
+    ]
     return Pairs(
         link=np.array([a.link for a, _, _ in directed], np.int32),
         target=np.array([b.link for _, b, _ in directed], np.int32),
@@ -123,7 +135,7 @@ def pairs(shapes: Iterable[tuple[Shape, Shape]]) -> Pairs:
         target_pos=_rows([b.pos for _, b, _ in directed], 3),
         target_quat=_rows([b.quat for _, b, _ in directed], 4),
         target_half=_rows([b.half for _, b, _ in directed], 3),
-        law=(_rows([a.law for a, _, _ in directed], 5) + _rows([b.law for _, b, _ in directed], 5)) / 2,
+        law=_rows(laws, 5),
         segment_mid=_rows(mids, 3),
         segment_half=_rows(halves, 3),
     )

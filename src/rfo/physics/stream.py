@@ -89,6 +89,8 @@ class Stream:
 
 def _annotate(run: Callable[..., None], names: Sequence[str], kind: Any) -> None:
     """Give a function of any number of arrays the explicit signature that Warp reads."""
-    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name in names]
+    parameters = [
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name in names
+    ]
     run.__signature__ = Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
     run.__annotations__ = dict.fromkeys(names, kind)

@@ -251,7 +251,7 @@ def _tools(hand: Model) -> list[Tool]:
 def _hand() -> Model:
     text = files("rfo.envs").joinpath("assets/shadow_hand.xml").read_text()
     # The hand touches nothing but particles, and the particle simulator handles that contact.
-    return load(text, contact=ContactParameters(0.0, 0.0, 0.0, 0.0))
+    return load(text, ContactParameters(0.0, 0.0, 0.0, 0.0), limit_ke=1e3, limit_kd=1e1)
 
 
 def hand_flip(threads: int | None = None, dtype: Any = np.float32) -> HandFlip:

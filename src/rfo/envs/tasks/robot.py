@@ -11,16 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import EnvSpec, Step
+from rfo.errors import SettingError
 from rfo.physics.articulated import Articulated, ArticulatedState
-from rfo.physics.kinematics import link_poses
+from rfo.physics.kinematics import link_poses, rotate
 from rfo.physics.mjcf import ContactParameters, load
-from rfo.physics.model import Joint
+from rfo.physics.model import Joint, Model
+from rfo.physics.reference import stable_step
 from rfo.types import Array, Bool, Float, PRNGKey
 
 Reward = Callable[[ArticulatedState, Array], Array]
 """Of arriving in a state by an action in [-1, 1]: (B, ...), (B, A) -> (B,)."""
 
-CONTACT = ContactParameters(ke=1e4, kd=1e2, kf=5e2, mu=0.8)
+LEAST_SUBSTEPS = 4
+"""For the accuracy of what swings freely."""
+MOST_SUBSTEPS = 400
+"""More are a mistake in the file rather than a wish."""
 POSITION_NOISE = 0.05
 """[m, rad]"""
 VELOCITY_NOISE = 0.05
@@ -36,25 +41,32 @@ def forward(state: ArticulatedState, action: Float[Array, "B A"]) -> Float[Array
 class Robot:
     """A model of one's own as a task: `examples/02_your_own_robot.py`.
 
-    The first joint is a free joint, or a slide along x. Action: one number in [-1, 1] for each motor.
-    Observation: all coordinates but those of the place on the ground, then all velocities, as in
-    `rfo.physics.model.Joint`. Reset: the file's reference pose, coordinates and velocities +-0.05, uniform.
+    The first joint is a free joint, or a slide along the world's x. Action: one number in [-1, 1]
+    for each motor. Observation: all coordinates but those of the place on the ground, then all
+    velocities, as in `rfo.physics.model.Joint`. Reset: the file's first keyframe, or its reference
+    pose where it has none, coordinates and velocities +-0.05, uniform.
+
+    `simulator.substeps` is the number of integration steps per control step, chosen or given.
 
     Args:
         source: MJCF file or text, see `rfo.physics.mjcf.load`.
         reward: of arriving in a state.
         lowest: height of the first link below which an episode terminates [m]; None for never.
-        contact: constants of its geoms. Choose a stiffness that carries the weight within a millimetre or
-            ten; `substeps` must resolve it.
+        contact: constants of its geoms; None: from the masses that they hold and the file, see
+            `rfo.physics.mjcf.constants`.
         dt: duration of a control step [s].
-        substeps: integration steps per control step.
+        substeps: integration steps per control step; None: as many as the stiffest contact, limit
+            and spring need to be stable. Where both are given, constants from the file are softened
+            to be stable with that many.
         episode_length: control steps after which an episode is truncated.
         name: of the task.
         threads: CPU threads of the physics, by default as many as speed up the batch.
 
     Raises:
-        FileNotFoundError, ValueError: see `rfo.physics.mjcf.load`; or if there is no motor, if the first
-            joint is another, or `lowest` is given for a first link on a slide.
+        FileNotFoundError: no file at `source`.
+        SettingError: see `rfo.physics.mjcf.load`; or if there is no motor, if the first joint is
+            another, if it starts outside of a joint's limits, if `lowest` is given for a first link
+            on a slide, if a number must be positive, or if it takes more than 400 substeps.
     """
 
     def __init__(
@@ -63,28 +75,26 @@ class Robot:
         reward: Reward = forward,
         *,
         lowest: float | None = None,
-        contact: ContactParameters = CONTACT,
+        contact: ContactParameters | None = None,
         dt: float = 1 / 60,
-        substeps: int = 16,
+        substeps: int | None = None,
         episode_length: int = 1000,
         name: str = "robot",
         threads: int | None = None,
     ):
-        model = load(source, contact)
-        free = model.joint[0] == Joint.FREE
-        if model.nu == 0:
-            raise ValueError(
-                "the model has no motor: give its actuator section one per driven joint"
-            )
-        if not free and not (model.joint[0] == Joint.SLIDE and model.axis[0] @ [1, 0, 0] > 0.999):
-            raise ValueError(
-                "the first joint must be a free joint or a slide along x, to run along"
-            )
-        if lowest is not None and not free:
-            raise ValueError("`lowest` needs a first link on a free joint")
+        for field, value in (
+            ("dt", dt),
+            ("substeps", substeps),
+            ("episode_length", episode_length),
+        ):
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise SettingError(f"{field} must be positive, not {value}", field)
+        model = load(source, contact, substep=None if substeps is None else dt / substeps)
+        _refuse(model, lowest)
         self.reward = reward
         self.lowest = -np.inf if lowest is None else lowest
-        self.hidden = 2 if free else 1  # coordinates of the place on the ground
+        # coordinates of the place on the ground
+        self.hidden = 2 if model.joint[0] == Joint.FREE else 1
         self.spec = EnvSpec(
             name,
             observation=model.nq + model.nv - self.hidden,
@@ -92,16 +102,17 @@ class Robot:
             episode_length=episode_length,
             dt=dt,
         )
-        self.simulator = Articulated(model, dt, substeps, threads=threads)
+        self.simulator = Articulated(model, dt, substeps or _substeps(model, dt), threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
-        """Near the reference pose, see the class."""
-        rest = self.simulator.init(batch)
+        """Near the start, see the class."""
+        model = self.simulator.model
         of_q, of_qd = jax.random.split(key)
+        q, qd = (batch, model.nq), (batch, model.nv)
         return ArticulatedState(
-            rest.q
-            + jax.random.uniform(of_q, rest.q.shape, minval=-POSITION_NOISE, maxval=POSITION_NOISE),
-            jax.random.uniform(of_qd, rest.qd.shape, minval=-VELOCITY_NOISE, maxval=VELOCITY_NOISE),
+            jnp.asarray(_start(model), jnp.float32)
+            + jax.random.uniform(of_q, q, minval=-POSITION_NOISE, maxval=POSITION_NOISE),
+            jax.random.uniform(of_qd, qd, minval=-VELOCITY_NOISE, maxval=VELOCITY_NOISE),
         )
 
     def observe(self, state: ArticulatedState) -> Float[Array, "B O"]:
@@ -126,3 +137,48 @@ class Robot:
         if not np.isfinite(self.lowest):
             return jnp.zeros(len(state.q), bool)
         return state.q[:, 2] < self.lowest
+
+
+def _start(model: Model) -> np.ndarray:
+    """(nq,)"""
+    return model.q0 if model.keyframe is None else model.keyframe
+
+
+def _substeps(model: Model, dt: float) -> int:
+    """As many as the model needs to be stable."""
+    needed = int(np.ceil(dt / stable_step(model)))
+    if needed > MOST_SUBSTEPS:
+        raise SettingError(
+            f"the stiffest contact, limit or spring needs {needed} substeps in {dt:.3g} s:"
+            " soften it (a longer solref, lighter springs), lower dt, or give substeps",
+            "substeps",
+        )
+    return max(LEAST_SUBSTEPS, needed)
+
+
+def _refuse(model: Model, lowest: float | None) -> None:
+    """What cannot run."""
+    free = model.joint[0] == Joint.FREE
+    if model.nu == 0:
+        raise SettingError("the model has no motor: give its actuator section one per driven joint")
+    along = np.asarray(rotate(jnp.asarray(model.quat[0]), jnp.asarray(model.axis[0])))
+    if not free and not (model.joint[0] == Joint.SLIDE and along[0] > 0.999):
+        raise SettingError(
+            "the first joint must be a free joint or a slide along the world's x, to run along"
+        )
+    if lowest is not None and not free:
+        raise SettingError("`lowest` needs a first link on a free joint", "lowest")
+    start = _start(model)
+    for link, name in zip(np.flatnonzero(model.v_count == 1), _scalar_names(model), strict=True):
+        place, dof = start[model.q_start[link]], model.v_start[link]
+        low, high = model.limit_lower[dof], model.limit_upper[dof]
+        if not low <= place <= high:
+            raise SettingError(
+                f"joint '{name}' starts at {place:.4g}, outside of its range {low:.4g} to"
+                f" {high:.4g}: give the file a keyframe whose qpos lies inside, or widen the range"
+            )
+
+
+def _scalar_names(model: Model) -> list[str]:
+    """Names of the slides and hinges."""
+    return [model.dof_names[dof] for dof in model.v_start[model.v_count == 1]]

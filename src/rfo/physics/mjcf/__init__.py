@@ -1,4 +1,5 @@
-"""MJCF files as articulated models: `load` reads one, `ContactParameters` says how its geoms push."""
+"""MJCF files as articulated models: `load` reads one, `ContactParameters` says how its geoms
+push."""
 
 from rfo.physics.mjcf.parse import ContactParameters, load
 

@@ -1,7 +1,7 @@
 """Import of articulated models from MJCF, by way of the mujoco package's compiler.
 
-Every MuJoCo joint becomes a link (see `rfo.physics.model`): a body with several joints is a chain of
-links of which all but the last are massless, a body without joints is merged into the link that
+Every MuJoCo joint becomes a link (see `rfo.physics.model`): a body with several joints is a chain
+of links of which all but the last are massless, a body without joints is merged into the link that
 carries it. What `Model` cannot express is refused by name.
 """
 
@@ -10,7 +10,8 @@ carries it. What `Model` cannot express is refused by name.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,12 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
-from rfo.physics.mjcf.support import SHAPES, name_of, refuse_unsupported
+from rfo.errors import SettingError
+from rfo.physics.mjcf.constants import Mobility, contact_law, limit_constants, mobility, surface
+from rfo.physics.mjcf.support import SHAPES, name_of, refuse_unsupported, user_is_contact
 from rfo.physics.model import Joint, Model
 from rfo.physics.pairs import Kind, Pairs, Shape, pairs
+from rfo.physics.reference import Reference, reference, stable_step
 
 
 @dataclass(frozen=True)
@@ -36,40 +40,51 @@ class ContactParameters:
 
 def load(
     source: str | Path,
-    contact: ContactParameters,
-    limit_ke: float = 1e3,
-    limit_kd: float = 1e1,
+    contact: ContactParameters | None = None,
+    limit_ke: float | None = None,
+    limit_kd: float | None = None,
+    *,
+    substep: float | None = None,
 ) -> Model:
     """Import an MJCF model.
 
-    Tree, frames, masses, inertias, armature, damping, springs, limits, motors, geoms and gravity are
-    those of the model that the mujoco package compiles; link i is its joint i, so coordinates have
-    its order too. What belongs to MuJoCo's own constraint solver and integrator (solref, solimp, friction,
-    margins, time step) has no meaning here: contact follows `contact`, or for a geom that carries
-    ``user="ke kd kf mu kh"`` those (kh may be left out), and for two geoms the mean of theirs; limits
-    follow `limit_ke`, `limit_kd`. Which geoms touch is MuJoCo's filter:
-    contype and conaffinity, not a body and its parent, not what ``<exclude>`` names.
+    Tree, frames, masses, inertias, armature, damping, springs, limits, motors, geoms and gravity
+    are those of the model that the mujoco package compiles; link i is its joint i, so coordinates
+    have its order too. Which geoms touch is MuJoCo's filter: contype and conaffinity, not a body
+    and its parent, not what ``<exclude>`` names.
+
+    Constants of contacts and limits follow from the masses that they hold and from the file's
+    solref, solimp, friction, condim, priority, solmix and margin, see `rfo.physics.mjcf.constants`.
+    `contact`, `limit_ke` and `limit_kd` stand in for them where they are given. A geom that carries
+    ``user="ke kd kf mu kh"`` (kh may be left out) has those constants in a file that says so by
+    ``<custom><numeric name="rfo_contact" data="1"/></custom>``; two geoms then have the mean of
+    theirs. What else belongs to MuJoCo's constraint solver and integrator has no meaning here.
 
     Args:
         source: path of an MJCF file, or the MJCF text itself (recognised by its first ``<``).
-        contact: constants of every geom, with the ground and with one another.
-        limit_ke: stiffness beyond a joint limit [N/m or N m/rad].
-        limit_kd: damping beyond a joint limit [N s/m or N m s/rad].
+        contact: constants of every geom, with the ground and with one another; None: from the file.
+        limit_ke: stiffness beyond a joint limit [N/m or N m/rad]; None: from the file.
+        limit_kd: damping beyond a joint limit [N s/m or N m s/rad]; None: from the file.
+        substep: time step of the integration [s]. Constants from the file are softened, all by one
+            factor, to be stable at it.
 
     Raises:
         FileNotFoundError: no file at `source`.
-        ValueError: not valid MJCF, or an element that has no counterpart here, by name.
+        SettingError: not valid MJCF, or an element that has no counterpart here, by name.
     """
     m = _compile(source)
     refuse_unsupported(m)
     links, frames = _links(m)
     ground = _ground(m)
+    margins = m.geom_margin if contact is None else np.zeros(m.ngeom)
+    touching = _touching(m, frames, ground, margins)
     mass, com, inertia = _inertias(m, frames, len(links))
-    hinged = np.isin(m.jnt_type, (Joint.SLIDE, Joint.HINGE))
-    limited = (m.jnt_limited.astype(bool) & hinged)[m.dof_jntid]
     motor_joint = m.actuator_trnid[:, 0]
+    hinged = np.isin(m.jnt_type, (Joint.SLIDE, Joint.HINGE))
     spring = np.where(hinged, m.qpos_spring[m.jnt_qposadr], 0.0)
-    return Model(
+    limited = (m.jnt_limited.astype(bool) & hinged)[m.dof_jntid]
+    lower, upper = (m.jnt_range[:, i] + s * m.jnt_margin for i, s in ((0, 1), (1, -1)))
+    bare = Model(
         parent=np.array([link.parent for link in links], np.int32),
         joint=m.jnt_type.astype(np.int32),
         pos=_rows([link.pos for link in links], 3),
@@ -83,20 +98,38 @@ def load(
         damping=m.dof_damping.copy(),
         stiffness=m.jnt_stiffness[m.dof_jntid],
         spring_reference=spring[m.dof_jntid],
-        limit_lower=np.where(limited, m.jnt_range[m.dof_jntid, 0], -np.inf),
-        limit_upper=np.where(limited, m.jnt_range[m.dof_jntid, 1], np.inf),
-        limit_ke=np.full(m.nv, limit_ke),
-        limit_kd=np.full(m.nv, limit_kd),
+        limit_lower=np.where(limited, lower[m.dof_jntid], -np.inf),
+        limit_upper=np.where(limited, upper[m.dof_jntid], np.inf),
+        limit_ke=np.zeros(m.nv),
+        limit_kd=np.zeros(m.nv),
         control_dof=m.jnt_dofadr[motor_joint].astype(np.int32),
         control_gear=m.actuator_gear[:, 0] * m.actuator_gainprm[:, 0],
-        **_contact_spheres(m, frames, ground, contact),
+        **_contact_spheres(touching),
         gravity=m.opt.gravity.copy(),
         **_ground_plane(m, frames, ground),
-        pairs=_pairs(m, frames, contact),
         link_names=tuple(link.name for link in links),
         dof_names=_dof_names(m),
         geoms=_drawn_geoms(m, frames),
+        keyframe=m.key_qpos[0].copy() if m.nkey else None,
     )
+    laws = _Laws(m, frames, reference(bare), contact)
+
+    def constants(soft: float) -> Model:
+        """With those from the file times `soft`, stiffnesses times its square."""
+        limits = limit_constants(m, laws.at.mass_matrix, laws.gravity, soft)
+        law = _rows([laws.with_ground(sphere.geom, ground or 0, soft) for sphere in touching], 5).T
+        names = [f"contact_{field.name}" for field in fields(ContactParameters)]
+        return replace(
+            bare,
+            limit_ke=limits[0] if limit_ke is None else np.full(m.nv, limit_ke),
+            limit_kd=limits[1] if limit_kd is None else np.full(m.nv, limit_kd),
+            **dict(zip(names, law, strict=True)),
+            pairs=_pairs(m, frames, margins, lambda a, b: laws.between(a, b, soft)),
+        )
+
+    model = constants(1.0)
+    longest = np.inf if substep is None else stable_step(model)
+    return model if substep is None or substep <= longest else constants(longest / substep)
 
 
 class _Frame(NamedTuple):
@@ -121,11 +154,14 @@ _IDENTITY = np.array([1.0, 0.0, 0.0, 0.0])
 
 
 def _compile(source: str | Path) -> mujoco.MjModel:
-    if isinstance(source, str) and source.lstrip().startswith("<"):
-        return mujoco.MjModel.from_xml_string(source)
-    if not Path(source).is_file():
-        raise FileNotFoundError(f"no MJCF file at {source}")
-    return mujoco.MjModel.from_xml_path(str(source))
+    try:
+        if isinstance(source, str) and source.lstrip().startswith("<"):
+            return mujoco.MjModel.from_xml_string(source)
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"no MJCF file at {source}")
+        return mujoco.MjModel.from_xml_path(str(source))
+    except ValueError as error:
+        raise SettingError(f"not valid MJCF: {' '.join(str(error).split())}") from None
 
 
 def _links(m: mujoco.MjModel) -> tuple[list[_Link], list[_Frame]]:
@@ -163,7 +199,8 @@ def _reference_pose(m: mujoco.MjModel, joint: int, body: _Frame) -> tuple[np.nda
 def _inertias(
     m: mujoco.MjModel, frames: list[_Frame], links: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mass (L,), centre of mass (L, 3), inertia about it (L, 3, 3), composed of the bodies of each link."""
+    """Mass (L,), centre of mass (L, 3), inertia about it (L, 3, 3), composed of the bodies of each
+    link."""
     mass, moment, second = np.zeros(links), np.zeros((links, 3)), np.zeros((links, 3, 3))
     for body, frame in enumerate(frames):
         if frame.link < 0:
@@ -175,7 +212,11 @@ def _inertias(
         second[frame.link] += turn @ np.diag(m.body_inertia[body]) @ turn.T
         second[frame.link] += m.body_mass[body] * _steiner(principal.pos)
     com = moment / np.where(mass > 0, mass, 1.0)[:, None]
-    return mass, com, second - mass[:, None, None] * np.array([_steiner(c) for c in com]).reshape(-1, 3, 3)
+    return (
+        mass,
+        com,
+        second - mass[:, None, None] * np.array([_steiner(c) for c in com]).reshape(-1, 3, 3),
+    )
 
 
 def _steiner(offset: np.ndarray) -> np.ndarray:
@@ -185,11 +226,14 @@ def _steiner(offset: np.ndarray) -> np.ndarray:
 
 def _meets(m: mujoco.MjModel, a: int, b: int) -> bool:
     """MuJoCo's filter on contype and conaffinity."""
-    return bool(m.geom_contype[a] & m.geom_conaffinity[b] or m.geom_contype[b] & m.geom_conaffinity[a])
+    return bool(
+        m.geom_contype[a] & m.geom_conaffinity[b] or m.geom_contype[b] & m.geom_conaffinity[a]
+    )
 
 
 def _collides(m: mujoco.MjModel, a: int, b: int) -> bool:
-    """MuJoCo's filter: contype and conaffinity, not within a body, not with its parent, not excluded."""
+    """MuJoCo's filter: contype and conaffinity, not within a body, not with its parent, not
+    excluded."""
     body_a, body_b = m.geom_bodyid[[a, b]]
     weld_a, weld_b = m.body_weldid[[body_a, body_b]]
     above_a, above_b = m.body_weldid[m.body_parentid[[weld_a, weld_b]]]
@@ -203,30 +247,81 @@ def _ground(m: mujoco.MjModel) -> int | None:
     solid = [g for g in range(m.ngeom) if m.geom_contype[g] or m.geom_conaffinity[g]]
     planes = [g for g in solid if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_PLANE]
     if len(planes) > 1:  # MuJoCo has made sure that planes are fixed in the world
-        raise ValueError(f"geom '{name_of(m, 'geom', planes[1])}': only one plane may collide, the ground")
+        raise SettingError(
+            f"geom '{name_of(m, 'geom', planes[1])}': only one plane may collide, the ground"
+        )
     return planes[0] if planes else None
 
 
-def _pairs(m: mujoco.MjModel, frames: list[_Frame], default: ContactParameters) -> Pairs:
+class _Laws:
+    """Constants of the contact of geoms."""
+
+    def __init__(
+        self,
+        m: mujoco.MjModel,
+        frames: list[_Frame],
+        at: Reference,
+        default: ContactParameters | None,
+    ):
+        self.m = m
+        self.at = at
+        self.gravity = float(np.linalg.norm(m.opt.gravity)) or 9.81
+        self._frames = frames
+        self._default = None if default is None else astuple(default)
+        self._mobilities: dict[int, Mobility] = {}
+
+    def with_ground(self, geom: int, ground: int, soft: float) -> tuple[float, ...]:
+        """k_e, k_d, k_f, mu, k_h of a geom on the ground."""
+        own = self._own(geom)
+        if own is not None:
+            return own
+        return contact_law(surface(self.m, geom, ground), self._mobility(geom), self.gravity, soft)
+
+    def between(self, a: int, b: int, soft: float) -> tuple[float, ...]:
+        """Those of two geoms: the mean of their own, or from the file."""
+        own = [law for law in (self._own(a), self._own(b)) if law is not None]
+        if own:
+            return tuple(np.mean(own, axis=0))
+        mobility = self._mobility(a).with_other(self._mobility(b))
+        return contact_law(surface(self.m, a, b), mobility, self.gravity, soft)
+
+    def _own(self, geom: int) -> tuple[float, ...] | None:
+        """A geom's own constants, or those of every geom."""
+        if user_is_contact(self.m) and self.m.geom_user[geom].any():
+            return (*self.m.geom_user[geom], 0.0)[:5]
+        return self._default
+
+    def _mobility(self, geom: int) -> Mobility:
+        if geom not in self._mobilities:
+            spheres = _spheres(self.m, self._frames, geom)
+            points = np.array([sphere.centre for sphere in spheres])
+            self._mobilities[geom] = mobility(self.at, spheres[0].link, points, spheres[0].radius)
+        return self._mobilities[geom]
+
+
+def _pairs(
+    m: mujoco.MjModel,
+    frames: list[_Frame],
+    margins: np.ndarray,
+    law: Callable[[int, int], tuple[float, ...]],
+) -> Pairs:
     """The pairs of geoms on different links that MuJoCo would let collide."""
 
     def shape(geom: int) -> Shape:
         kind, sizes = SHAPES[mujoco.mjtGeom(m.geom_type[geom])]
         pose = frames[m.geom_bodyid[geom]].then(m.geom_pos[geom], m.geom_quat[geom])
         turn = _rotation(pose.quat)
-        size = m.geom_size[geom, :sizes]
-        return Shape(Kind(kind), size, pose.link, pose.pos, turn, pose.quat, _law(m, geom, default))
+        size, margin = m.geom_size[geom, :sizes], float(margins[geom])
+        return Shape(Kind(kind), size, pose.link, pose.pos, turn, pose.quat, margin)
 
     geoms = [g for g in range(m.ngeom) if m.geom_type[g] != mujoco.mjtGeom.mjGEOM_PLANE]
     touching = [(a, b) for i, b in enumerate(geoms) for a in geoms[:i] if _collides(m, a, b)]
-    return pairs((shape(a), shape(b)) for a, b in touching)
-
-
-def _law(m: mujoco.MjModel, geom: int, default: ContactParameters) -> tuple[float, ...]:
-    """Contact constants of a geom: its own or the default."""
-    if m.nuser_geom and m.geom_user[geom].any():
-        return (*m.geom_user[geom], 0.0)[:5]
-    return astuple(default)
+    for a, b in touching:
+        boxes = np.all(m.geom_type[[a, b]] == mujoco.mjtGeom.mjGEOM_BOX)
+        if boxes and margins[[a, b]].any():
+            name = name_of(m, "geom", a if margins[a] else b)
+            raise SettingError(f"geom '{name}': two boxes that may touch must have no margin")
+    return pairs((shape(a), shape(b), law(a, b)) for a, b in touching)
 
 
 def _ground_plane(m: mujoco.MjModel, frames: list[_Frame], ground: int | None) -> dict[str, Any]:
@@ -237,38 +332,51 @@ def _ground_plane(m: mujoco.MjModel, frames: list[_Frame], ground: int | None) -
     return {"ground_normal": normal, "ground_height": float(normal @ pose.pos)}
 
 
-def _contact_spheres(
-    m: mujoco.MjModel, frames: list[_Frame], ground: int | None, default: ContactParameters
-) -> dict[str, np.ndarray]:
-    """The `contact_*` arrays of a model."""
-    link, pos, radius, law = [], [], [], []
-    for geom in range(m.ngeom):
-        frame = frames[m.geom_bodyid[geom]]
-        if ground is None or frame.link < 0 or not _meets(m, geom, ground):
-            continue
-        pose = frame.then(m.geom_pos[geom], m.geom_quat[geom])
-        centres, r = _spheres(int(m.geom_type[geom]), m.geom_size[geom])
-        for centre in centres:
-            link.append(frame.link)
-            pos.append(pose.then(centre, _IDENTITY).pos)
-            radius.append(r)
-            law.append(_law(m, geom, default))
-    constants = _rows(law, 5).T
+class _Sphere(NamedTuple):
+    """One of the spheres that stand for a geom on the ground."""
+
+    geom: int
+    link: int
+    centre: np.ndarray
+    """In the link's frame [m]."""
+    radius: float
+
+
+def _touching(
+    m: mujoco.MjModel, frames: list[_Frame], ground: int | None, margins: np.ndarray
+) -> list[_Sphere]:
+    """Spheres of the geoms that MuJoCo would let collide with the ground, margins included."""
+    if ground is None:
+        return []
+    return [
+        sphere._replace(radius=sphere.radius + margins[geom] + margins[ground])
+        for geom in range(m.ngeom)
+        if _collides(m, geom, ground)
+        for sphere in _spheres(m, frames, geom)
+    ]
+
+
+def _contact_spheres(spheres: list[_Sphere]) -> dict[str, np.ndarray]:
+    """The `contact_*` arrays of a model, without constants."""
     return {
-        "contact_link": np.array(link, np.int32),
-        "contact_pos": _rows(pos, 3),
-        "contact_radius": np.array(radius, float),
-        **{f"contact_{field.name}": row for field, row in zip(fields(default), constants, strict=True)},
+        "contact_link": np.array([sphere.link for sphere in spheres], np.int32),
+        "contact_pos": _rows([sphere.centre for sphere in spheres], 3),
+        "contact_radius": np.array([sphere.radius for sphere in spheres], float),
+        **{f"contact_{field.name}": np.zeros(len(spheres)) for field in fields(ContactParameters)},
     }
 
 
-def _spheres(kind: int, size: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centres (n, 3) in the geom's frame and radius of the spheres that stand for a geom."""
+def _spheres(m: mujoco.MjModel, frames: list[_Frame], geom: int) -> list[_Sphere]:
+    """A sphere is one, a capsule its two ends, a box its eight corners."""
+    pose = frames[m.geom_bodyid[geom]].then(m.geom_pos[geom], m.geom_quat[geom])
+    kind, size = m.geom_type[geom], m.geom_size[geom]
+    centres, radius = size * np.array(list(product((-1.0, 1.0), repeat=3))), 0.0
     if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        return np.zeros((1, 3)), float(size[0])
-    if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-        return np.array([[0.0, 0.0, -size[1]], [0.0, 0.0, size[1]]]), float(size[0])
-    return size * np.array(list(product((-1.0, 1.0), repeat=3))), 0.0
+        centres, radius = np.zeros((1, 3)), float(size[0])
+    elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+        centres, radius = np.array([[0, 0, -size[1]], [0, 0, size[1]]]), float(size[0])
+    places = [pose.then(centre, _IDENTITY).pos for centre in centres]
+    return [_Sphere(geom, pose.link, place, radius) for place in places]
 
 
 def _drawn_geoms(m: mujoco.MjModel, frames: list[_Frame]) -> tuple[dict, ...]:
@@ -291,7 +399,10 @@ def _drawn_geoms(m: mujoco.MjModel, frames: list[_Frame]) -> tuple[dict, ...]:
 
 
 def _dof_names(m: mujoco.MjModel) -> tuple[str, ...]:
-    suffixes = {Joint.FREE: (":x", ":y", ":z", ":wx", ":wy", ":wz"), Joint.BALL: (":wx", ":wy", ":wz")}
+    suffixes = {
+        Joint.FREE: (":x", ":y", ":z", ":wx", ":wy", ":wz"),
+        Joint.BALL: (":wx", ":wy", ":wz"),
+    }
     return tuple(
         name_of(m, "joint", joint) + suffix
         for joint in range(m.njnt)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from rfo.errors import SettingError
 from rfo.physics.model import Joint
 
 SHAPES = {
@@ -19,8 +20,18 @@ SHAPES = {
 """Supported geoms: name, and how many of MuJoCo's three sizes describe it."""
 
 
-_ABSENT = ("tendon", "eq", "mesh", "hfield", "flex", "skin", "plugin", "pair")
-"""Kinds of element of which a model may have none."""
+_ABSENT = {
+    "tendon": "tendon",
+    "eq": "equality constraint",
+    "mesh": "mesh",
+    "hfield": "hfield",
+    "flex": "flex",
+    "skin": "skin",
+    "plugin": "plugin",
+    "pair": "pair",
+    "plastic": "plastic joint",
+}
+"""Kinds of element of which a model may have none, and what they are called."""
 
 _ZERO = {
     "joint": (
@@ -40,6 +51,7 @@ _ZERO = {
         "actuator_biastype",  # none
         "actuator_forcelimited",
         "actuator_delay",
+        "actuator_history",
         "actuator_armature",
         "actuator_damping",
         "actuator_dampingpoly",
@@ -47,22 +59,31 @@ _ZERO = {
 }
 """Features that must be switched off; for the enumerations 0 is the value in the comment."""
 
-_ZERO_OPTIONS = ("wind", "density", "viscosity", "disableflags", "disableactuator")
+_ZERO_OPTIONS = ("wind", "density", "viscosity", "disableactuator")
+
+_HARMLESS = {
+    "disable": "AUTORESET EULERDAMP ISLAND MIDPHASE MULTICCD NATIVECCD REFSAFE SENSOR WARMSTART",
+    "enable": "DIAGEXACT ENERGY FWDINV INVDISCRETE",
+}
+"""Flags that concern MuJoCo's own solver, collision detection and measurements."""
+
+CONTACT_IN_USER_DATA = "rfo_contact"
+"""Name of the custom number by which a file says that its geoms' user data are contact
+constants."""
 
 
 def refuse_unsupported(m: mujoco.MjModel) -> None:
-    """Raise a ValueError that names the first element without a counterpart in `Model`."""
-    for kind in _ABSENT:
+    """Raise a SettingError that names the first element without a counterpart in `Model`."""
+    for kind, what in _ABSENT.items():
         if getattr(m, f"n{kind}"):
-            what = "equality constraint" if kind == "eq" else kind
-            raise ValueError(f"{what} '{name_of(m, _OBJECTS.get(kind, kind), 0)}' is not supported")
+            name = name_of(m, _OBJECTS.get(kind, kind), 0)
+            raise SettingError(f"{what} '{name}' is not supported: remove it")
     if m.nmocap:
-        raise ValueError(
-            f"mocap body '{name_of(m, 'body', int(np.argmax(m.body_mocapid >= 0)))}' is not supported"
-        )
-    for option in _ZERO_OPTIONS:
-        if np.any(getattr(m.opt, option)):
-            raise ValueError(f"option '{option}' is not supported")
+        name = name_of(m, "body", int(np.argmax(m.body_mocapid >= 0)))
+        raise SettingError(f"mocap body '{name}' is not supported: remove its mocap=\"true\"")
+    if not m.njnt:
+        raise SettingError("the model has no joint, so that nothing can move: give a body one")
+    _refuse_options(m)
     for kind, arrays in _ZERO.items():
         for array in arrays:
             _refuse_where(m, kind, array)
@@ -70,28 +91,63 @@ def refuse_unsupported(m: mujoco.MjModel) -> None:
         name = name_of(m, "joint", joint)
         turning = m.jnt_type[joint] in (Joint.FREE, Joint.BALL)
         if turning and (m.jnt_stiffness[joint] or m.jnt_limited[joint]):
-            raise ValueError(f"joint '{name}': springs and limits need a slide or a hinge")
+            raise SettingError(f"joint '{name}': springs and limits need a slide or a hinge")
         if m.jnt_type[joint] == Joint.FREE and m.dof_armature[m.jnt_dofadr[joint]]:
-            raise ValueError(f"joint '{name}': a free joint has no armature")
+            raise SettingError(f"joint '{name}': a free joint has no armature")
     for geom in range(m.ngeom):
         if mujoco.mjtGeom(m.geom_type[geom]) not in SHAPES:
             kind = mujoco.mjtGeom(m.geom_type[geom]).name.removeprefix("mjGEOM_").lower()
-            raise ValueError(f"geom '{name_of(m, 'geom', geom)}': a {kind} is not supported")
-    if m.nuser_geom not in (0, 4, 5):
-        raise ValueError(
-            f"geom user data must be 'ke kd kf mu' or 'ke kd kf mu kh', not {m.nuser_geom} numbers"
+            raise SettingError(
+                f"geom '{name_of(m, 'geom', geom)}': a {kind} is not supported:"
+                f" use a {', a '.join(name for name, _ in SHAPES.values())}"
+            )
+    if user_is_contact(m) and m.nuser_geom not in (4, 5):
+        raise SettingError(
+            f"with the custom numeric '{CONTACT_IN_USER_DATA}' geom user data must be 'ke kd kf mu'"
+            f" or 'ke kd kf mu kh', not {m.nuser_geom} numbers"
+        )
+    if m.nkey and (m.key_qvel[0].any() or m.key_act[0].any()):
+        raise SettingError(
+            f"keyframe '{name_of(m, 'key', 0)}': a start is at rest: remove its qvel and act"
         )
     _refuse_actuators(m)
+
+
+def user_is_contact(m: mujoco.MjModel) -> bool:
+    """Whether the file says that its geoms' user data are contact constants."""
+    index = mujoco.mj_name2id(m, mujoco.mjtObj.mjOBJ_NUMERIC, CONTACT_IN_USER_DATA)
+    return index >= 0 and bool(m.numeric_data[m.numeric_adr[index]])
+
+
+def _refuse_options(m: mujoco.MjModel) -> None:
+    for option in _ZERO_OPTIONS:
+        if np.any(getattr(m.opt, option)):
+            raise SettingError(f"option '{option}' is not supported: remove it")
+    for kind, flags, prefix in (
+        ("disable", mujoco.mjtDisableBit, "mjDSBL_"),
+        ("enable", mujoco.mjtEnableBit, "mjENBL_"),
+    ):
+        for name, flag in flags.__members__.items():
+            short = name.removeprefix(prefix)
+            if not name.startswith(prefix) or short in _HARMLESS[kind].split():
+                continue
+            if getattr(m.opt, f"{kind}flags") & flag.value:
+                raise SettingError(
+                    f"flag '{short.lower()}' cannot be {kind}d here:"
+                    " remove it from the option section"
+                )
 
 
 def _refuse_actuators(m: mujoco.MjModel) -> None:
     """Motors on slides and hinges are left, with controls in [-1, 1] where they are bounded."""
     for i in range(m.nu):
         name = name_of(m, "actuator", i)
+        if m.actuator_ctrlnum[i] != 1 or m.actuator_outnum[i] != 1:
+            raise SettingError(f"actuator '{name}': only one control and one force are supported")
         if m.jnt_type[m.actuator_trnid[i, 0]] not in (Joint.SLIDE, Joint.HINGE):
-            raise ValueError(f"actuator '{name}': a motor needs a slide or a hinge")
+            raise SettingError(f"actuator '{name}': a motor needs a slide or a hinge")
         if m.actuator_ctrllimited[i] and tuple(m.actuator_ctrlrange[i]) != (-1.0, 1.0):
-            raise ValueError(f"actuator '{name}': ctrlrange must be -1 1; scale its gear instead")
+            raise SettingError(f"actuator '{name}': ctrlrange must be -1 1; scale its gear instead")
 
 
 def _refuse_where(m: mujoco.MjModel, kind: str, array: str) -> None:
@@ -101,10 +157,10 @@ def _refuse_where(m: mujoco.MjModel, kind: str, array: str) -> None:
     if len(rows):
         prefix, feature = array.split("_", 1)
         index = m.dof_jntid[rows[0]] if prefix == "dof" else rows[0]
-        raise ValueError(f"{kind} '{name_of(m, kind, index)}': {feature} is not supported")
+        raise SettingError(f"{kind} '{name_of(m, kind, index)}': {feature} is not supported")
 
 
-_OBJECTS = {"eq": "equality"}
+_OBJECTS = {"eq": "equality", "plastic": "joint"}
 
 
 def name_of(m: mujoco.MjModel, kind: str, index: int) -> str:

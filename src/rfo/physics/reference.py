@@ -1,0 +1,174 @@
+"""A model in its reference configuration, in NumPy: Jacobians, mass matrix, and the time step that
+it bears.
+
+Used when a model is made, not when it moves: the simulators' own equations are native.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rfo.physics.model import Joint, Model
+
+MARGIN = 0.7
+"""Share of the largest stable time step that `stable_step` keeps to: mass matrices change with the
+pose."""
+
+
+class Reference(NamedTuple):
+    """Links at q0, and what their velocities are per unit of qd, in the world's axes."""
+
+    pos: np.ndarray  # (L, 3) origins [m]
+    rot: np.ndarray  # (L, 3, 3) from a link's axes to the world's
+    linear: np.ndarray  # (L, 3, nv) of the origins
+    angular: np.ndarray  # (L, 3, nv)
+    mass_matrix: np.ndarray  # (nv, nv), with armature
+
+    def jacobian(self, link: int, point: np.ndarray) -> np.ndarray:
+        """Velocity (3, nv) per unit of qd of a point fixed in a link (-1: in the world), in its
+        frame [m]."""
+        if link < 0:
+            return np.zeros((3, len(self.mass_matrix)))
+        return self.linear[link] + np.cross(self.angular[link], self.rot[link] @ point, axis=0)
+
+    def mobility(self, link: int, point: np.ndarray) -> float:
+        """Inverse of the mass that a force at a point meets where it meets least of it [1/kg]."""
+        return self._largest(self.jacobian(link, point))
+
+    def spin_mobility(self, link: int) -> float:
+        """Inverse of the inertia that a torque meets where it meets least of it [1/(kg m^2)]."""
+        return self._largest(self.angular[link]) if link >= 0 else 0.0
+
+    def _largest(self, jacobian: np.ndarray) -> float:
+        return float(
+            np.linalg.eigvalsh(jacobian @ np.linalg.solve(self.mass_matrix, jacobian.T))[-1]
+        )
+
+
+def reference(model: Model) -> Reference:
+    """The model at q0."""
+    links, nv = model.links, model.nv
+    at = Reference(
+        np.zeros((links, 3)),
+        np.zeros((links, 3, 3)),
+        np.zeros((links, 3, nv)),
+        np.zeros((links, 3, nv)),
+        np.diag(np.asarray(model.armature, float)),
+    )
+    for i, (parent, kind) in enumerate(zip(model.parent, model.joint, strict=True)):
+        q, v = model.q0[model.q_start[i] :], model.v_start[i]
+        frame, at.pos[i] = _rotation(model.quat[i]), model.pos[i]
+        if parent >= 0 and kind != Joint.FREE:
+            arm = at.rot[parent] @ model.pos[i]
+            at.pos[i] = at.pos[parent] + arm
+            at.linear[i] = at.linear[parent] + np.cross(at.angular[parent], arm, axis=0)
+            at.angular[i] = at.angular[parent]
+            frame = at.rot[parent] @ frame
+        axis = frame @ model.axis[i]
+        if kind == Joint.FREE:
+            at.pos[i], frame = q[:3], _rotation(q[3:7])
+            at.linear[i][:, v : v + 3] = at.angular[i][:, v + 3 : v + 6] = np.eye(3)
+        elif kind == Joint.BALL:
+            frame = frame @ _rotation(q[:4])
+            at.angular[i][:, v : v + 3] += frame
+        elif kind == Joint.SLIDE:
+            at.pos[i] += q[0] * axis
+            # what the parent turns, the slide's way included
+            at.linear[i] += np.cross(at.angular[i], q[0] * axis, axis=0)
+            at.linear[i][:, v] += axis
+        else:
+            frame = frame @ _turn(model.axis[i], q[0])
+            at.angular[i][:, v] += axis
+        at.rot[i] = frame
+        centre, turning = at.jacobian(i, model.com[i]), frame.T @ at.angular[i]
+        at.mass_matrix[:] += (
+            model.mass[i] * centre.T @ centre + turning.T @ model.inertia[i] @ turning
+        )
+    return at
+
+
+def stable_step(model: Model) -> float:
+    """Longest time step that keeps semi-implicit Euler stable, less a margin [s].
+
+    With stiffness K and explicit damping D in joint space a step h is stable where every mode has
+    h^2 w^2 + 2 h c < 4, with w^2 and 2 c at most the largest eigenvalues of M^-1 K and M^-1 D.
+    Counted are springs, every limit, every contact with the ground, and the two stiffest pairs of
+    bodies, all at once. Joint damping is implicit and not counted. Infinite where nothing pushes.
+    """
+    at = reference(model)
+    inverse = np.linalg.inv(np.linalg.cholesky(at.mass_matrix))
+    stiffness, damping = _joints(model)
+    for link, point, radius, law in zip(
+        model.contact_link, model.contact_pos, model.contact_radius, model.contact_law, strict=True
+    ):
+        share = 1.0 if radius else BOX_SHARE
+        spin = radius * at.angular[link]
+        stiffness, damping = _add(stiffness, damping, share * law, at.jacobian(link, point), spin)
+    rate, decay = _largest(inverse, stiffness), _largest(inverse, damping)
+    pairs = [_largest_of_pair(model, at, inverse, k) for k in range(len(model.pairs.link))]
+    if pairs:
+        rates, decays = np.sort(np.array(pairs), axis=0).T
+        rate, decay = rate + rates[-2:].sum(), decay + decays[-2:].sum()
+    if not rate:
+        return MARGIN * 2 / decay if decay else np.inf
+    return MARGIN * (np.sqrt(decay**2 + 4 * rate) - decay) / rate
+
+
+BOX_SHARE = 0.5
+"""Part of a box's corners that stand on the ground at once."""
+SEGMENTS_AT_ONCE = 4
+"""Segments of a shape that press on another at once: the edges of a box's face."""
+
+
+def _joints(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Stiffness and damping of springs and limits, in joint space."""
+    limited = np.isfinite(model.limit_lower) | np.isfinite(model.limit_upper)
+    stiffness = model.stiffness + np.where(limited, model.limit_ke, 0.0)
+    return np.diag(stiffness), np.diag(np.where(limited, model.limit_kd, 0.0))
+
+
+def _add(
+    stiffness: np.ndarray,
+    damping: np.ndarray,
+    law: np.ndarray,
+    jacobian: np.ndarray,
+    spin: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """With those of a contact at a point, and of friction at a distance from it."""
+    ke, kd, kf = law[:3]
+    push = jacobian.T @ jacobian
+    return stiffness + ke * push, damping + max(kd, kf) * push + kf * spin.T @ spin
+
+
+def _largest_of_pair(
+    model: Model, at: Reference, inverse: np.ndarray, k: int
+) -> tuple[float, float]:
+    """Largest eigenvalues of M^-1 K and M^-1 D of a directed pair."""
+    pairs, link = model.pairs, int(model.pairs.link[k])
+    middles = pairs.segment_mid[pairs.start[k] : pairs.start[k + 1]]
+    theirs = at.jacobian(int(pairs.target[k]), pairs.target_pos[k])
+    share = min(1.0, SEGMENTS_AT_ONCE / len(middles))
+    stiffness = damping = np.zeros_like(at.mass_matrix)
+    spin = pairs.thickness[k] * at.angular[link] if link >= 0 else np.zeros((3, model.nv))
+    for middle in middles:
+        jacobian = at.jacobian(link, middle) - theirs
+        stiffness, damping = _add(stiffness, damping, share * pairs.law[k], jacobian, spin)
+    return _largest(inverse, stiffness), _largest(inverse, damping)
+
+
+def _largest(inverse: np.ndarray, matrix: np.ndarray) -> float:
+    """Largest eigenvalue of M^-1 X, with the inverse of M's Cholesky factor."""
+    return max(0.0, float(np.linalg.eigvalsh(inverse @ matrix @ inverse.T).max(initial=0.0)))
+
+
+def _rotation(quat: np.ndarray) -> np.ndarray:
+    """(w, x, y, z), of any length but 0, to a matrix."""
+    w, *u = quat / np.linalg.norm(quat)
+    cross = np.cross(np.eye(3), u)
+    return np.eye(3) + 2 * w * cross + 2 * cross @ cross
+
+
+def _turn(axis: np.ndarray, angle: float) -> np.ndarray:
+    return _rotation(np.append(np.cos(angle / 2), np.sin(angle / 2) * axis))
