@@ -1,4 +1,4 @@
-"""The measurements of `rfo bench speed`: processes kept to their cores, honest numbers, honest labels."""
+"""The measurements of `rfo bench speed`: processes stay on their cores, and labels are honest."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from rfo.lab import speed_table as table
 from rfo.lab import speed_worker as worker
 from rfo.train.record import RunError
 
-CORE = max(os.sched_getaffinity(0))
+CORE = bench.usable_cores()[-1]
 
 
 def measured(environments, rate):
@@ -26,7 +26,7 @@ def measured(environments, rate):
 
 
 def result(**changes):
-    """What `bench.measure` returns, small."""
+    """A small result of `bench.measure`."""
     one = {"substeps": 16, "physics": [measured(64, 50_000.0)], "train": measured(64, 7_000.0)}
     four = {"substeps": 16, "physics": [measured(64, 120_000.0)], "train": measured(64, 17_000.0)}
     machine = {"cpu": "a CPU", "cpus": 4, "load_at_start": 0.0, "packages": {"jax": "0.10.2"}}
@@ -52,7 +52,9 @@ def test_rates_are_steps_over_time():
 
 def test_a_worker_keeps_to_its_cores_and_counts_every_step(tmp_path, monkeypatch):
     monkeypatch.setenv("RFO_THREADS", "3")
-    settings = worker.Settings("quadratic", "apg", [CORE], horizon=5, batches=[2, 3], seconds=0.0)
+    settings = worker.WorkerSettings(
+        "quadratic", "apg", [CORE], horizon=5, batches=[2, 3], seconds=0.0
+    )
     done = bench._child([sys.executable, "-m", worker.__name__], settings)
     assert done["cores"] == [CORE]
     assert [entry["env_steps"] for entry in done["physics"]] == [10, 15]
@@ -64,15 +66,29 @@ def test_a_worker_keeps_to_its_cores_and_counts_every_step(tmp_path, monkeypatch
 
 
 def test_batches_whose_states_would_fill_the_memory_are_left_out():
-    """1 kB a step and environment over 32 steps: 2 GiB hold 65,536. The first is always measured."""
+    """With 1 kB per step and environment over 32 steps, 2 GiB hold 65,536 environments.
+
+    The first batch is always measured."""
     kernels = SimpleNamespace(input_widths=(240, 16), dtype=np.dtype(np.float32))
-    settings = worker.Settings("ant", "apg", [CORE], 32, [70_000, 65_536, 65_537], 0.0)
+    settings = worker.WorkerSettings("ant", "apg", [CORE], 32, [70_000, 65_536, 65_537], 0.0)
     assert worker.affordable(SimpleNamespace(kernels=kernels), settings) == [70_000, 65_536]
     assert worker.affordable(None, settings) == settings.batches
 
 
+def test_without_affinity_only_all_cores_are_measured(monkeypatch):
+    """As on a Mac, where a process cannot be kept on one core."""
+    assert bench.core_counts(4) == [1, 4] and bench.core_counts(4, cores=2) == [1, 2]
+    for name in ("sched_getaffinity", "sched_setaffinity"):
+        monkeypatch.delattr(os, name, raising=False)
+    for name in ("JAX_PLATFORMS", "XLA_FLAGS"):
+        monkeypatch.setenv(name, "")  # the peer changes them, and they are restored afterwards
+    assert bench.usable_cores() == list(range(os.cpu_count()))
+    assert bench.core_counts(4) == [4]
+    peer.limit_cores([0])
+
+
 def test_a_failed_measurement_is_one_line(monkeypatch):
-    settings = worker.Settings("nothing", "apg", [CORE], horizon=5, batches=[2], seconds=0.0)
+    settings = worker.WorkerSettings("nothing", "apg", [CORE], horizon=5, batches=[2], seconds=0.0)
     with pytest.raises(RunError, match=r"unknown task 'nothing'.*") as error:
         bench._child([sys.executable, "-m", worker.__name__], settings)
     assert "\n" not in str(error.value)

@@ -1,6 +1,7 @@
-"""Speed of tasks, for one core and for all, each measured in a process of its own.
+"""Speed of tasks on one core and on all cores; each measurement runs in its own process.
 
-One core means that the process may run on no other, XLA's threads and the physics' alike.
+A measurement on one core keeps the whole process on that core, including the threads of XLA and of
+the physics. Where the system cannot do that, only all cores are measured.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from rfo.lab import speed_worker as worker
 from rfo.train.provenance import provenance
 
 HORIZON = 32
+"""Control steps of a physics rollout."""
 SECONDS = 3.0
 """Time for which a measurement is repeated [s]."""
 LARGER_BATCHES = (256, 1024)
-"""Environments at which the physics is measured beside the task's own number."""
+"""Numbers of environments for the physics, in addition to the task's own number."""
 PEER_TASK, PEER_BATCH = "ant", 256
+"""Task that is compared with the peer, and the peer's number of environments."""
 REWARPED = {
     "ant": (360.0, 64),
     "humanoid": (179.0, 64),
@@ -34,8 +37,9 @@ REWARPED = {
     "cartpole": (7000.0, 64),
     "soft_jumper": (67.0, 32),
 }
-"""Env-steps/s and environments of Rewarped 1.3.3 (warp-lang 1.3.3, 32 steps, forward and backward), recorded
-once on four cores of a CPU, of which it uses one. Quoted for scale: never measured here."""
+"""Rewarped 1.3.3's env-steps/s and number of environments (warp-lang 1.3.3, 32 steps, forward and
+backward). They were recorded once on a CPU with four cores, of which Rewarped uses one. They are
+quoted for scale and never measured here."""
 
 
 def measure(
@@ -48,21 +52,21 @@ def measure(
     """Measure tasks on one core and on several.
 
     Args:
-        tasks: registered names.
-        algorithm: of the trainings.
-        cores: of the second measurement, by default all that this process may use.
-        peer_python: an interpreter that has Brax, by default the running one.
-        tell: told what is measured next.
+        tasks: names of tasks.
+        algorithm: method of the trainings.
+        cores: number of cores of the second measurement; by default all that this process may use.
+        peer_python: an interpreter that has Brax; by default the running one.
+        tell: function that is called with a line before each measurement.
 
     Returns:
-        JSON-ready: `physics_env_steps_per_s` and `train_env_steps_per_s` of the first task on `threads`
-        cores, `tasks` with all rates, `peer`, `quoted`, and the facts of the `machine`.
+        Data for JSON: `physics_env_steps_per_s` and `train_env_steps_per_s` of the first task on
+        `threads` cores, `tasks` with all rates, `peer`, `quoted`, and facts about the `machine`.
 
     Raises:
         RunError: if a measurement fails.
     """
-    allowed = sorted(os.sched_getaffinity(0))
-    counts = sorted({1, min(cores or len(allowed), len(allowed))})
+    allowed = usable_cores()
+    counts = core_counts(len(allowed), cores)
     load = os.getloadavg()[0]
     results: dict[str, dict[str, Any]] = {}
     for task in tasks:
@@ -90,10 +94,25 @@ def measure(
     }
 
 
+def usable_cores() -> list[int]:
+    """Numbers of the cores that this process may use; all cores if the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def core_counts(usable: int, cores: int | None = None) -> list[int]:
+    """Numbers of cores to measure on: one and `cores`, or only all if a process cannot be
+    limited."""
+    if not hasattr(os, "sched_setaffinity"):
+        return [usable]
+    return sorted({1, min(cores or usable, usable)})
+
+
 def _task(task: str, algorithm: str, cores: list[int]) -> dict[str, Any]:
     entry = task_entry(task)
     larger = [size for size in LARGER_BATCHES if entry.simulated and size > entry.environments]
-    settings = worker.Settings(
+    settings = worker.WorkerSettings(
         task, algorithm, cores, HORIZON, [entry.environments, *larger], SECONDS
     )
     measured = _child([sys.executable, "-m", worker.__name__], settings)
@@ -108,38 +127,42 @@ def _task(task: str, algorithm: str, cores: list[int]) -> dict[str, Any]:
 def _peer(
     counts: list[int], allowed: list[int], python: Path | None, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Rates of the peer by number of cores, or why there are none."""
+    """Rates of the peer by number of cores, or the reason why there are none."""
     command = [str(python or sys.executable), "-P", str(peer.__file__)]
     try:
         subprocess.run([command[0], "-c", "import brax"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return {
-            "missing": f"{command[0]} has no brax: pip install 'rfo[peers]', or name one by --peer-python"
+            "missing": f"{command[0]} has no brax: pip install 'rfo[peers]', "
+            "or name an interpreter that has it with --peer-python"
         }
     rates = {}
     for count in counts:
         tell(f"measuring Brax on {count} of {len(allowed)} cores (it compiles for a while)")
-        measured = _child(command, peer.Settings(allowed[-count:], PEER_BATCH, HORIZON, SECONDS))
+        settings = peer.PeerSettings(allowed[-count:], PEER_BATCH, HORIZON, SECONDS)
+        measured = _child(command, settings)
         rates[str(count)] = _rates({**measured, "env_steps": measured["environments"] * HORIZON})
     return rates
 
 
-def _child(command: list[str], settings: worker.Settings | peer.Settings) -> dict[str, Any]:
+def _child(
+    command: list[str], settings: worker.WorkerSettings | peer.PeerSettings
+) -> dict[str, Any]:
     """Run a measurement and read the JSON object on its last line."""
     environment = {name: value for name, value in os.environ.items() if name != "RFO_THREADS"}
-    # a program compiled for one number of cores must not be read from the cache for another
+    # A program compiled for one number of cores must not come from the cache for another.
     if cache := environment.get("JAX_COMPILATION_CACHE_DIR"):
         environment["JAX_COMPILATION_CACHE_DIR"] = str(Path(cache) / f"cores-{len(settings.cores)}")
     argument = json.dumps(settings._asdict())
     done = subprocess.run([*command, argument], capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RunError(f"measuring failed ({' '.join(command)} '{argument}'): {reason}")
+        raise RunError(f"the measurement failed ({' '.join(command)} '{argument}'): {reason}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def _rates(measured: dict[str, Any]) -> dict[str, Any]:
-    """Median and quartiles of the rate in place of the times."""
+    """The measurement with the median and quartiles of the rate in place of the times."""
     rest = {name: value for name, value in measured.items() if name not in ("seconds", "env_steps")}
     rates = [measured["env_steps"] / seconds for seconds in measured["seconds"]]
     low, median, high = statistics.quantiles(rates, n=4, method="inclusive")
@@ -152,7 +175,7 @@ def _rates(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """Model of this machine's CPU, as far as the system tells."""
+    """Model of this machine's CPU, as far as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

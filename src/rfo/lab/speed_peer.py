@@ -1,9 +1,10 @@
-"""Speed of a peer, Brax, on its own ant: this file is run as a program and imports nothing of `rfo`.
+"""Speed of a peer, Brax, on its own ant.
 
-So any interpreter that has `brax` can run it. It reads `Settings` as one JSON object, its only argument,
-and prints one. Brax gets what makes it fastest on a CPU and still sane: its fastest pipeline ``spring``
-(approximate dynamics in maximal coordinates) on the ant that it ships and tunes for that pipeline, four
-substeps of 1/240 s in a control step of 1/60 s, a large batch, and one XLA device for each core.
+This file is a program that imports nothing of `rfo`, so that any interpreter that has `brax` can
+run it. Its only argument is `PeerSettings` as a JSON object, and it prints a JSON object. Brax gets
+the settings that are fastest on a CPU and still stable: its fastest pipeline ``spring``
+(approximate dynamics in maximal coordinates), the ant that Brax ships and tunes for that pipeline,
+four substeps of 1/240 s per control step of 1/60 s, a large batch, and one XLA device per core.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import Any, NamedTuple
 
 DT, SUBSTEPS = 1 / 60, 4
 REPETITIONS = 5
-"""At least."""
+"""Smallest number of repetitions."""
 
 
-class Settings(NamedTuple):
-    """What to measure."""
+class PeerSettings(NamedTuple):
+    """Settings of the measurement."""
 
     cores: list[int]
-    """CPUs that this process may use."""
+    """Numbers of the cores that this process may use."""
     environments: int
     horizon: int
     seconds: float
@@ -31,15 +32,19 @@ class Settings(NamedTuple):
 
 
 def limit_cores(cores: list[int]) -> None:
-    """Keep this process on some CPUs; before JAX is imported, which sizes its threads once."""
-    os.sched_setaffinity(0, cores)
+    """Keep this process on some cores, where the system can do that.
+
+    Call it before JAX is imported, because JAX sets the number of its threads only once.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
     os.environ["JAX_PLATFORMS"] = "cpu"
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={len(cores)}"
 
 
 def rollout():
-    """One ant's rollout, actions (T, A) to rewards (T,), and A."""
+    """A function from actions (T, A) of one ant to rewards (T,), and the size A of an action."""
     import jax
     from brax.envs.ant import Ant  # pyright: ignore[reportMissingImports]
     from brax.spring import pipeline  # pyright: ignore[reportMissingImports]
@@ -56,8 +61,9 @@ def rollout():
     return (lambda actions: jax.lax.scan(step, start, actions)[1]), system.act_size()
 
 
-def gradient_program(settings: Settings):
-    """The compiled gradient of a batch's returns in its actions, and the actions (B, T, A)."""
+def gradient_program(settings: PeerSettings):
+    """The compiled gradient of a batch's returns with respect to the actions, and actions (B, T,
+    A)."""
     import jax
 
     rewards, size = rollout()
@@ -74,8 +80,8 @@ def gradient_program(settings: Settings):
 
 
 def main(argument: str) -> None:
-    """Measure and print; see the module."""
-    settings = Settings(**json.loads(argument))
+    """Measure and print the result; the module's docstring explains the argument."""
+    settings = PeerSettings(**json.loads(argument))
     limit_cores(settings.cores)
     import brax  # pyright: ignore[reportMissingImports]
     import jax

@@ -1,4 +1,4 @@
-"""What `rfo bench speed` prints."""
+"""The tables that `rfo bench speed` prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 BUSY = 0.5
-"""Load of the machine from which on a measurement is called disturbed."""
+"""Load of the machine above which other programs may have disturbed a measurement."""
 
 
 def show(result: dict[str, Any], to_stderr: bool = False) -> None:
@@ -47,7 +47,7 @@ def _table(task: str, by_cores: dict[str, Any], result: dict[str, Any]) -> Table
 
 
 def _cells(entries: Any) -> list[str]:
-    """Environments, then a rate for each number of cores."""
+    """Number of environments, then the rate for each number of cores."""
     cells = [str(entries[0]["environments"])]
     for entry in entries:
         low, high = entry["quartiles"]
@@ -67,16 +67,18 @@ def notes(result: dict[str, Any]) -> list[str]:
     lines = [f"{machine['cpu']}, {machine['cpus']} cores; {packages}; horizon {result['horizon']}"]
     if result["quoted"]:
         lines.append(
-            "Rewarped's figures were recorded on another day with warp-lang 1.3.3 on one core of a machine "
-            "of four; they are quoted for scale and not measured here."
+            "Rewarped's numbers were recorded earlier, with warp-lang 1.3.3 on one core of a "
+            "machine with four; they are quoted for scale and were not measured here."
         )
     if result["peer"]:
         lines.append(
             result["peer"].get("missing")
-            or "The peer is another ant under other contacts, at the substeps that suit it: compare orders."
+            or "The peer's ant has another body, other contacts and its own number of substeps: "
+            "compare only orders of magnitude."
         )
     if machine["load_at_start"] > BUSY:
         lines.append(
-            f"Other programs were running (load {machine['load_at_start']:.1f}): an idle machine is faster."
+            f"Other programs were running (load {machine['load_at_start']:.1f}): "
+            "an idle machine is faster."
         )
     return lines

@@ -1,6 +1,6 @@
-"""The process in which one task is measured: limited to its cores before JAX and Warp are imported.
+"""Process that measures one task; it is limited to its cores before JAX and Warp are imported.
 
-It reads `Settings` as one JSON object, its only argument, and prints one.
+Its only argument is `WorkerSettings` as a JSON object, and it prints a JSON object.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 REPETITIONS = 5
-"""Of each measurement, at least."""
-
+"""Smallest number of repetitions of each measurement."""
 
 MEMORY_LIMIT = 2**31
-"""Memory that the physics of a measurement may keep for its gradient [bytes]."""
+"""Memory that a physics rollout may keep for its gradient [bytes]."""
 
 
-class Settings(NamedTuple):
-    """What to measure."""
+class WorkerSettings(NamedTuple):
+    """Settings of the measurement."""
 
     task: str
     algorithm: str
     cores: list[int]
-    """CPUs that this process may use."""
+    """Numbers of the cores that this process may use."""
     horizon: int
-    """Control steps of the physics' rollout."""
+    """Control steps of a physics rollout."""
     batches: list[int]
     """Numbers of environments for the physics."""
     seconds: float
@@ -36,16 +35,17 @@ class Settings(NamedTuple):
 
 
 def main(argument: str) -> None:
-    """Measure and print; see the module."""
-    settings = Settings(**json.loads(argument))
-    os.sched_setaffinity(0, settings.cores)
+    """Measure and print the result; the module's docstring explains the argument."""
+    settings = WorkerSettings(**json.loads(argument))
+    if limited := hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, settings.cores)
     os.environ["JAX_PLATFORMS"] = "cpu"
     from rfo.experiment.build import build_task, task_entry
 
     task = build_task(settings.task)
     simulator = getattr(task, "simulator", None)
     result = {
-        "cores": sorted(os.sched_getaffinity(0)),
+        "cores": sorted(os.sched_getaffinity(0)) if limited else settings.cores,
         "substeps": simulator.substeps
         if task_entry(settings.task).simulated and simulator
         else None,
@@ -62,8 +62,8 @@ def main(argument: str) -> None:
     print(json.dumps(result))
 
 
-def affordable(simulator: Any, settings: Settings) -> list[int]:
-    """The batches but for those, beyond the first, whose rollout would keep more than `MEMORY_LIMIT`."""
+def affordable(simulator: Any, settings: WorkerSettings) -> list[int]:
+    """The first batch, and all others whose rollout keeps at most `MEMORY_LIMIT`."""
     kernels = getattr(simulator, "kernels", None)
     kept = sum(kernels.input_widths) if kernels else 0
     each = kept * kernels.dtype.itemsize * settings.horizon if kernels else 0
@@ -73,7 +73,7 @@ def affordable(simulator: Any, settings: Settings) -> list[int]:
 
 
 def physics_seconds(task: Any, batch: int, horizon: int, seconds: float) -> list[float]:
-    """Times of one rollout under random actions, with the gradient of its return in them [s]."""
+    """Times of a rollout with random actions and the gradient of its return in the actions [s]."""
     import jax
 
     from rfo.envs.base import open_loop
@@ -91,7 +91,8 @@ def physics_seconds(task: Any, batch: int, horizon: int, seconds: float) -> list
 
 
 def train_seconds(task: str, algorithm: str, seconds: float) -> dict[str, Any]:
-    """Times of whole updates of a training from its start [s], and the steps of each."""
+    """Times of whole updates at the start of a training [s], and the number of steps of an
+    update."""
     import jax
 
     from rfo.experiment.build import build, preset
@@ -117,7 +118,10 @@ def train_seconds(task: str, algorithm: str, seconds: float) -> dict[str, Any]:
 
 
 def repeat(call: Callable[[], Any], seconds: float) -> list[float]:
-    """Times of calls repeated for so long [s], after two that are not counted: one compiles, one warms up."""
+    """Times of calls that are repeated for a given time [s].
+
+    Two calls before are not counted: the first compiles, the second warms up.
+    """
     call()
     call()
     times: list[float] = []
