@@ -91,13 +91,6 @@ def test_example_of_an_own_task_learns():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document):
-    for target in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
-        if not target.startswith("https://"):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_names_of_the_code_exist(document):
     """`room.module.name` and paths in backticks."""
     for code in re.findall(r"`([\w./]+)`", document.read_text(encoding="utf-8")):
