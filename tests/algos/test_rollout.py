@@ -5,9 +5,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tuned import tuned
 
+from rfo.algos.apg import APG
 from rfo.algos.base import DROPPED, DROPPED_IN, NONFINITE_STEPS
+from rfo.algos.rfo import RFO
 from rfo.algos.rollout import policy_metrics, rollout, rollout_metrics
+from rfo.algos.sapo import SAPO
+from rfo.algos.shac import SHAC
+from rfo.algos.soft_flow import SoftFlow
 from rfo.envs.base import Step
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import LQR
@@ -62,6 +68,19 @@ def test_metrics_tell_what_was_not_finite_and_what_was_dropped():
         *(f"{DROPPED_IN}{name}" for name in ("action", "state.0", "state.1")),
     }
     np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize("kind", [RFO, SAPO, SoftFlow, SHAC, APG])
+def test_methods_that_differentiate_report_what_was_dropped(kind):
+    """Every gradient of the task is dropped; what the critics teach beyond it stays finite."""
+    env, small = Batch(Doomed(), 2), {"network": {"hidden": (4,)}}
+    algorithm = tuned(kind(), horizon=4, **small)
+    state, metrics = jax.jit(lambda key: algorithm.update(algorithm.init(key, env), env))(
+        jax.random.key(0)
+    )
+    assert float(metrics[DROPPED]) == float(metrics[f"{DROPPED_IN}action"]) == 1
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state.actor))
+    assert metrics["skipped_updates"] == 0
 
 
 def test_spread_and_change_of_a_known_policy():

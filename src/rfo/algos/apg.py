@@ -11,7 +11,7 @@ from rfo.algos.method import Method, StartKeys
 from rfo.algos.optimize import DescentState
 from rfo.algos.rollout import Rollout, policy_metrics, rollout, rollout_metrics
 from rfo.algos.settings import Network, Optimiser, require
-from rfo.envs.batch import Batch, BatchState
+from rfo.envs.batch import Batch, BatchState, GradientProbe
 from rfo.policies.encoder import Encoder
 from rfo.policies.gaussian import GaussianPolicy
 from rfo.policies.normalize import Normalizer
@@ -72,15 +72,20 @@ class APG(Method):
         key, noise_key, spread_key = jax.random.split(state.key, 3)
         noise, normalize = self.noise(noise_key, env), state.normalizer
 
-        def loss(actor: GaussianPolicy) -> tuple[Array, tuple[BatchState, Rollout]]:
-            after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise)
+        def loss(
+            actor: GaussianPolicy, probe: GradientProbe
+        ) -> tuple[Array, tuple[BatchState, Rollout]]:
+            after, data = rollout(env, state.env, lambda o, e: actor(normalize(o), e), noise, probe)
             return -self.return_scale * self.mean_return(data), (after, data)
 
-        (actor_loss, (after, data)), gradient = jax.value_and_grad(loss, has_aux=True)(state.actor)
+        differentiated = jax.value_and_grad(loss, (0, 1), has_aux=True)
+        (actor_loss, (after, data)), (gradient, dropped) = differentiated(
+            state.actor, env.probe(state.env)
+        )
         descent = self.descent(self.optimiser.learning_rate, state.updates)
         actor, actor_optimizer, step = descent.step(state.actor, state.actor_optimizer, gradient)
         metrics = {
-            **rollout_metrics(data),
+            **rollout_metrics(data, dropped),
             "loss_actor": actor_loss,
             **policy_metrics(state.actor, actor, normalize(state.env.observation), spread_key),
             **step.metrics(),

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from rfo.algos.fitting import COMBINATIONS
 from rfo.algos.method import ActorCritic, StartKeys
 from rfo.algos.optimize import Descent, DescentState
-from rfo.algos.reuse import FirstOrder, Reuse
-from rfo.algos.rollout import Rollout, policy_metrics, rollout, rollout_metrics
+from rfo.algos.reuse import FirstOrder, Played, Reuse
+from rfo.algos.rollout import policy_metrics, rollout, rollout_metrics
 from rfo.algos.settings import require, require_known
-from rfo.envs.batch import Batch, BatchState
+from rfo.envs.batch import Batch, BatchState, GradientProbe
 from rfo.policies.critic import Critics
 from rfo.policies.normalize import Normalizer
 from rfo.policies.squash import bound_loss
@@ -40,20 +40,15 @@ class MaximumEntropyState(NamedTuple):
     updates: Int[Array, ""]
 
 
-class Played(NamedTuple):
-    """A rollout with the entropy's share in its return, differentiated in the policy's outputs."""
+class SoftPlayed(NamedTuple):
+    """A rollout that was differentiated in the policy's latents and entropies."""
 
-    J: FirstOrder
-    """Return of the latents."""
+    played: Played
+    """The rollout with the entropy's share in its return; its extras are latents and entropies."""
+    reward: Float[Array, "T B"]
+    """Rewards with the entropy's share."""
     entropy_slope: Float[Array, "T B"]
     """Slope of the return in each entropy."""
-    after: BatchState
-    data: Rollout
-    """The rollout; its extras are latents and entropies."""
-    reward: Float[Array, "T B"]
-    """Its rewards with the entropy's share."""
-    values: Float[Array, "E T B"]
-    """Values of the next observations."""
 
 
 @dataclass(frozen=True)
@@ -97,19 +92,20 @@ class MaximumEntropy(ActorCritic):
         require_known(self, "critic_target", COMBINATIONS)
 
     def objective(
-        self, actor: Any, played: Played, observation: Observation, noise: Noise
+        self, actor: Any, soft: SoftPlayed, observation: Observation, noise: Noise
     ) -> tuple[Float[Array, ""], Metrics]:
         """The actor's loss, ``-J + c_bound L_bound``, with the entropy's share in the return J.
 
         Args:
             actor: the policy to judge.
-            played: the rollout of J.
+            soft: the rollout of J.
             observation: its observations, normalised.
             noise: noise of its actions and entropies.
         """
         z, H = self.latent_and_entropy(actor, observation, noise)
         L_bound = bound_loss(z)
-        J = played.J(z) + jnp.sum(played.entropy_slope * (H - played.data.extras[1]))
+        change = H - soft.played.data.extras[1]
+        J = soft.played.J(z) + jnp.sum(soft.entropy_slope * change)
         return -J + self.c_bound * L_bound, {"loss_bound": L_bound}
 
     @abstractmethod
@@ -138,11 +134,11 @@ class MaximumEntropy(ActorCritic):
             state.normalizer,
         )
         target_entropy = self.target_entropy * env.spec.action_size
-        played = self.play(state, env, noise, target_entropy)
-        data = played.data
+        soft = self.play(state, env, noise, target_entropy)
+        J, after, data, values, dropped = soft.played
         observation = normalize(data.observation)
         actor, actor_optimizer, actor_metrics = self.reuse.descend(
-            lambda actor, _: self.objective(actor, played, observation, noise),
+            lambda actor, _: self.objective(actor, soft, observation, noise),
             None,
             self.descent(self.optimiser.learning_rate, state.updates),
             state.actor,
@@ -155,13 +151,13 @@ class MaximumEntropy(ActorCritic):
         log_alpha, alpha_optimizer, _ = Descent(self.optimiser, self.alpha_learning_rate).step(
             state.log_alpha, state.alpha_optimizer, slope
         )
-        value = COMBINATIONS[self.critic_target](played.values, axis=0)
-        target = self.targets(data._replace(reward=played.reward), value, self.td_lambda)
+        value = COMBINATIONS[self.critic_target](values, axis=0)
+        target = self.targets(data._replace(reward=soft.reward), value, self.td_lambda)
         critics, critic_optimizer, critic_metrics = self.fit(state, observation, target)
         metrics = {
-            **rollout_metrics(data),
+            **rollout_metrics(data, dropped),
             **critic_metrics,
-            "loss_actor": -played.J.value,
+            "loss_actor": -J.value,
             "loss_alpha": alpha_loss,
             "alpha": jnp.exp(state.log_alpha),
             "entropy": entropy,
@@ -176,7 +172,7 @@ class MaximumEntropy(ActorCritic):
             critics=critics,
             critic_optimizer=critic_optimizer,
             normalizer=normalize.updated(data.observation),
-            env=played.after,
+            env=after,
             key=key,
             updates=state.updates + 1,
         )
@@ -184,11 +180,11 @@ class MaximumEntropy(ActorCritic):
 
     def play(
         self, state: MaximumEntropyState, env: Batch, noise: Noise, target_entropy: float
-    ) -> Played:
-        """A rollout, differentiated in its latents and entropies."""
+    ) -> SoftPlayed:
+        """A rollout with its return J, differentiated in the policy's latents and entropies."""
         normalize, alpha = state.normalizer, jnp.exp(state.log_alpha)
 
-        def mean_return(shift: tuple[Array, Array]) -> tuple[Array, tuple]:
+        def mean_return(shift: tuple[Array, Array], probe: GradientProbe) -> tuple[Array, tuple]:
             def act(
                 observation: Observation, step: tuple[Noise, tuple[Array, Array]]
             ) -> tuple[Array, tuple[Array, Array]]:
@@ -197,18 +193,20 @@ class MaximumEntropy(ActorCritic):
                 latent, entropy = jax.tree.map(jnp.add, output, shift)
                 return jnp.tanh(latent), (latent, entropy)
 
-            after, data = rollout(env, state.env, act, (noise, shift))
+            after, data = rollout(env, state.env, act, (noise, shift), probe)
             bonus = scaled_entropy(data.extras[1], target_entropy)
             reward = data.reward + alpha / self.return_scale * data.duration * bonus
             values = state.critics(normalize(data.next_observation))
-            J = self.mean_return(data._replace(reward=reward), values.mean(0))
-            return self.return_scale * J, (after, data, reward, values)
+            value = self.mean_return(data._replace(reward=reward), values.mean(0))
+            return self.return_scale * value, (after, data, values, reward)
 
         none = jnp.zeros_like(noise[0]), jnp.zeros(noise[0].shape[:-1])
-        (value, aux), slopes = jax.value_and_grad(mean_return, has_aux=True)(none)
-        after, data, reward, values = aux
-        J = FirstOrder(value, slopes[0], data.extras[0], self.reuse.reach)
-        return Played(J, slopes[1], after, data, reward, values)
+        slopes = jax.value_and_grad(mean_return, (0, 1), has_aux=True)
+        (value, aux), ((slope, entropy_slope), dropped) = slopes(none, env.probe(state.env))
+        after, data, values, reward = aux
+        first_order = FirstOrder(value, slope, data.extras[0], self.reuse.reach)
+        played = Played(first_order, after, data, values, dropped)
+        return SoftPlayed(played, reward, entropy_slope)
 
 
 def scaled_entropy(entropy: Float[Array, "*shape"], target: float) -> Float[Array, "*shape"]:

@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 
 from rfo.algos.optimize import Descent, DescentState
+from rfo.algos.rollout import Rollout
 from rfo.algos.settings import require
+from rfo.envs.batch import BatchState, GradientProbe
 from rfo.types import Array, Float, Metrics, PyTree
 
 P = TypeVar("P", bound=PyTree)
@@ -44,6 +46,20 @@ class FirstOrder(NamedTuple):
         moved = jnp.tanh(latent) - jnp.tanh(self.latent)
         spent = (jnp.abs(moved) >= self.reach) & (self.slope * moved > 0)
         return self.value + jnp.sum(jnp.where(spent, 0.0, self.slope * (latent - self.latent)))
+
+
+class Played(NamedTuple):
+    """A rollout that was differentiated in the policy's latents."""
+
+    J: FirstOrder
+    """Its return."""
+    after: BatchState
+    """The environments at its end."""
+    data: Rollout
+    values: Float[Array, "E T B"]
+    """Values of its next observations."""
+    dropped: GradientProbe
+    """Counts of gradients that were not finite and were dropped."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from rfo.algos.fitting import COMBINATIONS
 from rfo.algos.matching import matching_error, uniform_latents
 from rfo.algos.method import ActorCritic, StartKeys, new_flow_policy
 from rfo.algos.optimize import DescentState
-from rfo.algos.reuse import FirstOrder, Reuse
-from rfo.algos.rollout import Rollout, policy_metrics, rollout, rollout_metrics
+from rfo.algos.reuse import FirstOrder, Played, Reuse
+from rfo.algos.rollout import policy_metrics, rollout, rollout_metrics
 from rfo.algos.settings import Flow, require, require_known
-from rfo.envs.batch import Batch, BatchState
+from rfo.envs.batch import Batch, BatchState, GradientProbe
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder
 from rfo.policies.flow import FlowPolicy
@@ -152,7 +152,7 @@ class RFO(ActorCritic):
         """One rollout, the actor's steps, one fit of the critics."""
         key, noise_key, matching_key, spread_key = jax.random.split(state.key, 4)
         noise, normalize = self.noise(noise_key, env), state.normalizer
-        J, after, data, values = self.play(state, env, noise)
+        J, after, data, values, dropped = self.play(state, env, noise)
         past = Past(data.observation, data.extras, jnp.ones(()))
         current, previous = (
             rollout._replace(observation=normalize(rollout.observation))
@@ -169,7 +169,7 @@ class RFO(ActorCritic):
         target = self.targets(data, value, self.td_lambda)
         critics, critic_optimizer, critic_metrics = self.fit(state, current.observation, target)
         metrics = {
-            **rollout_metrics(data),
+            **rollout_metrics(data, dropped),
             "loss_actor": -J.value,
             **actor_metrics,
             **critic_metrics,
@@ -188,22 +188,22 @@ class RFO(ActorCritic):
         )
         return after_state, metrics
 
-    def play(
-        self, state: RFOState, env: Batch, noise: Float[Array, "T B A"]
-    ) -> tuple[FirstOrder, BatchState, Rollout, Float[Array, "E T B"]]:
-        """A rollout, differentiated in its latents: J, environments, data, values of what came next."""
+    def play(self, state: RFOState, env: Batch, noise: Float[Array, "T B A"]) -> Played:
+        """A rollout with its return J, differentiated in the policy's latents."""
         normalize = state.normalizer
 
-        def mean_return(shift: Array) -> tuple[Array, tuple[BatchState, Rollout, Array]]:
+        def mean_return(shift: Array, probe: GradientProbe) -> tuple[Array, tuple]:
             def act(observation: Observation, step: tuple[Array, Array]) -> tuple[Array, Array]:
                 latent = state.actor(normalize(observation), step[0])[1] + step[1]
                 return jnp.tanh(latent), latent
 
-            after, data = rollout(env, state.env, act, (noise, shift))
+            after, data = rollout(env, state.env, act, (noise, shift), probe)
             values = state.critics(normalize(data.next_observation))
-            J = self.return_scale * self.mean_return(data, values.mean(0))
-            return J, (after, data, values)
+            value = self.return_scale * self.mean_return(data, values.mean(0))
+            return value, (after, data, values)
 
-        slopes = jax.value_and_grad(mean_return, has_aux=True)
-        (value, (after, data, values)), slope = slopes(jnp.zeros_like(noise))
-        return FirstOrder(value, slope, data.extras, self.reuse.reach), after, data, values
+        slopes = jax.value_and_grad(mean_return, (0, 1), has_aux=True)
+        (value, aux), (slope, dropped) = slopes(jnp.zeros_like(noise), env.probe(state.env))
+        after, data, values = aux
+        first_order = FirstOrder(value, slope, data.extras, self.reuse.reach)
+        return Played(first_order, after, data, values, dropped)
