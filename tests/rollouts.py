@@ -1,4 +1,5 @@
-"""Rollouts of articulated models and their adjoints in NumPy: no compilation, any precision."""
+"""Rollouts of articulated models and their adjoints in NumPy, without compilation, in any
+precision."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from rfo.physics.model import Joint, Model
 
 
 class Inputs(NamedTuple):
-    """Where a rollout starts, q (B, nq) and qd (B, nv), and its controls (T, B, nu)."""
+    """Start of a rollout, q (B, nq) and qd (B, nv), and its controls (T, B, nu)."""
 
     q: np.ndarray
     qd: np.ndarray
@@ -25,7 +26,8 @@ class Inputs(NamedTuple):
 
 
 class Rollout:
-    """B copies of a model; the result of a rollout is a function of all its states, random but smooth."""
+    """B copies of a model; the result of a rollout is a random smooth function of all its
+    states."""
 
     def __init__(self, model: Model, envs: int, dt: float, substeps: int, dtype=np.float64):
         self.model = model
@@ -52,12 +54,12 @@ class Rollout:
         return np.stack(qs), np.stack(qds)
 
     def result(self, inputs: Inputs) -> np.ndarray:
-        """(B,)"""
+        """Result of each environment's rollout, (B,)."""
         q, qd = (x.astype(np.float64) for x in self.states(inputs))
         return (np.sin(q) @ self._of_q + np.sin(qd) @ self._of_qd).sum(0)
 
     def gradient(self, inputs: Inputs) -> Inputs:
-        """Of each environment's result, by the adjoint."""
+        """Gradient of each environment's result, by the adjoint."""
         q, qd, operands = inputs.q, inputs.qd, []
         for control in inputs.controls:
             before = self._cast(q, qd, control)
@@ -76,7 +78,7 @@ class Rollout:
 
 @cache
 def shipped(name: str) -> Model:
-    """A model of the package, with contacts."""
+    """A model of the package, with contact and joint limits."""
     text = files("rfo.envs").joinpath(f"assets/{name}.xml").read_text()
     return load(text, ContactParameters(4e4, 1e3, 1e3, 0.75), limit_ke=1e3, limit_kd=1e1)
 
@@ -88,11 +90,11 @@ LOWERED = {
     "humanoid": (2, 0.1),
     "cartpole": (0, 0.0),
 }
-"""Height's coordinate, and by how much it is lowered [m]."""
+"""Index of the height's coordinate, and the distance by which it is lowered [m]."""
 
 
 def shipped_inputs(name: str, envs: int, steps: int) -> Inputs:
-    """Near the reference, low enough to be in contact with the ground."""
+    """Inputs near the reference pose, low enough to be in contact with the ground."""
     model, rng = shipped(name), np.random.default_rng(3)
     q = model.q0 + 0.2 * rng.uniform(-1, 1, (envs, model.nq))
     coordinate, depth = LOWERED[name]
@@ -103,7 +105,8 @@ def shipped_inputs(name: str, envs: int, steps: int) -> Inputs:
 
 
 def tree(seed: int) -> Model:
-    """A random forest with all joint types, motors, limits, and soft contact with a tilted ground."""
+    """A random forest with all joint types, motors, limits and soft contact with a tilted
+    ground."""
     rng = np.random.default_rng(seed)
     model = load(random_tree(seed), ContactParameters(0, 0, 0, 0))
     normal = rng.normal(size=3)
@@ -130,7 +133,8 @@ def tree(seed: int) -> Model:
 
 
 def tree_inputs(model: Model, envs: int, steps: int) -> Inputs:
-    """Any state, with quaternions of any length; about half of the contact spheres touch the ground."""
+    """Random states with quaternions of any length; about half of the contact spheres touch the
+    ground."""
     rng = np.random.default_rng(5)
     q, qd = (
         np.stack(x) for x in zip(*(random_state(model, rng) for _ in range(envs)), strict=True)
@@ -148,7 +152,7 @@ def touching(model: Model, q: np.ndarray) -> np.ndarray:
 
 
 def depths(model: Model, q: np.ndarray) -> np.ndarray:
-    """(C,) how deep the contact spheres are in the ground [m]."""
+    """Depth of each contact sphere in the ground [m], (C,)."""
     m = motion(model, q, np.zeros(model.nv))
     turned = np.einsum("cij,cj->ci", m.rot[model.contact_link], model.contact_pos)
     height = (m.pos[model.contact_link] + turned) @ model.ground_normal
@@ -156,13 +160,14 @@ def depths(model: Model, q: np.ndarray) -> np.ndarray:
 
 
 EPS = 1e-6
-"""Of differences in double precision."""
+"""Step size of differences in double precision."""
 
 
 def directional(
     rollout: Rollout, inputs: Inputs, name: str, eps: float = EPS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives (B,) of the results along a random direction in one of the inputs: adjoint, differences."""
+    """Derivatives (B,) of the results along a random direction of one input: by adjoint, by
+    differences."""
     x = getattr(inputs, name)
     direction = np.random.default_rng(0).choice([-1.0, 1.0], x.shape)
     axes = (0, 2) if name == "controls" else 1
@@ -181,5 +186,6 @@ def assert_matches_differences(
         scale = np.abs(adjoint) + 1e-2 * np.abs(adjoint).max()
         assert np.all(scale > 0), "a gradient that is zero everywhere proves nothing"
         error = np.abs(adjoint - differences) / scale
-        # a step across a kink of the contact law spoils a difference: not every environment is bound to pass
+        # A step across a kink of the contact law spoils a difference, so a few environments may
+        # fail.
         assert np.median(error) < 1e-6 and np.mean(error < 1e-4) >= 0.9, (name, error)

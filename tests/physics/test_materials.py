@@ -151,5 +151,5 @@ def test_an_inverted_plasticine_is_turned_right():
 def test_wrong_constants_are_refused_by_name():
     with pytest.raises(ValueError, match=r"poisson between -1 and 0\.5"):
         Fluid(1e5, 0.5, 1e3)
-    with pytest.raises(ValueError, match="yield stress must be positive"):
+    with pytest.raises(ValueError, match="yield_stress must be positive"):
         Plasticine(1e3, 0.3, 1.0, 0.0)

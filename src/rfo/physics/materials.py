@@ -1,7 +1,7 @@
-"""Materials of particles: what they are made of, and how they answer a deformation.
+"""Materials of particles and their response to a deformation.
 
-The laws and their adjoints are native text (``native/material.h``, equations there), shared with the particle
-simulator (`rfo.physics.mpm`). `respond` is that answer alone.
+The constitutive laws, their adjoints and their equations are in ``native/material.h``, which the
+particle simulator (`rfo.physics.mpm`) shares. `respond` evaluates a law by itself.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from rfo.types import Array, Float
 
 @dataclass(frozen=True)
 class Material:
-    """What all have: stiffness in Young's modulus and Poisson's ratio, and density.
+    """Constants that all materials have: Young's modulus, Poisson's ratio and density.
 
     Raises:
-        ValueError: for constants that no material has.
+        ValueError: if a constant is out of its range.
     """
 
     young: float
@@ -31,7 +31,7 @@ class Material:
     poisson: float
     """Poisson's ratio, between -1 and 0.5."""
     density: float
-    """[kg/m^3]"""
+    """Density [kg/m^3]."""
     law: ClassVar[int]
     """Number of the law in ``native/material.h``."""
 
@@ -53,22 +53,22 @@ class Material:
         return self.young * self.poisson / ((1 + self.poisson) * (1 - 2 * self.poisson))
 
     def values(self) -> dict[str, Any]:
-        """What the native text reads."""
+        """Constants that the native code reads, by name."""
         return {"law": self.law, "mu": self.mu, "lambda": self.lambda_, "yield": 0.0}
 
 
 @dataclass(frozen=True)
 class Plasticine(Material):
-    """Elastic up to a yield stress, then flows: Hencky strain and von Mises' return mapping."""
+    """Elastic up to a yield stress, then plastic: Hencky strain and von Mises return mapping."""
 
     yield_stress: float
-    """Largest 2 mu |deviator of the elastic Hencky strain| [Pa]."""
+    """Largest value of 2 mu |deviator of the elastic Hencky strain| [Pa]."""
     law: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.yield_stress <= 0:
-            raise ValueError(f"a yield stress must be positive, not {self.yield_stress}")
+            raise ValueError(f"yield_stress must be positive, not {self.yield_stress}")
 
     def values(self) -> dict[str, Any]:
         """See `Material.values`."""
@@ -77,8 +77,11 @@ class Plasticine(Material):
 
 @dataclass(frozen=True)
 class Fluid(Material):
-    """Weakly compressible, without viscosity: tau = lambda J (J - 1) I. It forgets all but its volume J,
-    which stands in the first entry of its deformation gradient diag(J, 1, 1)."""
+    """Weakly compressible and without viscosity: tau = lambda J (J - 1) I.
+
+    The stress depends only on the volume ratio J, so the deformation gradient is stored as
+    diag(J, 1, 1).
+    """
 
     law: ClassVar[int] = 1
 
@@ -92,27 +95,27 @@ class NeoHookean(Material):
 
 @dataclass(frozen=True)
 class Corotated(Material):
-    """Elastic: tau = 2 mu (F - R) F^T + lambda J (J - 1) I, with R the rotation in F."""
+    """Elastic: tau = 2 mu (F - R) F^T + lambda J (J - 1) I, where R is the rotation part of F."""
 
     law: ClassVar[int] = 3
 
 
 class Response(NamedTuple):
-    """How a material answers a deformation gradient."""
+    """Response of a material to a deformation gradient."""
 
     elastic: Float[Array, "*n 3 3"]
-    """What is left of it after plastic flow."""
+    """Elastic deformation gradient, which remains after plastic flow."""
     stress: Float[Array, "*n 3 3"]
-    """Kirchhoff stress [Pa]."""
+    """Kirchhoff stress tau [Pa]."""
 
 
 def respond(material: Material, F: Float[Array, "*n 3 3"]) -> Response:
-    """The answer to deformation gradients; differentiable, in their precision.
+    """Response of a material to deformation gradients; differentiable, in the precision of F.
 
-    An inverted F has its smallest singular value negative.
+    For an inverted F, the smallest singular value counts as negative.
 
     Raises:
-        ValueError: if there is no matrix, or a matrix of another size.
+        ValueError: if there is no matrix, or F does not have the shape (*n, 3, 3).
     """
     if F.shape[-2:] != (3, 3) or not F.size:
         raise ValueError(

@@ -1,12 +1,14 @@
-"""Plasticine and fluids as particles on a grid: MLS-MPM. The simulator.
+"""Simulator of plasticine and fluids: particles on a grid (MLS-MPM).
 
-Moving least squares material point method (Hu et al. 2018) with APIC transfers and quadratic B-splines;
-explicit Euler. Kinematic tools, walls and ground act on the nodes of the grid, one way: particles never
-push a tool. The equations are in ``native/mpm*.h``, the constitutive laws in ``native/material.h``.
+The moving least squares material point method (Hu et al. 2018) with APIC transfers, quadratic
+B-splines and explicit Euler steps. Kinematic tools, walls and the ground act on the nodes of the
+grid. The coupling is one-way: particles never push a tool. The equations are in ``native/mpm*.h``,
+the constitutive laws in ``native/material.h``.
 
-An environment's substep runs on one thread; its grid is the box of nodes that particles reach, scratch that
-is cleared at every substep. The adjoint runs the control step again from its start and keeps the particles
-of its substeps for as long as that takes, so a rollout holds 96 bytes per particle and control step.
+On the CPU, one thread advances an environment. Its grid covers only the nodes that particles reach,
+and is cleared in every substep. The adjoint computes the control step again from its start and
+keeps the particles of all substeps while it runs. A rollout therefore stores only 96 bytes per
+particle and control step.
 """
 
 from __future__ import annotations
@@ -26,52 +28,53 @@ from rfo.physics.mpm_kernels import ParticleKernels
 from rfo.types import Array, Float
 
 LEAST_INFLUENCE = 0.1
-"""Influence of a tool below which a node is free."""
+"""Influence of a tool below which the tool does not affect a node."""
 
 
 class MPMState(NamedTuple):
-    """N particles of B environments."""
+    """State of the N particles of B environments."""
 
     x: Float[Array, "B N 3"]
     """Position [m]."""
     v: Float[Array, "B N 3"]
     """Velocity [m/s]."""
     C: Float[Array, "B N 3 3"]
-    """Affine part of the velocity, about its gradient [1/s]."""
+    """Affine velocity matrix of APIC, which approximates the velocity gradient [1/s]."""
     F: Float[Array, "B N 3 3"]
-    """Deformation gradient, before the plastic flow of the next substep."""
+    """Trial deformation gradient, to which the next substep applies plastic flow."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Cubic cells that fill the box from the origin to `cells` times `dx`."""
+    """Grid of cubic cells that fills the box from the origin to `cells` times `dx`."""
 
     cells: tuple[int, int, int]
+    """Number of cells along x, y and z."""
     dx: float
-    """Edge of a cell [m]."""
+    """Edge length of a cell [m]."""
     wall: int = 3
-    """Nodes at each side through which nothing passes outwards: the ground is below z = `wall` dx."""
+    """Thickness in nodes of the walls on all sides, which nothing passes outwards. The ground is at
+    z = `wall` dx."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A shape on a kinematic body.
-
-    MuJoCo's sizes: radius of a sphere; radius and half length (along z) of a capsule; half extents of a
-    box. A half-space has none and lies below z = 0 of its frame.
-    """
+    """A collision shape on a kinematic body."""
 
     shape: str
+    """One of the names in `SIZES`."""
     size: tuple[float, ...] = ()
+    """Sizes as in MuJoCo [m]: radius of a sphere; radius and half length (along z) of a capsule;
+    half extents of a box. A half-space has no size and lies below z = 0 of its frame."""
     body: int = 0
-    """-1 for the world."""
+    """Index of the body; -1 for the world."""
     pos: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """In its body [m]."""
+    """Position in the body's frame [m]."""
     quat: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
-    """In its body, (w, x, y, z)."""
+    """Orientation in the body's frame, (w, x, y, z)."""
 
     def rounded_box(self) -> tuple[tuple[float, ...], float]:
-        """Half extents of its core and the radius about it."""
+        """The shape as a rounded box: half extents of its core and radius around it [m]."""
         return {
             "sphere": lambda r: ((0.0, 0.0, 0.0), r),
             "capsule": lambda r, half: ((0.0, 0.0, half), r),
@@ -81,43 +84,45 @@ class Tool:
 
 
 SIZES = {"sphere": 1, "capsule": 2, "box": 3, "half-space": 0}
+"""Shapes of a tool, and the number of sizes that each needs."""
 
 
 @dataclass(frozen=True)
 class Contact:
-    """How tools and ground hold on to the material."""
+    """Contact of the material with tools and ground."""
 
     friction: float = 0.5
-    """Coulomb's coefficient on the tools."""
+    """Coulomb friction coefficient of the tools."""
     softness: float = 666.0
-    """A tool draws in nodes at a distance d with the share exp(-softness d), as far as that is above 0.1
-    [1/m]."""
+    """Decay of a tool's influence with the distance [1/m]: a node at distance d is influenced by
+    exp(-softness d), as long as that is above 0.1."""
     fading: bool = True
-    """Whether that share falls to nothing there. Rewarped's jumps from 0.1 to nothing, which no gradient
-    sees; anything but True is for fidelity to it."""
+    """Whether the influence falls to zero continuously at that distance. Rewarped's jumps from 0.1
+    to 0, and no gradient sees the jump; use False only to reproduce Rewarped."""
     ground_friction: float = 0.5
-    """Coulomb's coefficient on the ground; 100 and more is as good as sticky."""
+    """Coulomb friction coefficient of the ground; from 100 on, the ground is practically sticky."""
 
 
 class MPM:
-    """Particles of one material, stepped explicitly; differentiable in the state and the tools' poses.
+    """Simulator of particles of one material, differentiable in the state and the tools' poses.
 
     Args:
-        material: of all particles.
-        particles: N.
-        volume: of one particle at rest [m^3].
-        grid: where they move.
+        material: material of all particles.
+        particles: number of particles N.
+        volume: volume of one particle at rest [m^3].
+        grid: grid in which the particles move.
         dt: duration of one control step [s].
-        substeps: S, integration steps per control step.
-        tools: shapes on bodies.
-        contact: constants.
-        gravity: [m/s^2], along -z.
-        threads: CPU threads of the physics, by default as many as speed up the batch.
-        dtype: precision, float32 or float64 (for gradient checks; needs JAX's x64 mode,
-            set for the whole process).
+        substeps: integration steps S of one control step.
+        tools: collision shapes on kinematic bodies.
+        contact: contact constants.
+        gravity: gravitational acceleration along -z [m/s^2].
+        threads: CPU threads of the physics; by default as many as speed up the batch.
+        dtype: precision, float32 or float64. float64 is meant for gradient checks; it needs JAX's
+            x64 mode, set for the whole process.
 
     Raises:
-        ValueError: for an unknown shape, or sizes and constants that are not positive.
+        ValueError: for an unknown shape, a wrong number of sizes, a constant that is not positive,
+            or a grid that is smaller than its walls.
     """
 
     def __init__(
@@ -165,10 +170,10 @@ class MPM:
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, x: Float[Array, "B N 3"]) -> MPMState:
-        """Particles at rest, undeformed.
+        """State of undeformed particles at rest at positions x [m].
 
         Raises:
-            ValueError: if `x` has another shape.
+            ValueError: if `x` does not have this shape.
         """
         x = jnp.asarray(x, self.dtype)
         batch_size(self.dtype, x=(x, (self.particles, 3)))
@@ -176,16 +181,16 @@ class MPM:
         return MPMState(x, jnp.zeros_like(x), zeros, zeros + jnp.eye(3, dtype=self.dtype))
 
     def step(self, state: MPMState, poses: Float[Array, "B S+1 M 7"] | None = None) -> MPMState:
-        """Advance by one control step, the tools' bodies moving through the given poses.
+        """Advance by one control step while the tools' bodies move through the given poses.
 
         Args:
-            state: of the particles.
-            poses: of the M bodies at the start and after each substep: (x, y, z, qw, qx, qy, qz) [m],
-                quaternions of unit length. None if there are no bodies.
+            state: state of the particles.
+            poses: poses of the M bodies at the start and after each substep, (x, y, z, qw, qx, qy,
+                qz) with positions in [m] and unit quaternions. None if there are no bodies.
 
         Raises:
-            ValueError: if an array has another shape.
-            TypeError: if an array has another dtype, or in forward mode.
+            ValueError: if an array has a wrong shape.
+            TypeError: if an array has a wrong dtype, or in forward-mode differentiation.
         """
         if poses is None:
             poses = jnp.zeros((len(state.x), self.substeps + 1, 0, 7), self.dtype)

@@ -1,9 +1,11 @@
-"""Soft bodies as finite elements: tetrahedra with muscles, on a ground. The simulator.
+"""Simulator of soft bodies: finite elements with muscles, on a ground.
 
-Stable neo-Hookean elasticity (Smith, de Goes and Kim 2018) on linear tetrahedra, volumetric activation,
-damping of the deformation's rate, gravity, and penalty contact of the vertices with the ground; semi-implicit
-Euler. The equations are in ``native/tetrahedra*.h``. Contact is the reference tasks' law: for a vertex of
-radius r at height z, depth d = r + height of the ground - z > 0 [m], normal and tangential velocity v_n, v_t,
+Stable neo-Hookean elasticity (Smith, de Goes and Kim 2018) on linear tetrahedra, with volumetric
+muscle activation, damping of the rate of deformation, gravity, and penalty contact of the vertices
+with the ground. Time steps are semi-implicit Euler. The equations are in ``native/tetrahedra*.h``.
+
+The contact law is Rewarped's. For a vertex of radius r at height z above the ground, with depth
+d = r - z > 0 [m] and normal and tangential velocities v_n and v_t [m/s], the force is
 
     N = k_e d + k_d max(-v_n, 0),        F = N n - min(k_f, mu N / |v_t|) v_t.
 """
@@ -41,11 +43,11 @@ LAYOUT = Layout(
         "inverse_mass": ("real", "nodes"),
         # per tetrahedron
         "tets": ("int", "4 * elements"),
-        "muscle": ("int", "elements"),  # the control that activates it, or -1
+        "muscle": ("int", "elements"),  # index of the control that activates it, or -1
         "gain": ("real", "elements"),
-        "shape": ("real", "6 * elements"),  # of A = D D^T: xx, yy, zz, xy, xz, yz
+        "shape": ("real", "6 * elements"),  # A = D D^T: xx, yy, zz, xy, xz, yz
         "det": ("real", "elements"),
-        "mu": ("real", "elements"),  # times the rest volume, like lambda and damping
+        "mu": ("real", "elements"),  # mu, lambda and damping are multiplied by the rest volume
         "lambda": ("real", "elements"),
         "damping": ("real", "elements"),
         "alpha": ("real", "elements"),
@@ -66,61 +68,66 @@ class SoftMaterial:
     """Constants of the tissue."""
 
     density: float = 1.0
-    """[kg/m^3]"""
+    """Density [kg/m^3]."""
     mu: float = 1000.0
     """Resistance to stretch and shear [Pa]."""
     lambda_: float = 1000.0
     """Resistance to a change of volume [Pa]."""
     damping: float = 1.0
-    """Of the rates of the deformation gradient and of the volume [Pa s]. The first resists rigid spin too."""
+    """Damping of the rates of the deformation gradient and of the volume [Pa s]. The first part
+    also resists rigid rotation."""
     drag: float = 0.0
-    """Part of the first vertex's velocity that the volume's rate leaves out. Rewarped leaves out all of it
-    (1), so that a mere translation stresses its bodies; anything but 0 is for fidelity to it."""
+    """Fraction of the first vertex's velocity that is missing in the rate of the volume. The
+    correct value is 0. In Rewarped it is 1, so that a pure translation stresses the body; use 1
+    only to reproduce Rewarped."""
 
 
 @dataclass(frozen=True)
 class SoftContact:
-    """Constants of every vertex's contact with the ground."""
+    """Constants of the contact of every vertex with the ground."""
 
     radius: float = 0.05
-    """Of a vertex [m]."""
+    """Radius of a vertex [m]."""
     ke: float = 2e3
     """Stiffness [N/m]."""
     kd: float = 0.1
-    """Damping on approach [N s/m]."""
+    """Damping during approach [N s/m]."""
     kf: float = 10.0
-    """Friction per tangential speed while it sticks [N s/m]."""
+    """Friction force per tangential speed while the vertex sticks [N s/m]."""
     mu: float = 0.7
-    """Coefficient of friction."""
+    """Friction coefficient."""
 
 
 class TetrahedraState(NamedTuple):
-    """Positions [m] and velocities [m/s] of the N vertices of B bodies."""
+    """State of the N vertices of B bodies."""
 
     q: Float[Array, "B N 3"]
+    """Positions [m]."""
     qd: Float[Array, "B N 3"]
+    """Velocities [m/s]."""
 
 
 class Tetrahedra:
-    """A mesh stepped with semi-implicit Euler; differentiable in state and control.
+    """Simulator of a soft body on a tetrahedral mesh, differentiable in state and control.
 
     Args:
-        mesh: at rest.
+        mesh: mesh of the body at rest.
         dt: duration of one control step [s].
-        substeps: integration steps per control step.
+        substeps: integration steps of one control step.
         muscle: (M,) index of the control that activates each tetrahedron, -1 for none.
-        gain: activation per unit of control, one number or (M,). Positive activation shrinks: the volume at
-            rest falls by about that share.
-        material, contact: constants.
-        gravity: [m/s^2], along -z.
-        ground_height: z of the ground [m].
-        threads: CPU threads of the physics, by default as many as speed up the batch.
-        dtype: precision, float32 or float64 (for gradient checks; needs JAX's x64 mode,
-            set for the whole process).
+        gain: activation per unit of control, one number or (M,). A positive activation shrinks the
+            rest volume by about that fraction.
+        material: constants of the tissue.
+        contact: constants of the contact with the ground.
+        gravity: gravitational acceleration along -z [m/s^2].
+        ground_height: height of the ground [m].
+        threads: CPU threads of the physics; by default as many as speed up the batch.
+        dtype: precision, float32 or float64. float64 is meant for gradient checks; it needs JAX's
+            x64 mode, set for the whole process.
 
     Raises:
-        ValueError: if `substeps`, `dt` or a constant is out of range, or `muscle` has not one entry per
-            tetrahedron.
+        ValueError: if `substeps`, `dt` or a constant is out of range, or if `muscle` does not have
+            one entry per tetrahedron.
     """
 
     def __init__(
@@ -147,7 +154,8 @@ class Tetrahedra:
         muscle = np.full(len(mesh.tets), -1) if muscle is None else np.asarray(muscle)
         if muscle.shape != (len(mesh.tets),):
             raise ValueError(
-                f"muscle needs one entry for each of {len(mesh.tets)} tetrahedra, not {muscle.shape}"
+                f"muscle needs one entry for each of the {len(mesh.tets)} tetrahedra, "
+                f"not the shape {muscle.shape}"
             )
         self.mesh = mesh
         self.dt = dt
@@ -169,23 +177,23 @@ class Tetrahedra:
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, batch: int) -> TetrahedraState:
-        """B bodies at rest where the mesh is."""
+        """State of B bodies at rest in the position of the mesh."""
         q = jnp.tile(jnp.asarray(self.mesh.vertices, self.dtype), (batch, 1, 1))
         return TetrahedraState(q, jnp.zeros_like(q))
 
     def step(self, state: TetrahedraState, control: Float[Array, "B U"]) -> TetrahedraState:
-        """Advance by one control step under constant controls; (B, 0) if there are no muscles.
+        """Advance by one control step with constant controls, (B, 0) if there are no muscles.
 
         Raises:
-            ValueError: if an array has another shape.
-            TypeError: if an array has another dtype, or in forward mode.
+            ValueError: if an array has a wrong shape.
+            TypeError: if an array has a wrong dtype, or in forward-mode differentiation.
         """
         nodes = (len(self.mesh.vertices), 3)
         controls = (control, (self.controls,))
         batch_size(self.dtype, q=(state.q, nodes), qd=(state.qd, nodes), control=controls)
         shape = state.q.shape
         flat = (x.reshape(shape[0], -1) for x in state)
-        # a kernel's array cannot be empty
+        # The array of a kernel must not be empty.
         control = control if self.controls else jnp.zeros((shape[0], 1), self.dtype)
         return TetrahedraState(*(x.reshape(shape) for x in self._bridge(*flat, control)))
 
@@ -193,7 +201,10 @@ class Tetrahedra:
 def _kernels(
     values: dict[str, Any], controls: int, dt: float, substeps: int, dtype: np.dtype
 ) -> PackedKernels:
-    """On the tape are the velocities after each substep: 12 bytes per vertex in single precision."""
+    """Kernels of one control step.
+
+    Their tape holds the velocities after each substep, 12 bytes per vertex in single precision.
+    """
     nodes, nu = len(values["inverse_mass"]), max(controls, 1)
     own = {
         "nodes": nodes,
@@ -201,7 +212,7 @@ def _kernels(
         "nu": nu,
         "substeps": substeps,
         "width": 3 * nodes,
-        # numbers that the native text takes from its scratch: tetrahedra.h, then tetrahedra_adjoint.h
+        # scratch of the native code: first that of tetrahedra.h, then that of tetrahedra_adjoint.h
         "scratch": (6 * nodes + nu) + (9 * nodes + nu),
         "dt": dt,
     }
@@ -209,7 +220,7 @@ def _kernels(
 
 
 def _elements(mesh: TetMesh, material: SoftMaterial) -> dict[str, np.ndarray]:
-    """Per tetrahedron: vertices, shape at rest and constants times the rest volume."""
+    """Constants of each tetrahedron: vertices, rest shape, and material times the rest volume."""
     corners = mesh.vertices[mesh.tets]
     D = np.linalg.inv(np.swapaxes(corners[:, 1:] - corners[:, :1], 1, 2))
     A = D @ np.swapaxes(D, 1, 2)
