@@ -154,7 +154,7 @@ class Tetrahedra:
         muscle = np.full(len(mesh.tets), -1) if muscle is None else np.asarray(muscle)
         if muscle.shape != (len(mesh.tets),):
             raise ValueError(
-                f"muscle needs one entry for each of the {len(mesh.tets)} tetrahedra, "
+                f"muscle needs one entry for each of {len(mesh.tets)} tetrahedra, "
                 f"not the shape {muscle.shape}"
             )
         self.mesh = mesh
