@@ -245,7 +245,7 @@ def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
         ("train ant --mjcf robot.xml", "not on both"),
         ("train --mjcf robot.xml --reward jump", "jump"),
         ("train --resume nowhere", "no run folder nowhere"),
-        ("train --resume nowhere --steps 5", "unknown option '--steps'"),
+        ("train --resume nowhere --envs 5", "unknown option '--envs'"),
         ("eval", "name a run folder"),
         ("eval nowhere", "no run folder nowhere"),
         ("eval nowhere --episodes 0", "--episodes must be at least 1"),

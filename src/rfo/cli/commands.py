@@ -48,6 +48,9 @@ MjcfFile = Annotated[
 ResumedPath = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint="(required)")]
 
 
+NewLength = Annotated[
+    int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the run's)")
+]
 EpisodeNumber = Annotated[
     int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: two per environment)")
 ]
@@ -181,14 +184,19 @@ class Resume:
 
     resume: ResumedPath
     """Run folder to go on with."""
+    steps: NewLength = None
+    """Environment steps of the whole training, to extend the run. The learning rate goes on from where
+    it is, over the new length."""
     threads: Threads = None
     """CPU threads of the physics."""
 
     def run(self) -> int:
         """Train on."""
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"--steps must be at least 1, not {self.steps}")
         from rfo.experiment.run import resume
 
-        return resume(self.resume, self.threads)
+        return resume(self.resume, self.threads, self.steps)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import tyro
 
 from rfo.cli.commands import UsageError
 from rfo.experiment import build as experiments
-from rfo.experiment.build import Experiment, ExperimentError
+from rfo.experiment.build import ExperimentError
 
 if TYPE_CHECKING:
     from rfo.lab.queue import Job
@@ -71,9 +71,7 @@ class BenchLearn:
         out = self.out or Path("runs") / self.suite.stem
         try:
             cells = suite.read(self.suite, self.seeds, self.budget)
-            queue.refuse_others(
-                cells, out, _settings, lambda there: Experiment.from_json(there).to_json()
-            )
+            queue.refuse_others(cells, out, _settings, lambda there: experiment_of(there).to_json())
             with queue.locked(out) as lock:
                 jobs = queue.jobs(cells, out)
                 if jobs:

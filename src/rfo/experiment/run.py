@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,17 @@ FINISHED, DIVERGED, INTERRUPTED = 0, 1, 130
 PROGRESS = {"update": int, "env_steps": int, "seconds": float, "window": list}
 """What a checkpoint tells about a training, and its kind."""
 
+CONFIG = "config.json"
+PARTS = "parts"
+"""Entry of `config.json` that lists the parts of a training, see `part_of`."""
+ENDS = "ends"
+"""Folder in which a run that was extended keeps what its earlier ends left."""
 TIMING, EVALUATION = "timing.json", "evaluation.json"
 REPLAY = ("replay.npz", "replay.json", "replay.html")
 
 
 def create(runs: Sequence[Experiment], paths: Sequence[Path]) -> list[RunFolder]:
-    """Make the folders of runs, all of them or none; this process may write there until `train` ends.
+    """Make the folders of runs, all of them or none. This process writes there until `train` ends.
 
     Raises:
         RunError: if one exists already.
@@ -47,7 +53,8 @@ def create(runs: Sequence[Experiment], paths: Sequence[Path]) -> list[RunFolder]
     folders: list[RunFolder] = []
     try:
         for run, path in zip(runs, paths, strict=True):
-            folders.append(RunFolder.create(path, run.to_json()))
+            config = {**run.to_json(), PARTS: [part_of(run)]}
+            folders.append(RunFolder.create(path, config))
     except BaseException:
         for folder in folders:
             folder.discard()
@@ -72,12 +79,21 @@ def read_experiment(folder: RunFolder, threads: int | None = None) -> Experiment
         RunError: if it cannot be read.
     """
     try:
-        experiment = Experiment.from_json(folder.read_json("config.json"))
+        experiment = experiment_of(folder.read_json(CONFIG))
     except ExperimentError as error:
         raise RunError(
-            f"{folder.path / 'config.json'} does not fit this version of rfo: {error}"
+            f"{folder.path / CONFIG} does not fit this version of rfo: {error}"
         ) from None
     return experiment if threads is None else dataclasses.replace(experiment, threads=threads)
+
+
+def experiment_of(config: Mapping[str, Any]) -> Experiment:
+    """The experiment in a run's `config.json`.
+
+    Raises:
+        ExperimentError: for a setting that is unknown, or refused.
+    """
+    return Experiment.from_json({name: value for name, value in config.items() if name != PARTS})
 
 
 def load_state(folder: RunFolder, experiment: Experiment) -> tuple[PyTree, dict[str, Any]]:
@@ -98,8 +114,16 @@ def _tell(line: str) -> None:
     print(f"rfo: {line}", file=sys.stderr)
 
 
-def resume(path: Path, threads: int | None = None) -> int:
-    """Go on with an interrupted run, or finish what its end left out; returns the exit status.
+def resume(path: Path, threads: int | None = None, steps: int | None = None) -> int:
+    """Go on with an interrupted run, finish what its end left out, or extend it.
+
+    Args:
+        path: the run folder.
+        threads: CPU threads of the physics, in place of the run's own.
+        steps: length of the whole training in environment steps, in place of the run's own.
+
+    Returns:
+        the exit status, as `train`.
 
     Raises:
         RunError: if there is nothing to go on with, or another process is at it.
@@ -109,11 +133,18 @@ def resume(path: Path, threads: int | None = None) -> int:
     try:
         experiment = read_experiment(folder, threads)
         state, progress = load_state(folder, experiment)
-        _, env = experiments.build(experiment)
-        if progress["update"] >= experiment.updates and not lacking(folder, env):
+        if steps is not None:
+            longer = extend(experiment, progress, steps)
+            if longer != experiment:
+                _write_part(folder, experiment, longer)
+                experiment = longer
+        algorithm, env = experiments.build(experiment)
+        if progress["update"] < experiment.updates:
+            _reopen(folder, trainer.state_shapes(algorithm, env))
+        elif not lacking(folder, env):
             raise RunError(
                 f"{path} is finished ({progress['env_steps']:,} steps): see it with "
-                f"`rfo watch {path}`, or train another run with `rfo train {experiment.task}`"
+                f"`rfo watch {path}`, or make it longer with `rfo train --resume {path} --steps N`"
             )
         complaint = folder.rewind(progress["update"])
         if complaint is not None:
@@ -121,6 +152,68 @@ def resume(path: Path, threads: int | None = None) -> int:
         return train([experiment], [folder], trainer.Start(state, progress))
     finally:
         folder.unlock()
+
+
+def extend(experiment: Experiment, progress: Mapping[str, Any], steps: int) -> Experiment:
+    """The experiment of a run that goes on from where it is until another length.
+
+    The learning rate goes on from its present value, and reaches its final one at the new end.
+    With the run's own length nothing changes, so that the run is the uninterrupted one.
+
+    Args:
+        experiment: the run's.
+        progress: `update` and `env_steps` that it has come to.
+        steps: the new length of the whole training, in environment steps.
+
+    Raises:
+        RunError: if so many steps are done already.
+    """
+    longer = dataclasses.replace(experiment, steps=max(1, steps))
+    if longer.updates == experiment.updates:
+        return experiment
+    done = progress["update"]
+    if longer.updates <= done:
+        raise RunError(
+            f"{progress['env_steps']:,} steps are trained already: the new length must be larger, "
+            f"not {steps:,}"
+        )
+    algorithm: Any = experiment.algorithm
+    schedule = algorithm.schedule.extended(done, longer.updates)
+    return dataclasses.replace(longer, algorithm=dataclasses.replace(algorithm, schedule=schedule))
+
+
+def part_of(experiment: Experiment) -> dict[str, Any]:
+    """What `config.json` tells of a part of a training: its course, and the length of the whole.
+
+    A run has one part, and one more for each time that it was extended."""
+    algorithm: Any = experiment.algorithm
+    return {"steps": experiment.steps, **dataclasses.asdict(algorithm.schedule)}
+
+
+def _write_part(folder: RunFolder, before: Experiment, now: Experiment) -> None:
+    """Add a part to a run's configuration, in which only what it changes is changed."""
+    config = folder.read_json(CONFIG)
+    there = config.pop(PARTS, None)
+    parts = there if isinstance(there, list) else [part_of(before)]
+    now_part = part_of(now)
+    config["steps"] = now_part["steps"]
+    config["algorithm"]["schedule"] = {k: v for k, v in now_part.items() if k != "steps"}
+    folder.write_json(CONFIG, {**config, PARTS: [*parts, now_part]})
+
+
+def _reopen(folder: RunFolder, shapes: PyTree) -> None:
+    """Put what an end of the training left in its place among the earlier ones.
+
+    Does nothing for a run that has not come to an end, or whose end was put away already."""
+    checkpoint.reopen(folder.inside("checkpoints"), shapes)
+    left = [name for name in (EVALUATION, TIMING, *REPLAY) if (folder.path / name).exists()]
+    if left:
+        ends = folder.inside(ENDS)
+        ends.mkdir(exist_ok=True)
+        place = ends / f"{1 + sum(1 for _ in ends.iterdir())}"
+        place.mkdir()
+        for name in left:
+            os.replace(folder.path / name, place / name)
 
 
 def refuse_misfit(experiment: Experiment) -> None:
@@ -195,7 +288,8 @@ def _tell_how_to_resume(folders: Sequence[RunFolder], outcome: trainer.Outcome) 
     for folder, reason in zip(folders, outcome.diverged, strict=True):
         if reason is None:
             print(
-                f"stopped after update {outcome.update}; go on with: rfo train --resume {folder.path}",
+                f"stopped after update {outcome.update}; "
+                f"go on with: rfo train --resume {folder.path}",
                 file=sys.stderr,
             )
         print(folder.path)
@@ -233,7 +327,7 @@ def _evaluator(env: Batch, deterministic: bool) -> Evaluator:
 def evaluate(
     run: Experiment, folder: RunFolder, deterministic: bool, seed: int, task: str | None = None
 ) -> dict[str, Any]:
-    """Evaluate the newest state of a run, on its own task or another; `run.evaluation_episodes` episodes.
+    """Evaluate the newest state of a run, on its own task or another.
 
     Returns:
         `rfo.train.evaluate.summarise`'s statistics, `task` and `env_steps`.
@@ -260,7 +354,8 @@ def _refuse_other_sizes(trained: EnvSpec, other: EnvSpec) -> None:
         here, there = getattr(trained, what), getattr(other, what)
         if here != there:
             raise ExperimentError(
-                f"a policy of {trained.name} cannot act in {other.name}: {what} {here} against {there}"
+                f"a policy of {trained.name} cannot act in {other.name}: "
+                f"{what} {here} against {there}"
             )
 
 
@@ -270,8 +365,8 @@ def describe(summary: dict[str, Any]) -> str:
     name = "deterministic" if summary["deterministic"] else "stochastic"
     line = (
         f"{name}: return {summary['mean']:,.4g} (95 % interval {low:,.4g} to {high:,.4g}, "
-        f"std {summary['std']:,.4g}, iqm {summary['iqm']:,.4g}) over {summary['episodes']} episodes "
-        f"of {summary['length_mean']:,.4g} steps"
+        f"std {summary['std']:,.4g}, iqm {summary['iqm']:,.4g}) over {summary['episodes']} "
+        f"episodes of {summary['length_mean']:,.4g} steps"
     )
     contained = summary["nonfinite_episodes"]
     return line + (f"; {contained} were not finite" if contained else "")
@@ -298,7 +393,8 @@ def replay_page(path: Path) -> Path:
         return write_html(folder.path)
     except FileNotFoundError:
         raise RunError(
-            f"{path} holds no replay: it is written when a training finishes, for tasks that can be drawn"
+            f"{path} holds no replay: it is written when a training finishes, for tasks that can "
+            f"be drawn"
         ) from None
     except (ValueError, EOFError, BadZipFile) as error:
         raise RunError(f"the replay of {path} is damaged: {error}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -114,6 +115,19 @@ def load_latest(
     raise RunError(
         f"every checkpoint in {folder} is damaged ({names}); restore a copy or train again"
     )
+
+
+def reopen(folder: Path, like: PyTree) -> None:
+    """Give the final checkpoint of a run that goes on its number, or remove it if it is damaged."""
+    final = folder / FINAL
+    if not final.exists():
+        return
+    try:
+        _, progress = load(final, like)
+    except DamagedError:
+        final.unlink()
+    else:
+        os.replace(final, path_after(folder, progress["update"]))
 
 
 def newest_first(folder: Path) -> list[Path]:
