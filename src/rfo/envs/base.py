@@ -1,7 +1,7 @@
-"""What an environment is: the contract between tasks and everything that uses them.
+"""The contract between tasks and everything that uses them.
 
-A *task* (`Environment`) is batched by nature and knows nothing of episodes' clocks, automatic
-resets or non-finite numbers; `rfo.envs.batch.Batch` adds those. Algorithms see only `Batch`.
+A *task* (`Environment`) works on batches. It does not handle time limits, automatic resets or
+non-finite numbers; `rfo.envs.batch.Batch` does. Algorithms use only `Batch`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from rfo.types import Array, Bool, Float, Observation, ObservationShape, PRNGKey
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """Sizes and facts of a task that an algorithm may rely on.
+    """Sizes and properties of a task.
 
     Raises:
-        ValueError: for an observation of another shape than those named below.
+        ValueError: if the observation has another shape than those listed below.
     """
 
     name: str
     observation: ObservationShape
-    """Size O of a vector observation, or of a dict observation the shape of each array without its leading
-    B: (n,) for a vector, (P, 3) for a point cloud [m]."""
+    """Size O of a vector observation, or the shape of each array of a dict observation without the
+    leading axis B: (n,) for a vector, (P, 3) for a point cloud [m]."""
     action_size: int
     episode_length: int
     """Control steps after which an episode is truncated."""
     dt: float
     """Duration of one control step [s]."""
     differentiable: bool = True
-    """Whether reward and next state have a useful gradient in state and action."""
+    """Whether reward and next state have a useful gradient with respect to state and action."""
 
     def __post_init__(self) -> None:
         shapes = self.observation
@@ -42,7 +42,8 @@ class EnvSpec:
         for key, shape in shapes.items():
             if min(shape, default=0) < 1 or len(shape) > 2 or shape[1:] not in ((), (3,)):
                 raise ValueError(
-                    f"{self.name}: {key} must have the shape (n,) or, as a point cloud, (P, 3), not {shape}"
+                    f"{self.name}: {key} must have the shape (n,) or, as a point cloud, (P, 3), "
+                    f"not {shape}"
                 )
 
 
@@ -51,18 +52,18 @@ class Step(NamedTuple):
 
     state: PyTree
     observation: Observation
-    """Arrays with the leading axis B, as the specification says."""
+    """Arrays with the leading axis B, with the shapes of the specification."""
     reward: Float[Array, " B"]
     terminated: Bool[Array, " B"]
 
 
 @runtime_checkable
 class Environment(Protocol):
-    """A task: pure functions of a state whose arrays all have the leading axis B."""
+    """A task: pure functions of a state, all of whose arrays have the leading axis B."""
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task."""
+        """Sizes and properties of the task."""
         ...
 
     def reset(self, key: PRNGKey, batch: int) -> PyTree:
@@ -70,39 +71,40 @@ class Environment(Protocol):
         ...
 
     def observe(self, state: PyTree) -> Observation:
-        """Observation of a state, arrays with the leading axis B."""
+        """Observation of a state; its arrays have the leading axis B."""
         ...
 
     def step(self, state: PyTree, action: Float[Array, "B A"]) -> Step:
-        """Advance by one control step. `action` is expected in [-1, 1] and clipped to it."""
+        """Advance by one control step; the action is clipped to [-1, 1]."""
         ...
 
 
 @runtime_checkable
 class Renderable(Protocol):
-    """A task that can be replayed: what its figure is made of, and where that is in a state."""
+    """A task that can be drawn: the objects of its scene, and their positions in a state."""
 
     def scene(self) -> dict[str, Any]:
-        """What is drawn, as plain data; each entry may be left out.
+        """Objects to draw, as data for JSON; every entry is optional.
 
-        ``geoms``: rigid ones, ``[{"type": "sphere"|"capsule"|"box"|"plane", "size": [...],
+        ``geoms``: rigid objects, ``[{"type": "sphere"|"capsule"|"box"|"plane", "size": [...],
         "body": int (-1 = world), "pos": [3], "quat": [4] (w, x, y, z), "rgba": [4]}, ...]``.
-        Sizes are MuJoCo's: radius; radius and half length (along local z); half extents.
+        Sizes are as in MuJoCo [m]: radius; radius and half length (along local z); half extents.
 
-        ``surface``: of a deforming body, ``{"triangles": [[a, b, c], ...]}``, S outward ones of vertices.
+        ``surface``: the surface of a deforming body, ``{"triangles": [[a, b, c], ...]}``, S
+        triangles of vertices that face outward.
 
         ``points``: particles, ``{"radius": r}`` [m].
         """
         ...
 
     def frame(self, state: PyTree) -> dict[str, Array]:
-        """Where it is, as far as the scene has use for it.
+        """Positions of the objects in a state; only the arrays that the scene needs.
 
-        ``poses`` (B, bodies, 7): of the bodies that geoms hang on, (x, y, z, qw, qx, qy, qz) [m].
-        ``vertices`` (B, N, 3): of the surface [m].
-        ``activation`` (B, S): of the muscle under each triangle, in [-1, 1]; it may be left out.
-        ``points`` (B, n, 3): of the particles [m].
-        ``tint`` (B, n): their colour, in [-1, 1]; it may be left out.
+        ``poses`` (B, bodies, 7): poses of the geoms' bodies, (x, y, z, qw, qx, qy, qz) [m].
+        ``vertices`` (B, N, 3): vertices of the surface [m].
+        ``activation`` (B, S): activation of the muscle below each triangle, in [-1, 1]; optional.
+        ``points`` (B, n, 3): positions of the particles [m].
+        ``tint`` (B, n): colours of the particles, in [-1, 1]; optional.
         """
         ...
 
@@ -110,7 +112,7 @@ class Renderable(Protocol):
 def open_loop(
     task: Environment, state: PyTree, actions: Float[Array, "T B A"]
 ) -> tuple[PyTree, Float[Array, "T B"]]:
-    """Last state and rewards under given actions, without clocks or resets; differentiable."""
+    """Last state and rewards under given actions, without time limits or resets; differentiable."""
 
     def step(state: PyTree, action: Float[Array, "B A"]) -> tuple[PyTree, Float[Array, " B"]]:
         after = task.step(state, action)

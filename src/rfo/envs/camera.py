@@ -1,4 +1,5 @@
-"""A depth camera: the part of a body's surface that one fixed direction sees, as a point cloud."""
+"""A depth camera: the part of a body's surface that is visible from one direction, as a point
+cloud."""
 
 from __future__ import annotations
 
@@ -11,28 +12,29 @@ import numpy as np
 from rfo.types import Array, Float, Int
 
 TOLERANCE = 1e-5
-"""By how much a barycentric weight may be negative: closes the cracks that rounding leaves."""
+"""Barycentric weights may be negative by this much, which closes cracks due to rounding."""
 EDGE_ON = 1e-6
-"""Area of a triangle's image over the square of its longest side up to which the triangle is not seen."""
+"""A triangle is invisible if its area in the image is at most this times the square of its longest
+side."""
 
 
 @dataclass(frozen=True)
 class DepthCamera:
-    """An orthographic camera that travels along with the body it looks at.
+    """An orthographic camera that moves along with a body.
 
-    Its direction is fixed; the middle of its square window is the mean of the vertices. What lies outside
-    the window is not seen, and nothing but the body itself hides a part of it: neither the ground nor
-    other bodies of the batch.
+    Its direction is fixed, and the middle of its square window is the mean of the body's vertices.
+    It does not see anything outside of the window. Only the body itself can hide parts of the body,
+    not the ground or other bodies of the batch.
 
     Attributes:
-        direction: along which it looks, of any length, in world coordinates.
-        window: side of the window [m].
-        pixels: per side of the window; each looks at one point in its middle.
-        points: P, how many to return.
+        direction: viewing direction in world coordinates, of any length.
+        window: side length of the window [m].
+        pixels: number of pixels per side; each pixel sees the point in its middle.
+        points: number P of points to return.
 
     Raises:
-        ValueError: for a direction that is zero or not three finite numbers, a window that is not positive,
-            or no pixels or points.
+        ValueError: if the direction is zero or not three finite numbers, the window is not
+            positive, or there are no pixels or points.
     """
 
     direction: tuple[float, float, float]
@@ -47,19 +49,20 @@ class DepthCamera:
             or not any(self.direction)
         ):
             raise ValueError(
-                f"direction must be three finite numbers, not all 0; it is {self.direction}"
+                f"direction must be three finite numbers that are not all 0, not {self.direction}"
             )
         if not (np.isfinite(self.window) and self.window > 0):
-            raise ValueError(f"window must be positive [m], not {self.window}")
+            raise ValueError(f"window must be a positive length [m], not {self.window}")
         for name in ("pixels", "points"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
     @property
     def axes(self) -> Float[np.ndarray, "3 3"]:
-        """Unit vectors in world coordinates: to the right and up in the image, and along the view.
+        """Unit vectors in world coordinates: right and up in the image, and the viewing direction.
 
-        Up is as near to the world's z as can be, or to its y if the camera looks along z.
+        Up is as close as possible to the world's z axis, or to its y axis if the camera looks along
+        z.
         """
         ahead = np.array(self.direction) / np.linalg.norm(self.direction)
         right = np.cross(ahead, [0.0, 0.0, 1.0])
@@ -70,29 +73,32 @@ class DepthCamera:
 
     @property
     def pixel_centres(self) -> Float[np.ndarray, "Q 2"]:
-        """Right and up from the window's middle [m], row by row from the top left."""
+        """Positions of the pixels, right and up from the window's middle, row by row from the top
+        left [m]."""
         line = self.window * ((np.arange(self.pixels) + 0.5) / self.pixels - 0.5)
         return np.stack([np.tile(line, self.pixels), np.repeat(-line, self.pixels)], axis=1)
 
     def visible_points(
         self, vertices: Float[Array, "B N 3"], triangles: Int[np.ndarray, "S 3"]
     ) -> Float[Array, "B P 3"]:
-        """Where the pixels see the surface: always P points, in the order of the pixels.
+        """Points of the surface that the pixels see [m]: always P points, in the order of the
+        pixels.
 
-        Of C pixels that see the body, point p is that of hit number floor(p C / P): an even choice of them if
-        there are more than P, and each of them equally often, give or take one, if there are fewer. A body
-        of which no pixel sees anything gives its mean P times.
+        If C pixels see the body, point p comes from hit number floor(p C / P). With C > P this
+        chooses hits evenly; with C < P it repeats each hit equally often, up to one. If no pixel
+        sees the body, all P points are the mean of its vertices.
 
-        The gradient is that of material points: a point is a fixed barycentric combination of its triangle's
-        vertices and moves as they do. Which triangle a pixel sees and where on it is not differentiated. The
-        alternative, the derivative of what a fixed pixel sees, knows of motion in depth only: what moves
-        across the image does so by entering and leaving pixels, in jumps without a derivative. Of a mean
-        over many points, as in a pooling network, the material's derivative misses only what changes the
-        share of the image that a part of the surface takes: turning, and hiding one another.
+        The gradient is that of material points: each point is a fixed barycentric combination of
+        its triangle's vertices and moves with them. The choice of the triangle and of the point on
+        it is not differentiated. The alternative would be the derivative of what a fixed pixel
+        sees, but that contains only motion in depth: motion across the image happens by jumps, when
+        parts enter or leave a pixel. For a mean over many points, as in a pooling network, the
+        derivative of material points misses only changes of the visible area, by rotation or by
+        parts that hide each other.
 
         Args:
-            vertices: of B bodies [m].
-            triangles: of each body's surface, as vertices; their orientation does not matter.
+            vertices: vertices of B bodies [m].
+            triangles: triangles of each body's surface, as indices of vertices in any orientation.
         """
         middle = vertices.mean(1, keepdims=True)
         axes = jnp.asarray(self.axes.T, vertices.dtype)
@@ -103,9 +109,7 @@ class DepthCamera:
         seen = nearest >= 0
         pixel = _chosen(seen, self.points)
         triangle = jnp.take_along_axis(nearest, pixel, axis=1)
-        rows = jnp.take_along_axis(
-            maps[:, :, :2], triangle[..., None, None], axis=1
-        )  # (B, P, 2, 3)
+        rows = jnp.take_along_axis(maps[:, :, :2], triangle[..., None, None], axis=1)
         weights = jnp.sum(rows[..., :2] * centres[pixel][:, :, None], axis=-1) + rows[..., 2]
         corners = jnp.take_along_axis(
             vertices, jnp.asarray(triangles)[triangle].reshape(len(vertices), -1, 1), axis=1
@@ -116,8 +120,14 @@ class DepthCamera:
 
 
 def _maps(corners: Float[Array, "B S 3 3"]) -> Float[Array, "B S 3 3"]:
-    """Of each triangle's corners (right, up, ahead) the rows that, times (right, up, 1) of a pixel, give the
-    barycentric weights of corners 1 and 2, and the depth there. Edge-on triangles get weights of -1.
+    """Linear maps from pixels to points of each triangle.
+
+    The rows of a map, multiplied by (right, up, 1) of a pixel, give the barycentric weights of the
+    corners 1 and 2, and the depth. Triangles seen edge-on get weights of -1, so that no pixel lies
+    on them.
+
+    Args:
+        corners: corners of each triangle, (right, up, ahead).
     """
     origin, sides = corners[..., 0, :], corners[..., 1:, :] - corners[..., :1, :]
     (ax, ay, _), (bx, by, _) = (jnp.moveaxis(sides[..., i, :], -1, 0) for i in (0, 1))
@@ -136,9 +146,9 @@ def _maps(corners: Float[Array, "B S 3 3"]) -> Float[Array, "B S 3 3"]:
 
 
 def _nearest(maps: Float[Array, "B S 3 3"], centres: Float[Array, "Q 2"]) -> Int[Array, "B Q"]:
-    """Triangle with the smallest depth at each pixel, -1 where there is none.
+    """Index of the triangle with the smallest depth at each pixel, -1 where there is none.
 
-    A loop over the triangles, each for all pixels at once: no (B, S, Q) is ever kept.
+    It loops over the triangles and handles all pixels at once, which avoids an array (B, S, Q).
     """
     right, up = centres.T
 
@@ -162,8 +172,10 @@ def _nearest(maps: Float[Array, "B S 3 3"], centres: Float[Array, "Q 2"]) -> Int
 
 
 def _chosen(seen: Array, points: int) -> Int[Array, "B P"]:
-    """Pixel of each point, see `DepthCamera.visible_points`; pixel 0 if none sees anything."""
+    """Pixel of each point, as `DepthCamera.visible_points` explains; pixel 0 if no pixel sees the
+    body."""
     count = jnp.cumsum(seen, axis=1, dtype=jnp.int32)
     rank = jnp.arange(points, dtype=jnp.int32) * count[:, -1:] // points
-    pixel = jnp.sum(count[:, None] <= rank[..., None], axis=-1)  # pixels before hit number `rank`
+    # number of pixels before hit number `rank`
+    pixel = jnp.sum(count[:, None] <= rank[..., None], axis=-1)
     return jnp.where(count[:, -1:] > 0, pixel, 0)

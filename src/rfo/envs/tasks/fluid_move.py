@@ -142,7 +142,7 @@ class FluidMove:
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task."""
+        """Sizes and properties of the task."""
         return self._spec
 
     def reset(self, key: PRNGKey, batch: int) -> FluidState:

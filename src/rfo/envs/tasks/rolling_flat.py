@@ -161,7 +161,7 @@ class RollingFlat:
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task."""
+        """Sizes and properties of the task."""
         return self._spec
 
     def reset(self, key: PRNGKey, batch: int) -> RollingState:

@@ -47,7 +47,7 @@ class Bimodal:
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task."""
+        """Sizes and properties of the task."""
         return EnvSpec("bimodal", 1, 1, episode_length=10, dt=1.0)
 
     def reset(self, key: PRNGKey, batch: int) -> BimodalState:

@@ -37,7 +37,7 @@ class Terminating:
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task; the time limit is never reached."""
+        """Sizes and properties of the task; the time limit is never reached."""
         return EnvSpec("terminating", 2, 1, episode_length=10 * self.life, dt=1.0)
 
     def reset(self, key: PRNGKey, batch: int) -> CountdownState:
@@ -81,7 +81,7 @@ class Truncating:
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task."""
+        """Sizes and properties of the task."""
         return EnvSpec("truncating", 1, 1, self.episode_length, dt=1.0)
 
     def reset(self, key: PRNGKey, batch: int) -> Float[Array, "B 1"]:
@@ -130,7 +130,7 @@ class Delayed:
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task."""
+        """Sizes and properties of the task."""
         return EnvSpec("delayed", 3, 1, episode_length=10, dt=1.0)
 
     def reset(self, key: PRNGKey, batch: int) -> DelayedState:

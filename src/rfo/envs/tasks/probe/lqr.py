@@ -28,7 +28,7 @@ class LQR:
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task."""
+        """Sizes and properties of the task."""
         return EnvSpec("lqr", 2, 1, self.episode_length, dt=0.2)
 
     def reset(self, key: PRNGKey, batch: int) -> Float[Array, "B 2"]:

@@ -24,7 +24,7 @@ class Quadratic:
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task."""
+        """Sizes and properties of the task."""
         return EnvSpec("quadratic", self.size, self.size, episode_length=10, dt=1.0)
 
     def reset(self, key: PRNGKey, batch: int) -> Float[Array, "B size"]:
@@ -70,7 +70,7 @@ class ReachCloud:
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes and facts of the task."""
+        """Sizes and properties of the task."""
         shapes = {"cloud": (self.points, 3), "offset": (3,)}
         return EnvSpec("reach_cloud", shapes, 3, episode_length=10, dt=1.0)
 
