@@ -1,4 +1,5 @@
-"""Constitutive laws: stress against closed forms and SciPy, adjoints against central differences."""
+"""Constitutive laws: stresses against closed forms and SciPy, adjoints against central
+differences."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from rfo.physics.materials import Corotated, Fluid, NeoHookean, Plasticine, resp
 
 @pytest.fixture(autouse=True)
 def double_precision():
-    """For the process: `jax.enable_x64` would not reach the thread that a callback may run on."""
+    """Set x64 for the whole process; `jax.enable_x64` would not reach the threads of callbacks."""
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
@@ -33,7 +34,7 @@ def turn(rng):
 
 
 def stretched(*stretches, seed=1):
-    """Deformation gradients of these singular values in random axes."""
+    """Deformation gradients with these singular values along random axes."""
     rng = np.random.default_rng(seed)
     return np.stack([turn(rng) @ np.diag(s) @ turn(rng) for s in stretches])
 
@@ -62,7 +63,9 @@ CASES = {
 @every_law
 @pytest.mark.parametrize("case", CASES)
 def test_adjoint_against_central_differences(name, case):
-    """Of random weights on both results, in every entry of F; no clamp loosens it where values repeat."""
+    """Gradient of a random combination of both results in every entry of F.
+
+    It also holds where singular values repeat, without any clamp."""
     F, law = CASES[case], LAWS[name]
     weights = noise(4, 2, *F.shape)
 
@@ -115,14 +118,15 @@ def test_stress_by_independent_formulas():
 
 
 def hencky(F):
-    """Strain in the principal axes of F's left singular vectors, and these."""
+    """Principal strains and the left singular vectors of F."""
     U, s, _ = np.linalg.svd(F)
     return np.log(s), U
 
 
 def test_return_mapping():
-    """Inside the yield surface nothing changes; beyond it the deviator is scaled to the surface, along its
-    own direction, and volume and rotation stay. The stress is Hencky's of what is left."""
+    """Inside the yield surface nothing changes. Beyond it the deviator is scaled to the surface,
+    while its direction, the volume and the rotation stay. The stress is Hencky's for the elastic
+    part."""
     law = LAWS["plasticine"]
     inside = np.eye(3) + 1e-3 * noise(6, 5, 3, 3)
     np.testing.assert_array_equal(respond(law, inside).elastic, inside)
@@ -143,7 +147,7 @@ def test_return_mapping():
 
 
 def test_an_inverted_plasticine_is_turned_right():
-    """Its smallest singular value counts as 0.01."""
+    """Its smallest singular value is clamped to 0.01."""
     elastic = np.asarray(respond(LAWS["hard plasticine"], stretched((1.2, 0.9, -0.6))).elastic)[0]
     assert np.linalg.det(elastic) == pytest.approx(1.2 * 0.9 * 0.01, rel=1e-9)
 

@@ -1,4 +1,5 @@
-"""Tetrahedral meshes: conforming voxels, outward surfaces, lumped masses, and files of other programs."""
+"""Tetrahedral meshes: matching voxels, outward surfaces, lumped masses, and files of other
+programs."""
 
 from collections import Counter
 
@@ -33,8 +34,9 @@ def edges(triangles):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_voxels_fill_their_cubes_and_neighbours_match(shape):
-    """5 tetrahedra a cube, of a third and four sixths of its volume; a face not matched by a neighbour's
-    would leave more than the cubes' free squares, two triangles each, on the surface."""
+    """A cube has 5 tetrahedra with one third and four sixths of its volume. If two faces of
+    neighbours did not match, the surface would have more than two triangles for each free
+    square."""
     cells, _ = SHAPES[shape]
     mesh = from_voxels(cells, 0.5)
     np.testing.assert_allclose(mesh.volumes.reshape(-1, 5), [[1 / 24, *[1 / 48] * 4]] * len(cells))
@@ -80,8 +82,8 @@ def test_voxels_are_ordered_whatever_the_order_of_the_cells():
 
 
 def test_lumped_mass_by_hand():
-    """A corner of the cube on the middle tetrahedron carries a quarter of 1/3 and of three 1/6, one that is
-    cut off a quarter of 1/6."""
+    """A corner of the middle tetrahedron carries a quarter of 1/3 and of three times 1/6 of the
+    cube's mass. Each other corner carries a quarter of 1/6."""
     mesh = from_voxels([(0, 0, 0)], 1.0)
     even = mesh.vertices.sum(axis=1) % 2 == 0
     np.testing.assert_allclose(mesh.lumped_mass(24.0), np.where(even, 5.0, 1.0))
@@ -184,7 +186,8 @@ CELL_TYPES 2
 
 @pytest.mark.parametrize(("name", "text"), [("a.msh", GMSH), ("a.mesh", MEDIT), ("a.vtk", VTK)])
 def test_files_are_read_reoriented_and_freed_of_unused_vertices(tmp_path, name, text):
-    """The same two tetrahedra: vertex (9, 9, 9) is in none of them, and the second is inverted."""
+    """The file has the same two tetrahedra, an unused vertex (9, 9, 9), and the second one
+    inverted."""
     (tmp_path / name).write_text(text)
     mesh = load(tmp_path / name)
     np.testing.assert_array_equal(mesh.vertices, [*UNIT, [0, 0, -2]])
@@ -239,7 +242,7 @@ def test_boxes_fill_their_volume_in_six_equal_parts_and_neighbours_match():
 
 def test_splitting_an_edge_halves_what_is_on_it_and_keeps_the_mesh_conforming():
     mesh = from_boxes(BOXES, 0.5)
-    middle = np.array([0.5, 0.5, 0.5])  # of the inner vertical edge that three boxes share
+    middle = np.array([0.5, 0.5, 0.5])  # middle of the inner vertical edge that three boxes share
     halves = split(mesh, middle[None])
     ends = [np.flatnonzero((mesh.vertices == [0.5, 0.5, z]).all(1))[0] for z in (0.0, 1.0)]
     around = np.isin(mesh.tets, ends).sum(axis=1) == 2
@@ -247,7 +250,7 @@ def test_splitting_an_edge_halves_what_is_on_it_and_keeps_the_mesh_conforming():
     assert halves.volumes.sum() == pytest.approx(mesh.volumes.sum())
     np.testing.assert_array_equal(halves.vertices[-1], middle)
     assert set(faces(halves).values()) <= {1, 2}
-    first = np.argmax(around)  # the parts stand where the whole stood
+    first = np.argmax(around)  # the parts take the place of the whole
     np.testing.assert_array_equal(halves.tets[:first], mesh.tets[:first])
     assert (halves.tets[first : first + 2] == len(mesh.vertices)).sum() == 2
     with pytest.raises(ValueError, match="not in the middle of an edge"):

@@ -1,4 +1,4 @@
-"""Particles on a grid: conservation, rest, flow, contact and friction against theory and experiment."""
+"""Particles on a grid: conservation, rest, flow, contact and friction, by theory and experiment."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ FREE = Grid((20, 20, 20), 0.05)
 
 @pytest.fixture(autouse=True)
 def double_precision():
-    """For the process: `jax.enable_x64` would not reach the thread that a callback may run on."""
+    """Set x64 for the whole process; `jax.enable_x64` would not reach the threads of callbacks."""
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
@@ -26,7 +26,8 @@ def noise(seed, *shape):
 
 
 def filled(low, high, per_cell=2, dx=0.05):
-    """Particles in a regular box, `per_cell` along each edge of a cell: (N, 3) and one's volume."""
+    """Particles (N, 3) on a regular grid in a box, `per_cell` along each cell edge, and their
+    volume."""
     counts = np.rint((np.array(high) - low) / dx * per_cell).astype(int)
     axes = [
         a + (b - a) * (np.arange(n) + 0.5) / n for a, b, n in zip(low, high, counts, strict=True)
@@ -41,12 +42,12 @@ def particles(x, volume, material=SOFT, substeps=40, dt=1e-3, grid=FREE, **optio
 
 
 def still(*poses):
-    """One body that stays at each pose (x, y, z, qw, qx, qy, qz), as a function of the simulator."""
+    """Poses of one body at rest at (x, y, z, qw, qx, qy, qz), as a function of the simulator."""
     return lambda sim: jnp.tile(jnp.array(poses), (1, sim.substeps + 1, 1, 1))
 
 
 def shaken(sim, x, seed=1):
-    """Deformed, moving, spinning particles."""
+    """A state of deformed, moving and spinning particles."""
     state = sim.init(x[None])
     n = len(x)
     return state._replace(
@@ -58,7 +59,7 @@ def shaken(sim, x, seed=1):
 
 @pytest.mark.parametrize("material", [SOFT, Plasticine(1e4, 0.3, 1e3, 100.0), Fluid(1e4, 0.3, 1e3)])
 def test_momentum_and_angular_momentum_are_kept(material):
-    """An affine particle has the angular momentum x cross v + dx^2/4 axial(C), times its mass."""
+    """The angular momentum of an affine particle is its mass times x cross v + dx^2/4 axial(C)."""
     x, volume = filled((0.35, 0.35, 0.4), (0.6, 0.55, 0.6))
     sim = particles(x, volume, material)
     before = shaken(sim, x)
@@ -77,7 +78,7 @@ def test_momentum_and_angular_momentum_are_kept(material):
 
 
 def test_free_fall():
-    """Without any strain, at semi-implicit Euler's own parabola."""
+    """It falls without strain on the parabola of semi-implicit Euler."""
     x, volume = filled((0.4, 0.4, 0.6), (0.55, 0.5, 0.7))
     sim = particles(x, volume, CLAY, substeps=100, dt=2e-4, gravity=9.81)
     after = sim.step(sim.init(x[None]))
@@ -88,7 +89,7 @@ def test_free_fall():
 
 
 def test_a_rigid_spin_stays_one():
-    """After a quarter turn an elastic block is where a rigid one would be, and no slower."""
+    """After a quarter turn, an elastic block is where a rigid one would be, and as fast."""
     x, volume = filled((0.4, 0.4, 0.45), (0.6, 0.6, 0.55))
     sim = particles(x, volume, substeps=1000, dt=np.pi / 4 / 1000)
     spin = np.cross(np.eye(3), [0, 0, 2.0])
@@ -103,8 +104,9 @@ def test_a_rigid_spin_stays_one():
 
 
 def test_water_at_rest_bears_its_weight():
-    """A pool between the walls stays, with its volume, and carries itself: the virial of its stress is that
-    of gravity about the ground's uppermost nodes, -sum V tau = sum m g (z - z_ground)."""
+    """A pool between walls stays at rest with its volume. By the virial theorem, its stress
+    balances gravity: -sum V tau = sum m g (z - z_ground), with z_ground at the uppermost nodes of
+    the ground."""
     grid = Grid((10, 10, 16), 0.05)
     x, volume = filled((0.11, 0.11, 0.11), (0.39, 0.39, 0.51))
     water = Fluid(4e5, 0.3, 1e3)
@@ -117,7 +119,7 @@ def test_water_at_rest_bears_its_weight():
         state = step(state)
         states.append(state)
     pressure, height = [], []
-    for late in states[12:]:  # over the sound waves that still run
+    for late in states[12:]:  # an average over the remaining sound waves
         pressure.append(-np.trace(respond(water, late.F[0]).stress, axis1=1, axis2=2).mean() / 3)
         height.append(np.asarray(late.x[0, :, 2]).mean())
         assert np.abs(np.linalg.det(late.F[0]).mean() - 1) < 0.02
@@ -128,7 +130,8 @@ def test_water_at_rest_bears_its_weight():
     assert np.abs(state.v).mean() < 0.03
 
 
-# Martin and Moyce (1952), square section a = 2.25 in, height 2 a: times sqrt(2 g / a) t and fronts x / a
+# Martin and Moyce (1952), square section a = 2.25 in, height 2 a: times sqrt(2 g / a) t, fronts x /
+# a
 DAM = np.array(
     [
         [0.84, 1.22],
@@ -143,8 +146,10 @@ DAM = np.array(
 
 
 def test_dam_break():
-    """The front of a collapsing column of water between plates, against the experiment: within 15 %, ahead as
-    inviscid flow is, and slower than Ritter's 2 sqrt(g h) on a dry bed."""
+    """The front of a collapsing column of water between plates agrees with the experiment to 15 %.
+
+    It is ahead of it, because the flow is inviscid, and slower than Ritter's 2 sqrt(g h) on a dry
+    bed."""
     dx, a = 0.0125, 0.1
     grid = Grid((56, 8, 40), dx)
     floor = 2.5 * dx
@@ -167,7 +172,8 @@ def test_dam_break():
 
 
 def test_plasticine_pressed_by_a_ball():
-    """It yields and stays so, no particle is inside the ball, and the elastic strain respects the surface."""
+    """The plasticine yields and keeps its shape, no particle is inside the ball, and the elastic
+    strain stays within the yield surface."""
     x, volume = filled((0.25, 0.25, 0.15), (0.75, 0.75, 0.35))
     ball = Tool("sphere", (0.1,))
     clay = Plasticine(1e5, 0.3, 1e3, yield_stress=2e3)
@@ -199,7 +205,8 @@ def test_plasticine_pressed_by_a_ball():
 
 @pytest.mark.parametrize(("friction", "slides"), [(0.2, True), (0.6, False)])
 def test_friction_angle(friction, slides):
-    """A block on a plane inclined by 25 degrees slides with g (sin - mu cos), or sticks for mu > tan 25."""
+    """A block on a slope of 25 degrees accelerates with g (sin - mu cos), or sticks for mu > tan
+    25."""
     tilt = np.deg2rad(25.0)
     x, volume = filled((0.4, 0.45, 0.4), (0.6, 0.6, 0.5))
     down = np.array([np.cos(tilt), 0, -np.sin(tilt)])
@@ -225,7 +232,7 @@ def test_friction_angle(friction, slides):
 
 
 def test_walls_and_ground_hold():
-    """A blast in a closed box stays inside of the walls' nodes."""
+    """A blast in a closed box stays within the nodes of the walls."""
     x, volume = filled((0.35, 0.35, 0.35), (0.6, 0.6, 0.6))
     sim = particles(x, volume, Fluid(1e4, 0.3, 1e3), 200, dtype=np.float32)
     state = sim.init(x[None])._replace(v=jnp.asarray(20 * (x - 0.475), jnp.float32)[None])
@@ -237,7 +244,7 @@ def test_walls_and_ground_hold():
 
 
 def test_the_order_of_particles_is_theirs():
-    """Shuffled particles do the same, and so does their gradient."""
+    """Shuffled particles move the same way, and so does their gradient."""
     x, volume = filled((0.4, 0.4, 0.4), (0.55, 0.5, 0.5))
     sim = particles(x, volume, CLAY, 5)
     state, order = shaken(sim, x), np.random.default_rng(5).permutation(len(x))
@@ -252,7 +259,7 @@ def test_the_order_of_particles_is_theirs():
 
 
 def test_a_broken_environment_breaks_no_other():
-    """Not a number, and far outside of the grid."""
+    """Positions are NaN or far outside of the grid."""
     x, volume = filled((0.4, 0.4, 0.4), (0.5, 0.5, 0.5))
     sim = particles(x, volume, CLAY, 5)
     good = shaken(sim, x)

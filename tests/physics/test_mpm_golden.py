@@ -1,7 +1,9 @@
-"""Fidelity to plasticine and fluid recorded from Rewarped 1.3.3, whose constants our simulator is given.
+"""Our simulator, with Rewarped's constants, against plasticine and fluid recorded from Rewarped
+1.3.3.
 
-Rewarped has y up, we z: our (x, y, z) is its (z, x, y), a turn that maps its grid onto itself. The noise
-floor is how far its own trajectory moves when its start is multiplied by 1 + 2e-7 n.
+Rewarped has y up, we have z up: our (x, y, z) is its (z, x, y), a rotation that maps its grid onto
+itself. The noise floor is the change of Rewarped's own trajectory when its start is multiplied by
+1 + 2e-7 n.
 """
 
 import jax
@@ -28,7 +30,7 @@ def matrices(values):
 
 
 def poses(values):
-    """(..., 7) with quaternions (x, y, z, w) to ours with (w, x, y, z)."""
+    """Poses (..., 7) with quaternions (x, y, z, w) as ours with (w, x, y, z)."""
     return np.concatenate(
         [vectors(values[..., :3]), values[..., 6:], vectors(values[..., 3:6])], axis=-1
     )
@@ -87,13 +89,13 @@ def body(task, joints):
     zero, one = jnp.zeros_like(a), jnp.ones_like(a)
     if task == "transport":
         parts = (c, a, b, one, zero, zero, zero)
-    else:  # turns about the origin of its own z
+    else:  # it rotates about its own z axis
         parts = (zero, a, b, jnp.cos(c / 2), zero, zero, jnp.sin(c / 2))
     return jnp.stack(parts, axis=-1)[..., None, :]
 
 
 def reward(task, data, x, joints):
-    """From Rewarped's rewards, in our axes."""
+    """Reward of the task, by Rewarped's formula in our axes."""
     x = x[:, :: x.shape[1] // 250][:, :250]
     if task == "rolling_pin":
         h = x[..., 2]
@@ -124,14 +126,16 @@ def roll(task, data, actions):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_response_of_the_material(task):
-    """Within the error of Rewarped's singular values, 0.04 Pa against double precision; ours is 0.0008."""
+    """The stress agrees within the error of Rewarped's singular values.
+
+    Against double precision, Rewarped's error is 0.04 Pa, ours 0.0008 Pa."""
     data = recorded(task)
     F = jnp.asarray(matrices(per_env(data, data["init_mpm_F_trial"])[0]))
     result = respond(simulator(data).material, F)
     stress = matrices(data["sub_in_env0_mpm_stress"])
     np.testing.assert_allclose(result.stress, stress, atol=0.05)
     elastic = matrices(data["sub_in_env0_mpm_F"])
-    if task == "transport":  # a fluid is free to remember its volume in any way
+    if task == "transport":  # a fluid may store its volume in any way
         np.testing.assert_allclose(np.linalg.det(result.elastic), np.linalg.det(elastic), atol=2e-6)
     else:
         np.testing.assert_allclose(result.elastic, elastic, atol=1e-5)
@@ -139,7 +143,9 @@ def test_response_of_the_material(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_one_substep(task):
-    """Within the rounding of Rewarped's velocities, 6e-4 m/s off double precision at the pin; ours 2e-4."""
+    """A substep agrees within the rounding of Rewarped's velocities.
+
+    Against double precision, Rewarped's error at the pin is 6e-4 m/s, ours 2e-4 m/s."""
     data = recorded(task)
     both = np.stack([poses(data[k]) for k in ("init_body_q", "sub_out_body_q")], axis=1)[:, :, None]
     after = simulator(data, substeps=1).step(start(data), jnp.asarray(both, jnp.float32))
@@ -157,8 +163,9 @@ def test_one_substep(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_trajectory_and_rewards(task):
-    """Four control steps in contact. The noise floor has the rounding of the start, not that of Rewarped's
-    singular values and tool speeds at every substep, hence the factor (x to 2e-5 m)."""
+    """Four control steps in contact. The noise floor contains only the rounding of the start, not
+    that of Rewarped's singular values and tool speeds in every substep, hence the factor (x to 2e-5
+    m)."""
     data = recorded(task)
     states, rewards = roll(task, data, data["actions"])
     for step in range(len(data["actions"])):
@@ -174,7 +181,8 @@ def test_trajectory_and_rewards(task):
     ("task", "tolerance", "tape"), [("rolling_pin", 0.15, 0.06), ("transport", 0.01, 1e-5)]
 )
 def test_gradient(task, tolerance, tape):
-    """Against Rewarped's own differences, as good as single precision lets them be, and its tape."""
+    """Our gradient against Rewarped's own differences, as precise as float32 allows, and its
+    tape."""
     data = recorded(task)
     value = lambda a: roll(task, data, a)[1].sum()  # noqa: E731
     ours = np.asarray(jax.jit(jax.grad(value))(jnp.asarray(data["actions"])))

@@ -1,6 +1,6 @@
-"""Gradients of the particle simulator, in its state and in the tools' poses, against central differences.
+"""Gradients of the particle simulator in state and tool poses, against central differences.
 
-No part starts on a plane of nodes, where distance and friction have kinks.
+No particle starts on a plane of nodes, where distance and friction have kinks.
 """
 
 import jax
@@ -29,7 +29,7 @@ MATERIALS = {
 
 @pytest.fixture(autouse=True)
 def double_precision():
-    """For the process: `jax.enable_x64` would not reach the thread that a callback may run on."""
+    """Set x64 for the whole process; `jax.enable_x64` would not reach the threads of callbacks."""
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
@@ -52,7 +52,7 @@ def simulator(name, dtype=np.float64, fading=True):
 
 
 def paths(motion, dtype=np.float64):
-    """Poses (T, B, S+1, 2, 7) of two bodies that move and turn as told by (T, B, 2, 6)."""
+    """Poses (T, B, S+1, 2, 7) of two bodies that move and rotate by (T, B, 2, 6)."""
     motion = jnp.asarray(motion, dtype)
     ends = jnp.cumsum(motion, axis=0)
     share = (jnp.arange(SUBSTEPS + 1, dtype=dtype) / SUBSTEPS)[:, None, None]
@@ -84,8 +84,8 @@ MOTION = np.random.default_rng(2).uniform(-1, 1, (STEPS, ENVS, 2, 6)) - [0, 0, 1
     "case", [*MATERIALS, "plasticine at rest", "fluid at rest", "fluid with jumps"]
 )
 def test_gradient_against_central_differences(case):
-    """Of random weights on everything after ten control steps: through contact with every shape and the
-    ground, and through yield."""
+    """Gradient of a random combination of the final state after ten control steps, with contact
+    with every shape and the ground, and with yield."""
     name = case.split(" ")[0]
     sim = simulator(name, fading="jumps" not in case)
     state = start(sim, "at rest" in case)
@@ -125,7 +125,8 @@ def test_the_case_is_worth_it():
     sim = simulator("plasticine")
     state, moved = start(sim, False), paths(MOTION)
     free = MPM(
-        sim.material, N, sim.volume, Grid((20, 20, 20), 0.05), SUBSTEPS * 1e-4, SUBSTEPS, gravity=30.0,
+        sim.material, N, sim.volume, Grid((20, 20, 20), 0.05), SUBSTEPS * 1e-4, SUBSTEPS,
+        gravity=30.0,
         threads=1, dtype=np.float64,
     )  # fmt: skip
     touched, alone = state, state
@@ -138,7 +139,7 @@ def test_the_case_is_worth_it():
 
 
 def test_each_shape_turns_the_gradient_back_to_its_pose():
-    """In the single numbers of every pose of one control step, quaternions taken as they are."""
+    """Gradient in every single number of all poses of one control step, also of the quaternions."""
     sim = simulator("plasticine")
     state, path = start(sim, False), paths(MOTION)[0]
     weights = np.random.default_rng(4).normal(size=state.v.shape)
@@ -182,7 +183,7 @@ def test_single_precision_gradient_is_the_double_one(name):
 
 
 def test_vmap_equals_the_whole_batch():
-    """Also where nothing is taped: environments mapped over give the gradient of the batch they are of."""
+    """A map over environments gives the same gradient as their batch, even without a tape."""
     sim = simulator("plasticine")
     state, path = start(sim, False), paths(MOTION)[0]
     weights = np.random.default_rng(5).normal(size=state.v.shape)

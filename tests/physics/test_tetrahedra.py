@@ -1,4 +1,4 @@
-"""Soft bodies: elasticity, damping, activation and contact against theory, gradients against differences."""
+"""Soft bodies: elasticity, damping, activation and contact by theory, gradients by differences."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ FAR = -100.0
 
 @pytest.fixture(autouse=True)
 def double_precision():
-    """For the process: `jax.enable_x64` would not reach the thread that a callback may run on."""
+    """Set x64 for the whole process; `jax.enable_x64` would not reach the threads of callbacks."""
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
@@ -47,7 +47,7 @@ def no_control(batch=1):
 
 
 def forces(body, q, qd=None, control=None):
-    """Force on every vertex [N], read from one substep."""
+    """Force on every vertex [N], computed from one substep."""
     start = state(q, qd)
     control = no_control(len(start.q)) if control is None else jnp.asarray(control)
     after = body.step(start, control)
@@ -55,7 +55,7 @@ def forces(body, q, qd=None, control=None):
 
 
 def energy(body, q, activation=0.0):
-    """Elastic energy in NumPy, from the deformation gradient itself [J]: the oracle."""
+    """Oracle: the elastic energy in NumPy, from the deformation gradient [J]."""
     rest, now = (np.asarray(x)[body.mesh.tets] for x in (body.mesh.vertices, q))
     edges = lambda x: np.swapaxes(x[:, 1:] - x[:, :1], 1, 2)  # noqa: E731
     F = edges(now) @ np.linalg.inv(edges(rest))
@@ -90,7 +90,7 @@ def turn(angle=0.7, axis=(0.3, -0.5, 0.8)):
 
 @pytest.mark.parametrize("drag", [0.0, 1.0])
 def test_a_rigid_motion_gives_no_force_unless_the_reference_damps_it(drag):
-    """Turned and shifted, at rest or moving along; `drag` is that the volume's rate misses a vertex."""
+    """A rotated and shifted body at rest or in translation feels no force, except with `drag`."""
     body = soft(material=SoftMaterial(damping=1.0, drag=drag))
     assert np.abs(forces(body, BENCH.vertices)).max() < 1e-9, "at rest (F = I)"
     q = BENCH.vertices @ turn().T + [3.0, -2.0, 5.0]
@@ -101,7 +101,7 @@ def test_a_rigid_motion_gives_no_force_unless_the_reference_damps_it(drag):
 
 
 def test_spin_is_damped_as_the_law_says():
-    """d dF/dt is not objective: it resists a rigid spin W with the stress d W F."""
+    """The damping d dF/dt is not objective: it resists a rigid rotation W with the stress d W F."""
     body = soft(material=SoftMaterial(damping=2.0))
     spin = np.cross(np.eye(3), [-0.5, -1.0, 2.0])
     ours = forces(body, BENCH.vertices, BENCH.vertices @ spin.T)[0]
@@ -113,7 +113,7 @@ def test_spin_is_damped_as_the_law_says():
 
 
 def test_patch_test():
-    """Under a linear deformation of the whole, inner vertices feel nothing and the surface carries P N dA."""
+    """In a linear deformation, inner vertices feel no force, and the surface carries P N dA."""
     cube = from_voxels([(i, j, k) for i in range(3) for j in range(3) for k in range(3)], 0.2)
     F = np.array([[1.2, 0.1, 0.0], [0.05, 0.9, -0.1], [0.0, 0.2, 1.1]])
     ours = forces(soft(cube), cube.vertices @ F.T)[0]
@@ -130,8 +130,8 @@ def test_patch_test():
 
 
 def test_momentum_is_kept_and_energy_falls_by_damping_alone():
-    """300 substeps of a shaken body in free space: its total momenta against their start; without damping
-    the energy stays, with damping it only falls."""
+    """A shaken body in free space keeps its momenta over 300 substeps. Without damping it keeps its
+    energy; with damping the energy only falls."""
     q, qd = BENCH.vertices + random(2, BENCH.vertices.shape, 0.02), random(3, BENCH.vertices.shape)
 
     def total(body, at):
@@ -160,7 +160,7 @@ def test_momentum_is_kept_and_energy_falls_by_damping_alone():
 
 @pytest.mark.parametrize("activation", [0.2, -0.2])
 def test_activation_changes_the_volume_as_the_law_says(activation):
-    """A damped, unloaded body comes to rest where the pressure balances the shear: F = s I with
+    """A damped body without load comes to rest where pressure balances shear: F = s I with
     mu (1 - 1/(3 s^2 + 1)) + lambda s (s^3 - alpha + a) = 0."""
     body = soft(
         muscle=np.zeros(len(BENCH.tets), int),
@@ -186,7 +186,7 @@ def test_free_fall():
     body = soft(gravity=9.81, substeps=480)
     at = body.step(body.init(1), no_control())
     steps = np.arange(1, 481)
-    fallen = 9.81 * DT**2 * steps.sum()  # semi-implicit Euler's own parabola
+    fallen = 9.81 * DT**2 * steps.sum()  # the parabola of semi-implicit Euler
     np.testing.assert_allclose(
         BENCH.vertices - at.q[0], np.broadcast_to([0, 0, fallen], at.q[0].shape), atol=1e-12
     )
@@ -203,7 +203,7 @@ def test_refinement_in_time_converges_at_first_order():
 
 
 def test_contact_by_hand():
-    """One tetrahedron whose lowest vertex is 0.02 m deep: sliding, sticking, leaving."""
+    """The lowest vertex of a tetrahedron is 0.02 m deep and slides, sticks or leaves the ground."""
     mesh = TetMesh(
         np.array([[0, 0, 0], [1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]]), np.array([[0, 1, 2, 3]])
     )
@@ -222,7 +222,8 @@ def test_contact_by_hand():
 
 
 def test_a_resting_body_bears_its_weight():
-    """A soft cube on the ground: total contact force = weight, depth of its four feet = weight / (4 ke)."""
+    """For a soft cube on the ground, the contact force is its weight, and its four corners have the
+    depth weight / (4 ke)."""
     cube = from_voxels([(0, 0, 0)], 0.35)
     body = Tetrahedra(cube, 0.25, 1200, material=SoftMaterial(damping=5.0), dtype=np.float64)
     at = TetrahedraState(body.init(1).q + jnp.array([0, 0, 0.05]), body.init(1).qd)
@@ -233,16 +234,16 @@ def test_a_resting_body_bears_its_weight():
     assert 2e3 * depth[depth > 0].sum() == pytest.approx(9.81 * body.mass.sum(), rel=1e-3)
 
 
-# ---------------------------------------------------------------------------------------------- gradient
+# ----------------------------------------------------------------------------------------- gradient
 
 
 def walking(dtype=np.float64, gain=0.3, drag=0.0):
-    """The bench as a task has it: muscles, damping, on the ground."""
+    """The bench as in a task, with muscles and damping, on the ground."""
     return Tetrahedra(
         BENCH,
         1 / 60,
         80,
-        muscle=np.arange(len(BENCH.tets)) // 2 - 1,  # some are no muscle
+        muscle=np.arange(len(BENCH.tets)) // 2 - 1,  # the first two have no muscle
         gain=gain,
         material=SoftMaterial(drag=drag),
         dtype=dtype,
@@ -255,7 +256,8 @@ STARTS = ["in contact", "at rest", "inverted", "strongly activated", "reference'
 
 @pytest.mark.parametrize("case", STARTS)
 def test_gradient_against_central_differences(case):
-    """Of random weights on the state after several control steps, in position, velocity and control."""
+    """Gradient of a random combination of the state after several control steps, with respect to
+    positions, velocities and controls."""
     drag = 1.0 if case == "reference's damping" else 0.0
     body = walking(gain=3.0 if case == "strongly activated" else 0.3, drag=drag)
     steps = 1 if case in ("inverted", "at rest") else 12
@@ -285,7 +287,7 @@ def test_gradient_against_central_differences(case):
         direction[part] = random(seed, inputs[part].shape)
         move = lambda e, d=direction: tuple(x + e * y for x, y in zip(inputs, d, strict=True))  # noqa: E731
         predicted = float(np.sum(gradient[part] * direction[part]))
-        e = 1e-7  # larger steps meet touch-downs, where damping jumps
+        e = 1e-7  # larger steps reach a touch-down, where the damping jumps
         difference = float(value(move(e)) - value(move(-e))) / (2 * e)
         size = float(np.linalg.norm(gradient[part]))
         assert size > 1e-6
