@@ -223,8 +223,7 @@ def refuse_misfit(experiment: Experiment) -> None:
         ExperimentError: for the first setting that cannot work.
     """
     try:
-        with Phase(f"{experiment.task} {experiment.label}: preparing"):
-            trainer.state_shapes(*experiments.build(experiment))
+        trainer.state_shapes(*experiments.build(experiment))
     except ValueError as error:
         raise ExperimentError(str(error)) from None
 
