@@ -6,7 +6,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from toy import Broken, batch, leaves, small_apg, train
+from toy import Blind, Broken, batch, leaves, small_apg, train
 
 from rfo.algos.rfo import RFO
 from rfo.algos.settings import Critic, Network, Schedule
@@ -127,15 +127,14 @@ def test_seeds_trained_together_equal_each_trained_alone(tmp_path):
 
 
 def test_every_update_has_its_line_with_the_names_that_scripts_rely_on(tmp_path):
-    _, (folder,) = train(tmp_path, LQR(), updates=20)
+    """Episodes of 64 steps, 16 updates, begin at random ages: the first ones are not recorded."""
+    _, (folder,) = train(tmp_path, LQR(), updates=33)
     content = [
         json.loads(text) for text in (folder.path / "metrics.jsonl").read_text().splitlines()
     ]
-    assert [line["env_steps"] for line in content] == [16 * update for update in range(1, 21)]
-    assert all(
-        line["return_mean"] is None for line in content[:15]
-    )  # no episode of 64 steps has ended
-    assert all(line["return_mean"] < 0 for line in content[15:])
+    assert [line["env_steps"] for line in content] == [16 * update for update in range(1, 34)]
+    assert all(line["return_mean"] is None for line in content[:15])
+    assert all(line["return_mean"] < 0 for line in content[31:])
     seconds = [line["seconds"] for line in content]
     assert seconds == sorted(seconds) and seconds[0] > 0
     assert all(line["nonfinite"] == 0 for line in content)
@@ -165,6 +164,16 @@ def test_a_run_whose_environments_keep_blowing_up_ends_with_a_dump(tmp_path, mon
     shapes = trainer.state_shapes(small_apg(), batch(Broken(4)))
     checkpoint.load(folder.path / "diverged" / "state.ckpt", shapes)
     assert checkpoint.newest_first(folder.checkpoints) == []  # a diverged state is no checkpoint
+
+
+def test_a_run_that_loses_its_gradients_ends_and_names_where(tmp_path, monkeypatch, capsys):
+    """The finding: the reward is right and its derivative is NaN, so that nothing is learnt."""
+    monkeypatch.setattr(guard, "PATIENCE", 3)
+    outcome, (folder,) = train(tmp_path, Blind(), updates=20)
+    assert "not finite in action and state" in (outcome.diverged[0] or "")
+    assert [line["dropped_gradients"] for line in lines(folder)] == [1.0] * 3
+    assert not any("/" in name for line in lines(folder) for name in line)  # one number a line
+    assert "gradients are dropped" in capsys.readouterr().err
 
 
 def test_a_short_run_that_only_blows_up_diverged_at_its_end(tmp_path):

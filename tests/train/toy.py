@@ -10,7 +10,6 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tuned import tuned
 
 from rfo.algos.apg import APG
 from rfo.algos.settings import Network, Schedule
@@ -18,6 +17,7 @@ from rfo.envs.base import EnvSpec, Step
 from rfo.envs.batch import Batch
 from rfo.train import trainer
 from rfo.train.record import RunFolder
+from tuned import tuned
 
 
 class Life(NamedTuple):
@@ -78,6 +78,19 @@ class Broken:
         return Step(state, state, reward, jnp.zeros(len(state), bool))
 
 
+@dataclass(frozen=True)
+class Blind(Broken):
+    """Pays what it should; the derivative is NaN everywhere, a root of 0 behind a `where`."""
+
+    count: int = 0
+
+    def step(self, state, action):
+        out = super().step(state, action)
+        depth = jnp.sqrt(jnp.sum((0 * (state + action)) ** 2, axis=-1))
+        touched = jnp.zeros(len(state), bool)
+        return out._replace(reward=out.reward - jnp.where(touched, depth, 0.0))
+
+
 def small_apg(**changes) -> APG:
     return tuned(APG(horizon=4, network=Network(hidden=(8,)), schedule=Schedule(8)), **changes)
 
@@ -99,7 +112,7 @@ def train(
     start: trainer.Start | None = None,
     make=RunFolder.create,
 ) -> tuple[trainer.Outcome, list[RunFolder]]:
-    """Train in folders `folder`/s0, ...; `make` makes a run folder of a path and a configuration."""
+    """Train in folders `folder`/s0, ...; `make` makes a run folder of its path and settings."""
     folders = [make(folder / f"s{seed}", {}) for seed in seeds]
     outcome = trainer.run(
         algorithm or small_apg(),

@@ -1,0 +1,88 @@
+"""Every method that differentiates through the environment tells which gradients it lost there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rfo.algos.apg import APG
+from rfo.algos.base import DROPPED, DROPPED_IN
+from rfo.algos.fpo import FPO
+from rfo.algos.ppo import PPO
+from rfo.algos.rfo import RFO
+from rfo.algos.sac import SAC
+from rfo.algos.sapo import SAPO
+from rfo.algos.shac import SHAC
+from rfo.algos.soft_flow import SoftFlow
+from rfo.envs.base import Step
+from rfo.envs.batch import Batch
+from rfo.envs.chunk import ChunkedBatch
+from rfo.envs.tasks.probe import LQR
+from tuned import tuned
+
+SMALL = {"horizon": 8, "network": {"hidden": (4,)}}
+CRITIC = {"critic": {"hidden": (4,), "iterations": 1, "batches": 2}}
+METHODS = {
+    "apg": tuned(APG(), **SMALL),
+    "shac": tuned(SHAC(), **SMALL, **CRITIC),
+    "sapo": tuned(SAPO(), **SMALL, **CRITIC),
+    "soft_flow": tuned(SoftFlow(), **SMALL, **CRITIC),
+    "rfo": tuned(RFO(), **SMALL, **CRITIC),
+    "ppo": tuned(PPO(), **SMALL, **CRITIC, batches=2, epochs=1),
+    "fpo": tuned(FPO(), **SMALL, **CRITIC, batches=2, epochs=1),
+    "sac": tuned(SAC(), **SMALL, gradient_steps=1, batch_size=4, capacity=64),
+}
+
+
+class Blind(LQR):
+    """LQR whose reward is right, with a derivative that is NaN in environments from `sighted` on.
+
+    The root is of 0, behind a `where` that does not choose it, as in a contact that is not made.
+    """
+
+    def __init__(self, sighted=0):
+        super().__init__()
+        self.sighted = sighted
+
+    def step(self, state, action):
+        out = super().step(state, action)
+        touched = jnp.arange(len(out.reward)) < 0
+        moved = jnp.where(jnp.arange(len(out.reward)) >= self.sighted, 0.0, 1.0)
+        depth = jnp.sqrt(moved * jnp.sum(out.state**2, -1))
+        return Step(out.state, out.observation, out.reward - jnp.where(touched, depth, 0.0), out[3])
+
+
+def metrics_of(algorithm, env):
+    """Metrics of the second update of a training."""
+
+    @jax.jit
+    def two_updates(key):
+        state, _ = algorithm.update(algorithm.init(key, env), env)
+        return algorithm.update(state, env)[1]
+
+    return two_updates(jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_dropped_gradients_are_a_metric_of_each_update(name):
+    """Three of four environments lose all of theirs; what is left still trains."""
+    algorithm = METHODS[name]
+    metrics = metrics_of(algorithm, Batch(Blind(sighted=1), 4))
+    assert (DROPPED in metrics) == algorithm.needs_gradient
+    assert np.isfinite(metrics["grad_norm"]) and metrics["grad_norm"] > 0
+    if algorithm.needs_gradient:
+        assert float(metrics[DROPPED]) == 0.75
+        assert float(metrics[f"{DROPPED_IN}action"]) == 0.75
+        assert float(metrics[f"{DROPPED_IN}state"]) == 0.75
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].needs_gradient])
+def test_a_right_gradient_is_not_dropped(name):
+    metrics = metrics_of(METHODS[name], Batch(LQR(), 4))
+    dropped = [value for key, value in metrics.items() if key.startswith(DROPPED)]
+    assert len(dropped) == 3 and not any(dropped)
+
+
+def test_dropped_gradients_are_counted_through_chunks():
+    metrics = metrics_of(METHODS["rfo"], ChunkedBatch(Blind(sighted=2), 4, 4, discount=0.99))
+    assert float(metrics[DROPPED]) == 0.5
