@@ -143,8 +143,7 @@ def _steps(comparison: Comparison, task: str, label: str, threshold: float) -> l
 
 
 def improvement_tables(comparison: Comparison) -> list[tuple[str, Table]]:
-    """Tables of the probability of improvement for every pair of labels, by task and over all
-    tasks."""
+    """Probabilities of improvement for all pairs of labels, by task and over all tasks."""
     columns = [Column(name) for name in ("label", "over", "probability")]
 
     def pairs(labels: Sequence[str], tasks: Sequence[str]) -> Table:

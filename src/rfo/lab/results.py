@@ -28,7 +28,7 @@ FORMULA = ("=", "+", "-", "@")
 
 
 class ResultsError(ValueError):
-    """Run folders or collected results that cannot be read: one line that says which and why."""
+    """Results that cannot be read; the message says in one line which and why."""
 
 
 class Curve(NamedTuple):
@@ -247,8 +247,7 @@ def collect(runs: Iterable[RunResult], folder: Path, points: int = 100) -> Path:
 
 
 def _rounded(value: float, digits: int) -> float | int | None:
-    """A number rounded to significant digits; None for NaN and infinity, which JSON does not
-    have."""
+    """A number rounded to significant digits; None for NaN and infinity, which JSON lacks."""
     if not np.isfinite(value):
         return None
     short = float(f"{value:.{digits}g}")
@@ -290,7 +289,7 @@ def read_collection(path: Path) -> list[RunResult]:
 
 
 def _read_curve(path: Path) -> Curve:
-    """The learning curve in a metrics file; empty if there is none."""
+    """Learning curve of a metrics file; empty if there is no file."""
     try:
         there = metrics.read(path)
     except OSError as error:

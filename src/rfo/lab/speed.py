@@ -102,8 +102,7 @@ def usable_cores() -> list[int]:
 
 
 def core_counts(usable: int, cores: int | None = None) -> list[int]:
-    """Numbers of cores to measure on: one and `cores`, or only all if a process cannot be
-    limited."""
+    """Numbers of cores to measure: one and `cores`, or all if a process cannot be limited."""
     if not hasattr(os, "sched_setaffinity"):
         return [usable]
     return sorted({1, min(cores or usable, usable)})

@@ -62,8 +62,7 @@ def rollout():
 
 
 def gradient_program(settings: PeerSettings):
-    """The compiled gradient of a batch's returns with respect to the actions, and actions (B, T,
-    A)."""
+    """Compiled gradient of a batch's returns, and the actions (B, T, A) to call it with."""
     import jax
 
     rewards, size = rollout()

@@ -91,8 +91,7 @@ def physics_seconds(task: Any, batch: int, horizon: int, seconds: float) -> list
 
 
 def train_seconds(task: str, algorithm: str, seconds: float) -> dict[str, Any]:
-    """Times of whole updates at the start of a training [s], and the number of steps of an
-    update."""
+    """Times of whole updates at the start of a training [s], and the sizes of an update."""
     import jax
 
     from rfo.experiment.build import build, preset

@@ -45,12 +45,15 @@ def bounded(statistic: Statistic, show: Callable[[float], str] = number) -> str:
 
 
 def escaped(name: str) -> str:
-    """A name as text of Markdown, whatever it holds: no HTML, link or table comes of it."""
+    """A name as Markdown text, with the characters escaped that have a meaning there."""
     return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(name, quote=False))
 
 
 def file_name(name: str) -> str:
-    """A name as part of a file's name: itself if it is made of letters, digits, `_` and `-`."""
+    """A name as part of a file name.
+
+    Names of other characters than letters, digits, `_` and `-` are shortened and get a hash.
+    """
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)
     if safe == name:
         return name
