@@ -1,5 +1,4 @@
-"""A depth camera: the part of a body's surface that is visible from one direction, as a point
-cloud."""
+"""A depth camera: the visible part of a body's surface as a point cloud."""
 
 from __future__ import annotations
 
@@ -73,16 +72,17 @@ class DepthCamera:
 
     @property
     def pixel_centres(self) -> Float[np.ndarray, "Q 2"]:
-        """Positions of the pixels, right and up from the window's middle, row by row from the top
-        left [m]."""
+        """Positions of the pixels relative to the window's middle [m].
+
+        They are (right, up), row by row from the top left.
+        """
         line = self.window * ((np.arange(self.pixels) + 0.5) / self.pixels - 0.5)
         return np.stack([np.tile(line, self.pixels), np.repeat(-line, self.pixels)], axis=1)
 
     def visible_points(
         self, vertices: Float[Array, "B N 3"], triangles: Int[np.ndarray, "S 3"]
     ) -> Float[Array, "B P 3"]:
-        """Points of the surface that the pixels see [m]: always P points, in the order of the
-        pixels.
+        """P points of the surface that the pixels see [m], in the order of the pixels.
 
         If C pixels see the body, point p comes from hit number floor(p C / P). With C > P this
         chooses hits evenly; with C < P it repeats each hit equally often, up to one. If no pixel
@@ -172,8 +172,7 @@ def _nearest(maps: Float[Array, "B S 3 3"], centres: Float[Array, "Q 2"]) -> Int
 
 
 def _chosen(seen: Array, points: int) -> Int[Array, "B P"]:
-    """Pixel of each point, as `DepthCamera.visible_points` explains; pixel 0 if no pixel sees the
-    body."""
+    """Pixel of each point, as `DepthCamera.visible_points` explains; 0 if none sees the body."""
     count = jnp.cumsum(seen, axis=1, dtype=jnp.int32)
     rank = jnp.arange(points, dtype=jnp.int32) * count[:, -1:] // points
     # number of pixels before hit number `rank`

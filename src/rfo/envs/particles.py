@@ -1,5 +1,4 @@
-"""Shared parts of the particle tasks: placing, observing and drawing particles, and moving
-tools."""
+"""Shared parts of the particle tasks: placing, observing and drawing particles, moving tools."""
 
 from __future__ import annotations
 

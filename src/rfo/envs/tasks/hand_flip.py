@@ -231,8 +231,7 @@ class HandFlip:
 
 
 def _disc(count: int) -> Float[np.ndarray, "N 3"]:
-    """Random particles around the origin, the same every time; the second half mirrors the
-    first."""
+    """Random particles around the origin, always the same; the second half mirrors the first."""
     angle, area, height = np.random.default_rng(0).random((3, count // 2))
     distance, turn = RADIUS * np.sqrt(area), np.pi * (angle - 0.5)
     z = HALF_THICKNESS * (2 * height - 1)

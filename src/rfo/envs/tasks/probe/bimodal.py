@@ -89,8 +89,7 @@ class Bimodal:
         )
 
     def best_gaussian_return(self) -> float:
-        """Largest return of ``tanh(mean + sigma noise)``, by quadrature on a grid of mean and
-        sigma."""
+        """Largest return of ``tanh(mean + sigma noise)``, by quadrature on a grid of both."""
         noise = np.linspace(-8.0, 8.0, 2001)
         weights = np.exp(-0.5 * noise**2)
         weights /= weights.sum()

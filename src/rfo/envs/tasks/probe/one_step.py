@@ -75,8 +75,11 @@ class ReachCloud:
         return EnvSpec("reach_cloud", shapes, 3, episode_length=10, dt=1.0)
 
     def reset(self, key: PRNGKey, batch: int) -> Observation:
-        """Draw points in a cube of edge length 0.4, its middle in [-0.5, 0.5]^3, and an offset in
-        [-0.2, 0.2]^3."""
+        """Draw clouds and offsets.
+
+        The points lie in a cube of edge length 0.4 with its middle in [-0.5, 0.5]^3, the offset in
+        [-0.2, 0.2]^3.
+        """
         middle, scatter, offset = (
             jax.random.uniform(k, (batch, *shape), minval=-largest, maxval=largest)
             for k, shape, largest in zip(
