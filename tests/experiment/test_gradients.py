@@ -47,3 +47,22 @@ def test_wrong_gradient_of_a_task_is_found(monkeypatch):
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.fine])
 def test_a_task_that_is_checked_in_double_precision_can_have_it(name):
     assert experiments.build_task(name, 1, dtype="float64").simulator.dtype == np.float64
+
+
+def test_a_check_in_double_precision_changes_no_setting_of_the_process():
+    """Not while the caller is at work, and not afterwards, whatever was set before. The error tells
+    that the physics' threads computed in double precision: single would leave 1e-4."""
+    import jax
+
+    worst = []
+    for check in gradients.check_gradient(
+        "soft_jumper_small", environments=2, horizons=(1,), settling_steps=2, threads=1
+    ):
+        assert not jax.config.jax_enable_x64
+        worst.append(check.report.worst_error)
+    assert len(worst) == 2 and max(worst) < 1e-6
+    with jax.enable_x64(True):
+        checks = gradients.check_gradient("lqr", environments=2, horizons=(1,))
+        assert next(checks).report.ok and jax.config.jax_enable_x64
+    checks.close()
+    assert not jax.config.jax_enable_x64

@@ -34,7 +34,7 @@ def check_gradient(
 ) -> Iterator[GradientCheck]:
     """Check a task's gradient of the return in random actions, over several horizons: from reset or after
     `Task.approach` and, for a task on the physics engine, from where it has settled, in contact if it has
-    any. A task that is `Task.fine` has JAX in double precision, for the process, until the last check.
+    any. A task that is `Task.fine` is checked in double precision.
 
     Args:
         task: registered name.
@@ -46,12 +46,14 @@ def check_gradient(
     """
     import jax
 
+    checks = _checks(task, environments, horizons, settling_steps, seed, threads)
     fine = task_entry(task).fine
-    jax.config.update("jax_enable_x64", fine)
-    try:
-        yield from _checks(task, environments, horizons, settling_steps, seed, threads)
-    finally:
-        jax.config.update("jax_enable_x64", False)
+    while True:
+        with jax.enable_x64(fine):  # in this thread, and not while the caller is at work
+            check = next(checks, None)
+        if check is None:
+            return
+        yield check
 
 
 def _checks(

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import warp as wp
 from jax.extend.core import Primitive
+from jax.extend.mlir.dialects.stablehlo import BitcastConvertOp
 from jax.interpreters import ad, batching, mlir
 
 from rfo.physics.host import Plan, useful_threads
@@ -124,23 +125,40 @@ def _to_host(call: Callable[..., Any]):
     """Lowering to a plain host callback: NumPy views in, no transfer of operands as JAX arrays.
 
     `jax.pure_callback` puts its operands on the device first, which costs 0.1 ms a call and needs a
-    free XLA thread while one is waiting here."""
+    free XLA thread while one is waiting here.
+
+    Double precision crosses as pairs of 32-bit words: JAX rounds what a callback returns to single
+    precision where `jax.enable_x64` holds in the thread of the caller only."""
 
     def lowering(ctx, *args, bridge: Bridge):
         # compiled and captured here, not inside a callback
         plan = bridge.plan(ctx.avals_in[0].shape[0])
+        double = bridge.kernels.dtype == np.float64
+        avals = [_in_words(aval) for aval in ctx.avals_out] if double else ctx.avals_out
+
+        def on_host(*operands):
+            results = call(plan, *operands)
+            if not double:
+                return results
+            return tuple(x.view(np.uint32).reshape(*x.shape, 2) for x in results)
+
+        inner = ctx.replace(avals_out=avals)
         results, _, _ = mlir.emit_python_callback(
-            ctx,
-            lambda *operands: call(plan, *operands),
-            None,
-            list(args),
-            ctx.avals_in,
-            ctx.avals_out,
-            has_side_effect=False,
+            inner, on_host, None, list(args), ctx.avals_in, avals, has_side_effect=False
         )
-        return results
+        if not double:
+            return results
+        shapes: Any = [aval.shape for aval in ctx.avals_out]
+        kinds = (mlir.ir.RankedTensorType.get(x, mlir.ir.F64Type.get()) for x in shapes)
+        words: Any = results
+        return [BitcastConvertOp(k, x).result for k, x in zip(kinds, words, strict=True)]
 
     return lowering
+
+
+def _in_words(aval):
+    """Shape and type of a float64 array as pairs of 32-bit words."""
+    return aval.update(shape=(*aval.shape, 2), dtype=np.dtype(np.uint32))
 
 
 def _at_once(host: Callable[..., Any], on_stream: Callable[..., list[Array]]):
