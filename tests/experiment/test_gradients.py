@@ -1,7 +1,9 @@
 """`rfo check-grad` finds a right gradient right and a wrong one wrong."""
 
 import dataclasses
+import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from rfo.envs.tasks.probe import LQR
 from rfo.experiment import build as experiments
 from rfo.experiment import gradients
 from rfo.experiment.build import TASKS
+from rfo.lab.gradient_table import report_gradient
 
 
 def test_gradient_of_a_task_is_right_and_alive():
@@ -66,3 +69,57 @@ def test_a_check_in_double_precision_changes_no_setting_of_the_process():
         assert next(checks).report.ok and jax.config.jax_enable_x64
     checks.close()
     assert not jax.config.jax_enable_x64
+
+
+@dataclasses.dataclass(frozen=True)
+class BlindLQR(LQR):
+    """The reward is right and its derivative is NaN everywhere: a root of 0 behind a `where`."""
+
+    def step(self, state, action):
+        out = super().step(state, action)
+        depth = jnp.sqrt(jnp.sum((0 * out.state) ** 2, -1))
+        touched = jnp.zeros(len(depth), bool)
+        return out._replace(reward=out.reward - jnp.where(touched, depth, 0.0))
+
+
+def test_a_gradient_that_is_not_finite_is_told_by_array_at_once(monkeypatch, capsys):
+    monkeypatch.setitem(TASKS, "blind", experiments.Task(__name__, "BlindLQR", "NaN", steps=100))
+    checks = gradients.check_gradient("blind", environments=6, horizons=(1, 4))
+    assert report_gradient("blind", checks, as_json=True) == 1
+    out, err = capsys.readouterr()
+    told = "the gradient is not finite in action (100%) and state (100%)"
+    assert told in err and err.index(told) < err.index("checked 1 control steps")
+    report = json.loads(out)
+    assert not report["ok"] and report["worst_relative_error"] is None
+    assert [check["dropped"] for check in report["checks"]] == [{"action": 1.0, "state": 1.0}] * 2
+    assert [check["finite_share"] for check in report["checks"]] == [0.0] * 2
+
+    checks = gradients.check_gradient("blind", environments=6, horizons=(1, 4))
+    assert report_gradient("blind", checks, as_json=False) == 1
+    out, _ = capsys.readouterr()
+    assert told in out and "WRONG; its error is not finite" in out
+
+
+@dataclasses.dataclass(frozen=True)
+class Speckled(LQR):
+    """Next to an unused part of the state, whose derivative is NaN, the gradient is LQR's."""
+
+    def reset(self, key, batch):
+        return {"x": super().reset(key, batch), "mark": jnp.zeros(batch)}
+
+    def observe(self, state):
+        return super().observe(state["x"])
+
+    def step(self, state, action):
+        out = super().step(state["x"], action)
+        reward = out.reward + 0.0 * jnp.sqrt(state["mark"])
+        return out._replace(state={**state, "x": out.state}, reward=reward)
+
+
+def test_a_right_gradient_that_a_training_would_drop_is_told(monkeypatch):
+    """Differences agree, and yet a batch drops it with the part of the state that is not finite."""
+    monkeypatch.setitem(TASKS, "mark", experiments.Task(__name__, "Speckled", "NaN", steps=100))
+    checks = list(gradients.check_gradient("mark", environments=6, horizons=(1, 4)))
+    assert all(check.report.ok and not check.ok for check in checks)
+    assert [check.dropped for check in checks] == [{"state.mark": 1.0}] * 2
+    assert not gradients.gradient_verdict(checks)[0]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rfo.experiment.gradients import GradientCheck, gradient_verdict
 from rfo.physics.gradcheck import TOLERANCE, Direction
+from rfo.train.guard import names
 from rfo.train.record import plain
+from rfo.train.screen import Phase
 
 SHOWN_STEPS = (1, 2, 4, 8, 16, 32)
 """Control steps for which the table shows the norm of the gradient."""
@@ -32,9 +34,12 @@ def report_gradient(task: str, checks: Iterable[GradientCheck], as_json: bool) -
         Exit status: 0 if the gradient is right, 1 if it is wrong.
     """
     done = []
-    for check in checks:
-        done.append(check)
-        print(f"checked {check.steps} control steps from {check.start}", file=sys.stderr)
+    with Phase(f"{task}: compiling and checking") as phase:
+        for check in checks:
+            if check.dropped and all(check.start != before.start for before in done):
+                phase.say(f"{task} from {check.start}: {lost(check)}")
+            done.append(check)
+            phase.say(f"checked {check.steps} control steps from {check.start}")
     ok, worst = gradient_verdict(done)
     if as_json:
         details = [gradient_details(check) for check in done]
@@ -45,8 +50,17 @@ def report_gradient(task: str, checks: Iterable[GradientCheck], as_json: bool) -
         console.width = 140
     console.print(_agreement(task, done))
     console.print(_norms(task, done))
-    print(f"{task}: the gradient is {'right' if ok else 'WRONG'}; worst relative error {worst:.2%}")
+    for check in {check.start: check for check in done if check.dropped}.values():
+        print(f"{task} from {check.start}: {lost(check)}")
+    error = "its error is not finite" if np.isinf(worst) else f"worst relative error {worst:.2%}"
+    print(f"{task}: the gradient is {'right' if ok else 'WRONG'}; {error}")
     return 0 if ok else 1
+
+
+def lost(check: GradientCheck) -> str:
+    """What is not finite of a gradient, by array."""
+    arrays = names([f"{name} ({share:.0%})" for name, share in check.dropped.items()])
+    return f"the gradient is not finite in {arrays} of the environments' steps; a training drops it"
 
 
 def gradient_details(check: GradientCheck) -> dict[str, Any]:
@@ -55,7 +69,9 @@ def gradient_details(check: GradientCheck) -> dict[str, Any]:
     return {
         "start": check.start,
         "steps": check.steps,
-        "ok": report.ok,
+        "ok": check.ok,
+        "dropped": check.dropped,
+        "finite_share": float(np.isfinite(report.norm).mean()),
         "nonzero_share": report.alive,
         "norm": _quantiles(report.norm),
         "norm_by_step": np.median(report.norm_by_step, axis=1),
@@ -78,7 +94,9 @@ def gradient_details(check: GradientCheck) -> dict[str, Any]:
 
 
 def _table(title: str, text: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for name in text:
         table.add_column(name, no_wrap=True)
     for name in numbers:

@@ -75,6 +75,13 @@ class Phase:
         else:
             self._begin()
 
+    def say(self, line: str) -> None:
+        """Print one line that stays, above the live one."""
+        if self._line is not None:
+            self._console.print(line, highlight=False, markup=False)
+        else:
+            say(line)
+
     def _begin(self) -> None:
         self._since = time.monotonic()
         say(self._name)
