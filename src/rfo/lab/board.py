@@ -65,9 +65,9 @@ class Board:
     def __enter__(self) -> Board:
         if self._console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                TextColumn("{task.fields[facts]}"),
+                TextColumn("{task.fields[facts]}", markup=False),
             )
             self._bars = Progress(*columns, console=self._console, auto_refresh=False)
             self._rows[""] = self._bars.add_task(self._title, total=None, facts="")

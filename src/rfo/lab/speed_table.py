@@ -6,6 +6,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 BUSY = 0.5
@@ -20,12 +21,14 @@ def show(result: dict[str, Any], to_stderr: bool = False) -> None:
     for task, by_cores in result["tasks"].items():
         console.print(_table(task, by_cores, result))
     for note in notes(result):
-        console.print(note, style="dim", highlight=False)
+        console.print(note, style="dim", highlight=False, markup=False)
 
 
 def _table(task: str, by_cores: dict[str, Any], result: dict[str, Any]) -> Table:
     title = f"{task}: env-steps/s, median ± half the distance of the quartiles"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.add_column("")
     for heading in ("substeps", "environments", *(f"{n} core{'s' * (n != '1')}" for n in by_cores)):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -34,15 +37,15 @@ def _table(task: str, by_cores: dict[str, Any], result: dict[str, Any]) -> Table
     for entries in zip(*(run["physics"] for run in runs), strict=True):
         table.add_row("physics, forward and backward", substeps, *_cells(entries))
     name = f"training with {result['algorithm']}, whole updates"
-    table.add_row(name, substeps, *_cells([run["train"] for run in runs]))
+    table.add_row(escape(name), substeps, *_cells([run["train"] for run in runs]))
     peer = result["peer"]
     if task == "ant" and peer and "missing" not in peer:
         entries = [peer[cores] for cores in by_cores]
-        table.add_row(entries[0]["name"], str(entries[0]["substeps"]), *_cells(entries))
+        table.add_row(escape(entries[0]["name"]), str(entries[0]["substeps"]), *_cells(entries))
     for name, quoted in result["quoted"].items():
         if name.endswith(f", {task}"):
             rate = f"{quoted['env_steps_per_s']:,.0f}"
-            table.add_row(f"{name} (quoted)", substeps, str(quoted["environments"]), rate)
+            table.add_row(escape(f"{name} (quoted)"), substeps, str(quoted["environments"]), rate)
     return table
 
 
