@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class SettingError(ValueError):
     """A setting that cannot work: one line that says what to do.
@@ -19,3 +21,13 @@ class SettingError(ValueError):
 
 class RunError(Exception):
     """A run folder that cannot be read or written: one line that says what to do."""
+
+
+def require_known(value: str, known: Collection[str], field: str) -> None:
+    """Check that a setting is one of the known names.
+
+    Raises:
+        SettingError: naming the field, its value and the known names.
+    """
+    if value not in known:
+        raise SettingError(f"{field} must be one of {', '.join(known)}, not '{value}'", field)

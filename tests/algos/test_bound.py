@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tuned import tuned
 
 from rfo.algos.rfo import RFO
 from rfo.algos.sapo import SAPO
 from rfo.envs.base import EnvSpec, Step
 from rfo.envs.batch import Batch
+from tuned import tuned
 
 
 class Slope:

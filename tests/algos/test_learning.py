@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tuned import tuned
 
 from rfo.algos.apg import APG
 from rfo.algos.rfo import RFO
@@ -13,6 +12,7 @@ from rfo.algos.shac import SHAC
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
 from rfo.envs.tasks.probe import LQR, Bimodal, Delayed, ReachCloud, Terminating
+from tuned import tuned
 
 SMALL = {
     "horizon": 8,

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tuned import tuned
 
 from rfo.algos.matching import matching_error, uniform_latents
 from rfo.algos.rfo import RFO, Past
@@ -14,6 +13,7 @@ from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import Quadratic
 from rfo.policies.encoder import Identity
 from rfo.policies.flow import FlowPolicy, integrate
+from tuned import tuned
 
 pytestmark = pytest.mark.usefixtures("annotations_unchecked")  # fields that are no policies
 MEAN, STD, SOURCE = 0.7, 0.4, 0.5

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tuned import tuned
 
 from rfo.algos.sapo import SAPO
 from rfo.algos.settings import Flow
@@ -14,6 +13,7 @@ from rfo.algos.soft_flow import SoftFlow
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import Quadratic
 from rfo.policies.gaussian import tanh_gaussian_log_prob
+from tuned import tuned
 
 SETTINGS = {
     "horizon": 1,

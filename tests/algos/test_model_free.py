@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 from test_learning import explained
-from tuned import tuned
 
 from rfo.algos.fpo import FPO
 from rfo.algos.ppo import PPO
 from rfo.algos.sac import SAC
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import Truncating
+from tuned import tuned
 
 SMALL = {"horizon": 4, "gamma": 0.9, "network": {"hidden": (32,)}}
 CRITIC = {"hidden": (32,), "learning_rate": 5e-3}

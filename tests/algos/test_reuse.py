@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tuned import tuned
 
 from rfo.algos.reuse import FirstOrder, Reuse
 from rfo.algos.rfo import RFO
 from rfo.algos.sapo import SAPO
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import LQR
+from tuned import tuned
 
 ENV = Batch(LQR(), 16)
 SMALL = {

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tuned import tuned
 
 from rfo.algos.apg import APG
 from rfo.algos.base import DROPPED, DROPPED_IN, NONFINITE_STEPS
@@ -19,6 +18,7 @@ from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import LQR
 from rfo.policies.encoder import Identity
 from rfo.policies.gaussian import GaussianPolicy
+from tuned import tuned
 
 
 def gaussian(mean: float, log_std: float) -> GaussianPolicy:

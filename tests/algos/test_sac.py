@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rfo.algos.buffer import Transitions, stored, transitions
 from rfo.algos.rollout import rollout
-from rfo.algos.sac import SAC, Transitions, soft_target, stored, transitions
+from rfo.algos.sac import SAC, soft_target
 from rfo.algos.settings import Ensemble, Network
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import ReachCloud, Terminating, Truncating

@@ -1,1 +1,1 @@
-"""Methods: one file each, over shared functions. Two files differ by what two papers differ."""
+"""Methods, one file each, over shared functions: two files differ as their papers differ."""

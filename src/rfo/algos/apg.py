@@ -53,15 +53,8 @@ class APG(Method):
 
     def new_actor(self, key: PRNGKey, encoder: Encoder, action_size: int) -> GaussianPolicy:
         """The initial policy."""
-        return GaussianPolicy(
-            key,
-            encoder,
-            action_size,
-            self.network.hidden,
-            activation=self.network.activation,
-            initial_log_std=self.initial_log_std,
-            gain=self.network.gain,
-        )
+        layers, log_std = self.network.layers, self.initial_log_std
+        return GaussianPolicy(key, encoder, action_size, initial_log_std=log_std, **layers)
 
     def init(self, key: PRNGKey, env: Batch) -> APGState:
         """Initial training state."""

@@ -26,10 +26,10 @@ def fit_critics(
 ) -> tuple[Critics, DescentState, Metrics]:
     """Regress every critic on the targets.
 
-    A minibatch is a contiguous stretch of T / `settings.batches` steps of all environments, in order
-    of time and the same in every pass, as in the reference implementations of SHAC and SAPO: no
-    shuffling, no gathering. The loss is summed over critics, so that each gets the gradient it would
-    get alone.
+    A minibatch is a contiguous stretch of T / `settings.batches` steps of all environments. They
+    come in order of time and are the same in every pass, as in the reference implementations of
+    SHAC and SAPO: no shuffling, no gathering. The loss is summed over critics, so that each gets
+    the gradient it would get alone.
 
     Args:
         critics: the ensemble.
@@ -39,8 +39,8 @@ def fit_critics(
         settings: passes over the rollout, and minibatches in a pass, which must divide T.
 
     Returns:
-        Critics, optimiser state and metrics: ``critic_loss`` (mean squared error over the last pass),
-        ``critic_error`` (mean squared error before fitting, on data not yet seen),
+        Critics, optimiser state and metrics: ``critic_loss`` (mean squared error over the last
+        pass), ``critic_error`` (mean squared error before fitting, on data not yet seen),
         ``critic_explained_variance`` (before fitting), ``value`` (mean prediction before fitting),
         ``critic_grad_norm`` (mean), ``critic_skipped``.
     """

@@ -1,4 +1,4 @@
-"""FPO: flow policy optimization, PPO's surrogate with a ratio of flow-matching errors (arXiv 2507.21053)."""
+"""FPO: flow policy optimization, PPO with a ratio of flow-matching errors (arXiv 2507.21053)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 
 class Probe(NamedTuple):
-    """Where the matching error of an action is measured: n draws, the same before and after."""
+    """Draws at which the matching error of an action is measured, the same before and after."""
 
     latent: Float[Array, "*batch A"]
     """The action before tanh."""
     noise: Float[Array, "*batch n A"]
-    """Standard normal."""
+    """Standard normal noise."""
     u: Float[Array, "*batch n"]
     """Flow time."""
 
@@ -52,12 +52,12 @@ class FPOState(NamedTuple):
 class FPO(ActorCritic):
     """Flow Policy Optimization.
 
-    PPO for a policy without a likelihood: its ratio is replaced by ``exp(E_old - E_new)``, where E is
-    the flow matching error towards the latent that was acted, at some draws of noise and flow time.
-    Critics, advantages and values are PPO's here. The surrogate is that of its successor FPO++ (arXiv
-    2602.02481): one ratio per draw, where FPO has one of the mean error, and bad actions are led back,
-    where FPO clips them (`rfo.algos.surrogate.asymmetric_surrogate`). With FPO's own the error grew
-    without end on the task `truncating`.
+    PPO for a policy without a likelihood: ``exp(E_old - E_new)`` replaces its ratio, where E is the
+    flow matching error towards the latent that was acted, at some draws of noise and flow time.
+    Critics, advantages and values are as in PPO. The surrogate comes from its successor FPO++
+    (arXiv 2602.02481): there is one ratio per draw, where FPO has one of the mean error, and bad
+    actions are led back, where FPO clips them (`rfo.algos.surrogate.asymmetric_surrogate`). With
+    FPO's own surrogate the error grew without end on the task `truncating`.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -69,8 +69,8 @@ class FPO(ActorCritic):
     gae_lambda: float = 0.95
     """Lambda of the advantages."""
     epochs: int = 8
-    """Passes of the actor over a rollout. The reference has 16 passes of 32 minibatches, over 30 times
-    the data."""
+    """Passes of the actor over a rollout. The reference has 16 passes of 32 minibatches, over 30
+    times the data."""
     batches: int = 4
     """Minibatches in each pass; they divide the rollout's decisions T."""
     clip: float = 0.05

@@ -21,8 +21,9 @@ def matching_error(
 ) -> Float[Array, "*batch"]:
     """Squared error of the velocity against the straight line from fresh noise to each target.
 
-    ``|v(z_u, u, s) - (z - z_0)|^2 / A`` at ``z_u = (1 - u) z_0 + u z``, u uniform in [0, 1), z_0 drawn
-    like the policy's source (Lipman et al. 2023, equation 23; arXiv 2602.03501). No gradient enters z.
+    It is ``|v(z_u, u, s) - (z - z_0)|^2 / A`` at ``z_u = (1 - u) z_0 + u z``, with u uniform in
+    [0, 1) and z_0 drawn like the policy's source (Lipman et al. 2023, equation 23; arXiv
+    2602.03501). No gradient enters z.
 
     Args:
         policy: whose velocity field is compared.

@@ -14,8 +14,9 @@ from rfo.algos.method import ActorCritic, StartKeys
 from rfo.algos.optimize import Descent, DescentState
 from rfo.algos.reuse import FirstOrder, Played, Reuse
 from rfo.algos.rollout import policy_metrics, rollout, rollout_metrics
-from rfo.algos.settings import require, require_known
+from rfo.algos.settings import require
 from rfo.envs.batch import Batch, BatchState, GradientProbe
+from rfo.errors import require_known
 from rfo.policies.critic import Critics
 from rfo.policies.normalize import Normalizer
 from rfo.policies.squash import bound_loss
@@ -53,12 +54,12 @@ class SoftPlayed(NamedTuple):
 
 @dataclass(frozen=True)
 class MaximumEntropy(ActorCritic):
-    """What SAPO and the soft flow share; they add the policy.
+    """Base of SAPO and the soft flow, which add the policy.
 
     One actor step per rollout, or several (`rfo.algos.reuse`), on ``-return / horizon`` where each
-    control step pays ``r + alpha H / return_scale``: H is an estimate of the policy's entropy from one
-    draw, shifted and scaled by its target so that it lies near [0, 1]; the weight alpha is tuned to
-    hold the entropy at the target. Critics value the same sum.
+    control step pays ``r + alpha H / return_scale``. H is an estimate of the policy's entropy from
+    one draw, shifted and scaled by its target so that it is near [0, 1]. The weight alpha is tuned
+    to keep the entropy at the target. Critics value the same sum.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -74,11 +75,11 @@ class MaximumEntropy(ActorCritic):
     """Initial weight of the entropy."""
     alpha_learning_rate: float = 5e-3
     """Learning rate of log alpha, constant over updates; 0 keeps alpha fixed. The optimiser's other
-    settings hold for log alpha, too, weight decay included."""
+    settings apply to log alpha as well, weight decay included."""
     target_entropy: float = -0.5
-    """Entropy per action dimension to hold [nat]; negative."""
+    """Entropy per action dimension to keep [nat]; negative."""
     c_bound: float = 0.0
-    """Weight of ``-log(1 - a^2)``, mean over action dimensions, beside the entropy's share of it."""
+    """Weight of ``-log(1 - a^2)``, mean over action dimensions; the entropy has it, too."""
     critic_target: str = "min"
     """How the critics combine in TD targets: min or mean. In the actor's loss it is the mean."""
     reuse: Reuse = Reuse()
@@ -89,7 +90,7 @@ class MaximumEntropy(ActorCritic):
         require(self, "not negative", "alpha_learning_rate", "c_bound")
         require(self, "negative", "target_entropy")
         require(self, "in [0, 1]", "td_lambda")
-        require_known(self, "critic_target", COMBINATIONS)
+        require_known(self.critic_target, COMBINATIONS, "critic_target")
 
     def objective(
         self, actor: Any, soft: SoftPlayed, observation: Observation, noise: Noise
@@ -114,7 +115,10 @@ class MaximumEntropy(ActorCritic):
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch"]]:
         """A draw of the latent, and an estimate of the action's entropy [nat].
 
-        The observation is normalised.
+        Args:
+            actor: the policy.
+            observation: normalised observation.
+            noise: noise of the action and of the entropy's estimate.
         """
 
     def init(self, key: PRNGKey, env: Batch) -> MaximumEntropyState:

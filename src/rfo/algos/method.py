@@ -194,12 +194,10 @@ def new_flow_policy(
         key,
         encoder,
         action_size,
-        network.hidden,
-        activation=network.activation,
         steps=flow.steps,
         solver=flow.solver,
         source_noise=flow.source_noise,
         frequencies=flow.frequencies,
-        gain=network.gain,
         last_scale=flow.last_scale,
+        **network.layers,
     )

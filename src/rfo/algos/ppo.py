@@ -49,13 +49,13 @@ class PPOState(NamedTuple):
 
 @dataclass(frozen=True)
 class PPO(ActorCritic):
-    """Proximal Policy Optimization, with the settings of the SAPO paper's baseline unless a field says why.
+    """Proximal Policy Optimization.
 
-    The likelihood is that of the latent before tanh: in the ratio the volume of tanh cancels, and no
-    action leaves its bounds, so there is no loss that keeps it inside. Advantages are standardised
-    over the rollout, values learnt in units of their running mean and deviation. The value is the
-    mean of the critics. The actor's learning rate has no schedule: after the first update the
-    divergence decides.
+    The settings are those of the SAPO paper's baseline unless a field says why. The likelihood is
+    the latent's, before tanh: in the ratio the volume of tanh cancels, and no action leaves its
+    bounds, so no loss has to keep it inside. Advantages are standardised over the rollout, and
+    values are learnt in units of their running mean and deviation. The value is the mean of the
+    critics. The actor's learning rate has no schedule: after the first pass the divergence decides.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -69,13 +69,13 @@ class PPO(ActorCritic):
     epochs: int = 5
     """Passes of the actor over a rollout."""
     batches: int = 4
-    """Minibatches in each pass; they divide the rollout's decisions T. The reference has 1; 4 make four
-    times the steps of the same data."""
+    """Minibatches in each pass; they divide the rollout's decisions T. The reference has 1; 4 make
+    four times the steps of the same data."""
     clip: float = 0.2
     """Distance from 1 at which the ratio of likelihoods stops paying."""
     target_kl: float = 0.008
-    """Divergence from the acting policy [nat]: after each pass the learning rate is divided by 1.5 if
-    the divergence is above twice this, and multiplied by 1.5 if it is below half."""
+    """Divergence from the acting policy [nat]. After each pass the learning rate is divided by 1.5
+    if the divergence is above twice this, and multiplied by 1.5 if it is below half."""
     min_learning_rate: float = 1e-6
     """Smallest learning rate of the actor."""
     max_learning_rate: float = 1e-2
@@ -107,12 +107,10 @@ class PPO(ActorCritic):
             key,
             encoder,
             action_size,
-            self.network.hidden,
-            activation=self.network.activation,
             min_log_std=log(self.min_std),
             max_log_std=log(self.max_std),
-            gain=self.network.gain,
             last_scale=self.last_scale,
+            **self.network.layers,
         )
 
     def init(self, key: PRNGKey, env: Batch) -> PPOState:
@@ -226,7 +224,8 @@ def adapted_rate(
 ) -> Float[Array, ""]:
     """The learning rate after a pass with the divergence `kl` from the acting policy [nat].
 
-    It is divided by 1.5 where `kl` is above twice the target, and multiplied by 1.5 below half of it.
+    It is divided by 1.5 where `kl` is above twice the target, and multiplied by 1.5 where it is
+    below half of it.
     """
     factor = jnp.where(kl > 2 * target, 1 / 1.5, jnp.where(kl < target / 2, 1.5, 1.0))
     return jnp.clip(rate * factor, lowest, highest)

@@ -1,11 +1,12 @@
 """Returns over rollouts in which episodes end and begin.
 
-A rollout of T steps falls into *segments*: each ends where an episode terminates or is truncated, or
-at the rollout's last step, and the next one begins with discount 1. Beyond its last step a segment is
+A rollout of T steps has *segments*. Each ends where an episode terminates or is truncated, or at
+the rollout's last step; the next one begins with discount 1. Beyond its last step a segment is
 worth 0 if it terminated, else the value of that step's next observation (before any reset).
 
-A *step* is one decision of the policy. With action chunks it has a `duration` of several control steps, its
-reward is their discounted sum (see `rfo.envs.chunk`), and `gamma` is always the discount of one control step.
+A *step* is one decision of the policy. With action chunks it has a `duration` of several control
+steps, and its reward is their discounted sum (see `rfo.envs.chunk`). `gamma` is always the discount
+of one control step.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def segment_return(
         terminated: the task ended the episode at this step.
         truncated: the clock did.
         gamma: discount of one control step.
-        duration: of each step, in control steps.
+        duration: control steps of each step.
     """
     bootstrap = jnp.where(bootstrap_mask(terminated, truncated), next_value, 0.0)
     earned = reward + gamma**duration * bootstrap
@@ -77,8 +78,8 @@ def td_lambda(
     """TD(lambda) value targets (Sutton and Barto 2018, section 12.1).
 
     ``y_t = r_t + gamma ((1 - lambda) V(s_{t+1}) + lambda y_{t+1})`` inside a segment, ``r_t`` at a
-    termination, ``r_t + gamma V(s_{t+1})`` at a truncation or the rollout's last step; gamma to the power
-    of the step's duration.
+    termination, and ``r_t + gamma V(s_{t+1})`` at a truncation or the rollout's last step. Each
+    gamma is raised to the power of the step's duration.
     """
     ends = bootstrap_mask(terminated, truncated)
 
@@ -107,11 +108,11 @@ def gae(
     lambda_: float,
     duration: Int[Array, "T B"],
 ) -> Float[Array, "T B"]:
-    """Generalised advantages (Schulman et al. 2016, equation 16): TD(lambda) targets less the values.
+    """Generalised advantages (Schulman et al. 2016, equation 16): TD(lambda) targets minus values.
 
-    ``A_t = delta_t + gamma lambda A_{t+1}`` inside a segment, ``delta_t`` at its last step, where
-    ``delta_t = r_t + gamma V(s_{t+1}) - V(s_t)``, without V(s_{t+1}) at a termination; gamma to the power of
-    the step's duration.
+    ``A_t = delta_t + gamma lambda A_{t+1}`` inside a segment and ``delta_t`` at its last step,
+    where ``delta_t = r_t + gamma V(s_{t+1}) - V(s_t)``, without V(s_{t+1}) at a termination. Each
+    gamma is raised to the power of the step's duration.
 
     Args:
         value: V(s_t); inside a segment it is `next_value` of the step before.
@@ -128,7 +129,7 @@ class NStep(NamedTuple):
     last: Int[Array, "T B"]
     """Index of the last of these steps: its next observation bootstraps."""
     discount: Float[Array, "T B"]
-    """Of that bootstrap: gamma to the number of control steps, or 0 at a termination."""
+    """Discount of that bootstrap: gamma to the number of control steps, or 0 at a termination."""
 
 
 def n_step(
@@ -149,7 +150,7 @@ def n_step(
     ends = (terminated | truncated).at[-1].set(True)
     going, total, taken = ~ends, reward, duration
     for n in range(1, min(steps, horizon)):
-        # what lies n steps ahead; beyond the rollout's end `going` is false
+        # the step n ahead; beyond the rollout's end `going` is false
         total = total + jnp.where(going, gamma**taken * jnp.roll(reward, -n, axis=0), 0.0)
         taken = taken + jnp.where(going, jnp.roll(duration, -n, axis=0), 0)
         last = last + going

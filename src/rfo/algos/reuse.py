@@ -1,11 +1,14 @@
-"""Several actor steps on one rollout: the return's slope in the policy's outputs is followed again.
+"""Several actor steps on one rollout, which follow the return to first order.
 
 Backpropagation through time and physics gives ``g = dJ / dz``, the slope of the return J in every
-latent z of a rollout. For the policy that made the rollout, ``J + sum <g, z_theta(s, eps) - z>`` over
-its states s and noise eps has the return's value and its whole reparameterization gradient in theta.
-As the policy moves, the same sum can be climbed again without the physics. That a rollout's gradient
-serves more than one step is the idea of RPO (arXiv 2508.06214), whose ratio of likelihoods a flow does
-not have: here an action stops to follow g once it has moved by `Reuse.reach`.
+latent z of a rollout. Take ``J + sum <g, z_theta(s, eps) - z>`` over the rollout's states s and
+noise eps: for the policy that made the rollout it has the return's value and its whole
+reparameterization gradient in theta. As the policy moves, the same sum can be climbed again without
+the physics.
+
+RPO (arXiv 2508.06214) has the idea that a rollout's gradient serves more than one step. It bounds
+the steps by a ratio of likelihoods, which a flow does not have. Here an action no longer follows g
+once it has moved by `Reuse.reach`.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class FirstOrder(NamedTuple):
     latent: Float[Array, "T B A"]
     """Latents z of the rollout."""
     reach: float
-    """An action that has moved this far, or farther, the way its slope drives it counts no more."""
+    """An action that has moved this far along its slope, or farther, counts no more."""
 
     def __call__(self, latent: Float[Array, "T B A"]) -> Float[Array, ""]:
         """The return, from a policy's latents at the rollout's states and noise."""
@@ -73,7 +76,7 @@ class Reuse:
     steps: int = 1
     """Steps of the actor on each rollout's gradient."""
     reach: float = 0.1
-    """Change of an action at which it stops to follow the rollout's gradient, in several steps."""
+    """Change of an action at which it no longer follows the rollout's gradient."""
 
     def __post_init__(self) -> None:
         require(self, "positive", "steps", "reach")
@@ -96,9 +99,9 @@ class Reuse:
             state: state of its optimiser.
 
         Returns:
-            Actor, optimiser state and metrics: those of the loss with ``grad_norm`` and
-            ``grad_norm_clipped`` at the first step, where the gradient is the rollout's own, and
-            ``skipped_updates`` of all steps.
+            Actor, optimiser state and metrics. The loss's metrics, ``grad_norm`` and
+            ``grad_norm_clipped`` are from the first step, whose gradient is the rollout's own;
+            ``skipped_updates`` counts over all steps.
         """
 
         def step(

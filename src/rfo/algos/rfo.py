@@ -1,4 +1,4 @@
-"""RFO: reparameterization policy gradient of a flow policy, with flow matching (arXiv 2602.03501)."""
+"""RFO: reparameterization policy gradient of a flow policy, with matching (arXiv 2602.03501)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from rfo.algos.method import ActorCritic, StartKeys, new_flow_policy
 from rfo.algos.optimize import DescentState
 from rfo.algos.reuse import FirstOrder, Played, Reuse
 from rfo.algos.rollout import policy_metrics, rollout, rollout_metrics
-from rfo.algos.settings import Flow, require, require_known
+from rfo.algos.settings import Flow, require
 from rfo.envs.batch import Batch, BatchState, GradientProbe
+from rfo.errors import require_known
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder
 from rfo.policies.flow import FlowPolicy
@@ -52,9 +53,9 @@ class RFOState(NamedTuple):
 class RFO(ActorCritic):
     """Reparameterization Flow Policy Optimization.
 
-    One actor step per rollout, or several (`rfo.algos.reuse`), on `objective`; the return's gradient
-    runs through the flow's steps and the environment together. Defaults that the paper does not state
-    were chosen by sweeps.
+    One actor step per rollout, or several (`rfo.algos.reuse`), on `objective`. The return's
+    gradient runs through the flow's steps and the environment together. Defaults that the paper
+    does not state were chosen by sweeps.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -87,7 +88,7 @@ class RFO(ActorCritic):
         require(self, "not negative", "c_past", "c_uni", "c_bound")
         require(self, "in [0, 1]", "td_lambda")
         require(self, "in [0, 1)", "uniform_clip")
-        require_known(self, "critic_target", COMBINATIONS)
+        require_known(self.critic_target, COMBINATIONS, "critic_target")
 
     def objective(
         self,
@@ -125,9 +126,9 @@ class RFO(ActorCritic):
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """L_past and L_uni, in one pass through the velocity field.
 
-        L_past is the mean of the errors towards the latents of both rollouts, or of the current one
-        alone if there is no previous one; L_uni is the error towards uniform actions in the current
-        rollout's states, whose context is given.
+        L_past is the mean error towards the latents of both rollouts, or of the current one alone
+        if there is no previous one. L_uni is the error towards uniform actions in the states of the
+        current rollout, whose context is given.
         """
         error_key, uniform_key = jax.random.split(key)
         uniform = uniform_latents(uniform_key, current.latent.shape, self.uniform_clip)

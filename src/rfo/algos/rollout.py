@@ -1,4 +1,4 @@
-"""Rollouts of a policy in a batch of environments, and what can be said about them."""
+"""Rollouts of a policy in a batch of environments, and their metrics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from rfo.algos.base import DROPPED, DROPPED_IN, NONFINITE_STEPS
 from rfo.envs.batch import Batch, BatchState, GradientProbe
+from rfo.errors import SettingError
 from rfo.policies.encoder import Encoder
 from rfo.policies.normalize import Normalizer
 from rfo.types import Array, Bool, Float, Int, Metrics, Observation, PRNGKey, PyTree
@@ -31,31 +32,33 @@ SATURATION = 0.95
 """An action beyond this magnitude counts as saturated."""
 
 SPREAD_STATES = 16
-"""States at which a policy is compared with itself and with its successor."""
+"""States in which an update's effect on the policy is measured."""
 
 SPREAD_DRAWS = 8
-"""Actions drawn at each of them."""
+"""Actions drawn in each of these states."""
 
 
 def decisions(horizon: int, env: Batch) -> int:
     """Steps T of a rollout of `horizon` control steps.
 
     Raises:
-        ValueError: if the control steps of one decision do not divide them.
+        SettingError: if the control steps of one decision do not divide them.
     """
     if horizon % env.stride:
-        raise ValueError(f"a chunk's {env.stride} control steps must divide horizon ({horizon})")
+        message = f"a chunk's {env.stride} control steps must divide horizon ({horizon})"
+        raise SettingError(message, "horizon")
     return horizon // env.stride
 
 
 class Rollout(NamedTuple):
     """T steps of B environments, time-major. Observations are raw.
 
-    A step is one decision of the policy: a control step, or a chunk of several."""
+    A step is one decision of the policy: a control step, or a chunk of several.
+    """
 
     observation: Observation
     next_observation: Observation
-    """Before any reset: the one to bootstrap from."""
+    """Observation before any reset, from which to bootstrap."""
     action: Float[Array, "T B A"]
     extras: PyTree
     """What the policy callback returned beside the action."""

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from rfo.algos.buffer import Transitions, drawn, empty_buffer, stored, transitions
 from rfo.algos.method import Method, StartKeys, new_critics
 from rfo.algos.optimize import Descent, DescentState
-from rfo.algos.returns import n_step
-from rfo.algos.rollout import Rollout, decisions, policy_metrics, rollout, rollout_metrics
+from rfo.algos.rollout import decisions, policy_metrics, rollout, rollout_metrics
 from rfo.algos.settings import Ensemble, Optimiser, require, require_order
 from rfo.envs.batch import Batch, BatchState
 from rfo.policies.critic import Critics
@@ -22,24 +22,14 @@ from rfo.policies.encoder import Encoder
 from rfo.policies.gaussian import TanhGaussianPolicy, tanh_gaussian_log_prob
 from rfo.policies.nets import largest
 from rfo.policies.normalize import Normalizer
-from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey, PyTree
-
-
-class Transitions(NamedTuple):
-    """Steps with n-step returns. Observations are raw, to be normalised when they are used."""
-
-    observation: Observation
-    action: Float[Array, "*batch A"]
-    reward: Float[Array, "*batch"]
-    """Discounted rewards of n steps, see `rfo.algos.returns.n_step`."""
-    next_observation: Observation
-    """Observation after these steps, before any reset."""
-    discount: Float[Array, "*batch"]
-    """Discount of the next observation's value; 0 after a termination."""
+from rfo.types import Array, Float, Int, Metrics, PRNGKey
 
 
 class Learner(NamedTuple):
-    """What a step on a minibatch changes, networks as flat vectors: flattened once, not at each step."""
+    """What a step on a minibatch changes.
+
+    Networks are flat vectors, flattened once and not at each step.
+    """
 
     actor: Float[Array, " P"]
     critics: Float[Array, " Q"]
@@ -79,10 +69,10 @@ class SACState(NamedTuple):
 class SAC(Method):
     """Soft Actor-Critic, with the settings of the SAPO paper's baseline unless a field says why.
 
-    After each rollout, steps on minibatches drawn from the buffer: critics towards n-step returns and
-    the smallest target critic less alpha log pi, the actor up the smallest critic plus alpha times the
-    entropy, alpha towards the target entropy. n-step returns stop where an episode ends and at a
-    rollout's end; a time limit bootstraps from the observation before the reset.
+    Each rollout is followed by steps on minibatches drawn from the buffer: critics towards n-step
+    returns and the smallest target critic less alpha log pi, the actor up the smallest critic plus
+    alpha times the entropy, alpha towards the target entropy. n-step returns stop where an episode
+    ends and at a rollout's end; a time limit bootstraps from the observation before the reset.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -110,7 +100,7 @@ class SAC(Method):
     alpha_learning_rate: float = 5e-3
     """Learning rate of log alpha, constant over updates; 0 keeps alpha fixed."""
     target_entropy: float = -0.5
-    """Entropy per action dimension to hold [nat]."""
+    """Entropy per action dimension to keep [nat]."""
     min_log_std: float = -5.0
     """Lower bound of the log standard deviation before tanh."""
     max_log_std: float = 2.0
@@ -139,11 +129,9 @@ class SAC(Method):
             key,
             encoder,
             action_size,
-            self.network.hidden,
-            activation=self.network.activation,
             min_log_std=self.min_log_std,
             max_log_std=self.max_log_std,
-            gain=self.network.gain,
+            **self.network.layers,
         )
 
     def init(self, key: PRNGKey, env: Batch) -> SACState:
@@ -293,46 +281,6 @@ def actor_step(
     actor, optimizer, report = descent.step(learner.actor, learner.actor_optimizer, gradient)
     learner = learner._replace(actor=actor, actor_optimizer=optimizer)
     return learner, metrics | report.metrics()
-
-
-def empty_buffer(observation: Observation, env: Batch, slots: int, size: int) -> Transitions:
-    """A buffer for `slots` rollouts, at least one, of `size` transitions.
-
-    Args:
-        observation: observations of the environments, for their shapes.
-        env: the environments.
-        slots: number of rollouts.
-        size: transitions T * B of a rollout.
-    """
-    shape = (max(1, slots), size)
-    observations = jax.tree.map(lambda x: jnp.zeros((*shape, *x.shape[1:])), observation)
-    action = jnp.zeros((*shape, env.spec.action_size))
-    return Transitions(observations, action, jnp.zeros(shape), observations, jnp.zeros(shape))
-
-
-def transitions(data: Rollout, gamma: float, steps: int) -> Transitions:
-    """A rollout's T * B transitions with returns of up to `steps` steps."""
-    ahead = n_step(data.reward, data.terminated, data.truncated, gamma, steps, data.duration)
-    environments = jnp.arange(ahead.last.shape[1])
-    later = jax.tree.map(lambda x: x[ahead.last, environments], data.next_observation)
-    made = Transitions(data.observation, data.action, ahead.reward, later, ahead.discount)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), made)
-
-
-def stored(buffer: Transitions, new: Transitions, update: Int[Array, ""]) -> Transitions:
-    """The buffer with a rollout in place of its oldest."""
-    slot = update % len(buffer.reward)
-    return jax.tree.map(
-        lambda old, x: jax.lax.dynamic_update_index_in_dim(old, x, slot, 0), buffer, new
-    )
-
-
-def drawn(rows: PyTree, index: Int[Array, " N"], normalize: Normalizer) -> Transitions:
-    """Some of the transitions, their observations normalised."""
-    batch = jax.tree.map(lambda x: x[index], rows)
-    return batch._replace(
-        observation=normalize(batch.observation), next_observation=normalize(batch.next_observation)
-    )
 
 
 def soft_target(

@@ -1,4 +1,4 @@
-"""SAPO: soft analytic policy optimization, SHAC's objective with maximum entropy (arXiv 2412.12089)."""
+"""SAPO: soft analytic policy optimization, SHAC with maximum entropy (arXiv 2412.12089)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rfo.types import Array, Float, Observation, PRNGKey
 class SAPO(MaximumEntropy):
     """Soft Analytic Policy Optimization: maximum entropy with a squashed Gaussian.
 
-    Its entropy is estimated from a draw of its own, not from the action's.
+    The entropy is estimated from a draw of its own, not from the action's.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -41,11 +41,9 @@ class SAPO(MaximumEntropy):
             key,
             encoder,
             action_size,
-            self.network.hidden,
-            activation=self.network.activation,
             min_log_std=self.min_log_std,
             max_log_std=self.max_log_std,
-            gain=self.network.gain,
+            **self.network.layers,
         )
 
     def latent_and_entropy(

@@ -1,17 +1,17 @@
-"""The records of settings that methods share, and their checks.
+"""Records of settings that methods share, and their checks.
 
-A method's own defaults stand in the method's file.
+Each method's file has the defaults of that method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 
-from rfo.errors import SettingError
+from rfo.errors import SettingError, require_known
 from rfo.policies.encoder import POOLINGS
 from rfo.policies.flow import SOLVERS
 from rfo.policies.nets import ACTIVATIONS
@@ -45,18 +45,8 @@ def require(settings: Any, condition: str, *fields: str) -> None:
             raise SettingError(f"{field} must be {condition}, not {value}", field)
 
 
-def require_known(settings: Any, field: str, known: Iterable[str]) -> None:
-    """Check that a field holds one of the known names.
-
-    Raises:
-        SettingError: naming the field, its value and the known names.
-    """
-    if (value := getattr(settings, field)) not in known:
-        raise SettingError(f"{field} must be one of {', '.join(known)}, not '{value}'", field)
-
-
 def require_order(settings: Any, low: str, high: str) -> None:
-    """Check that one field lies below another.
+    """Check that one field is below another.
 
     Raises:
         SettingError: naming the lower field.
@@ -70,7 +60,7 @@ def require_divisible(steps: int, batches: int, field: str) -> None:
     """Check that minibatches divide the steps of a rollout.
 
     Raises:
-        SettingError: naming the field that holds the number of minibatches.
+        SettingError: naming the field, which has the number of minibatches.
     """
     if steps % batches:
         raise SettingError(f"{field} ({batches}) must divide the {steps} steps of a rollout", field)
@@ -95,15 +85,20 @@ class Network:
     point_features: int = 64
     """Size of a point cloud's encoding."""
     vector_features: int = 128
-    """Size of the joint encoding of all vectors, where the task has point clouds or named vectors."""
+    """Size of the joint encoding of all vectors, for tasks that name their observations."""
     pooling: str = "mean"
     """Reduction over the points of a cloud: mean or max."""
 
     def __post_init__(self) -> None:
         require(self, "positive widths", "hidden", "point_hidden")
         require(self, "positive", "gain", "point_features", "vector_features")
-        require_known(self, "activation", ACTIVATIONS)
-        require_known(self, "pooling", POOLINGS)
+        require_known(self.activation, ACTIVATIONS, "activation")
+        require_known(self.pooling, POOLINGS, "pooling")
+
+    @property
+    def layers(self) -> dict[str, Any]:
+        """Arguments of every policy's constructor."""
+        return {"hidden": self.hidden, "activation": self.activation, "gain": self.gain}
 
 
 @dataclass(frozen=True)
@@ -166,7 +161,7 @@ class Flow:
     def __post_init__(self) -> None:
         require(self, "positive", "steps", "source_noise", "last_scale")
         require(self, "not negative", "frequencies")
-        require_known(self, "solver", SOLVERS)
+        require_known(self.solver, SOLVERS, "solver")
 
 
 @dataclass(frozen=True)

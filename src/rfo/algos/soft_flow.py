@@ -21,9 +21,10 @@ from rfo.types import Array, Float, Observation, PRNGKey
 class SoftFlow(MaximumEntropy):
     """Maximum entropy with a flow policy, in the place of RFO's two matching terms.
 
-    ``H[tanh(z_1)] = H[z_0] + E[log |det dz_1 / dz_0| + sum log(1 - tanh(z_1)^2)]`` at the action's own noise;
-    the determinant as `rfo.policies.flow.FlowPolicy.latent_and_log_det` estimates it. Not from a paper on
-    differentiable simulation: it tells what a flow gives apart from its objective.
+    ``H[tanh(z_1)] = H[z_0] + E[log |det dz_1 / dz_0| + sum log(1 - tanh(z_1)^2)]``, estimated at
+    the action's own noise; `rfo.policies.flow.FlowPolicy.latent_and_log_det` estimates the
+    determinant. The method is from no paper on differentiable simulation. It shows what a flow
+    gives apart from its objective.
 
     Raises:
         SettingError: for a field out of range, naming it.

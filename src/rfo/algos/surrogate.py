@@ -37,8 +37,8 @@ def estimate_advantages(
 ) -> Advantages:
     """Generalised advantages and the critics' targets.
 
-    A time limit bootstraps from the value of the observation before the reset, a termination does not
-    (`rfo.algos.returns`).
+    A time limit bootstraps from the value of the observation before the reset; a termination does
+    not (`rfo.algos.returns`).
 
     Args:
         critics: value networks, with values in units of `scale`; their mean counts.
@@ -72,7 +72,7 @@ def estimate_advantages(
 def clipped_surrogate(
     ratio: Float[Array, "*batch"], advantage: Float[Array, "*batch"], clip: float
 ) -> Float[Array, ""]:
-    """``mean min(ratio A, clip(ratio, 1 - clip, 1 + clip) A)`` (Schulman et al. 2017, equation 7)."""
+    """``mean min(ratio A, clip(ratio, 1 - clip, 1 + clip) A)`` (arXiv 1707.06347, equation 7)."""
     clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
     return jnp.mean(jnp.minimum(ratio * advantage, clipped * advantage))
 
@@ -80,11 +80,12 @@ def clipped_surrogate(
 def asymmetric_surrogate(
     ratio: Float[Array, "*batch"], advantage: Float[Array, "*#batch"], clip: float
 ) -> Float[Array, ""]:
-    """`clipped_surrogate` for good actions; for bad ones a parabola with its top at ``ratio = 1 - clip``.
+    """`clipped_surrogate` for good actions, a parabola for bad ones.
 
-    ``r A - |A| (r - 1)^2 / (2 clip)``, the objective of Simple Policy Optimization (arXiv 2401.16025): it
-    leads a ratio that has fallen too far back, where the clip would let it go. A matching error has no upper
-    bound: under the clip alone bad actions can raise it without end.
+    The parabola ``r A - |A| (r - 1)^2 / (2 clip)`` has its top at ``r = 1 - clip``. It is the
+    objective of Simple Policy Optimization (arXiv 2401.16025): it leads a ratio that has fallen too
+    far back, where the clip would let it go. A matching error has no upper bound, and under the
+    clip alone bad actions can raise it without end.
     """
     good = jnp.minimum(ratio, 1 + clip) * advantage
     bad = ratio * advantage - jnp.abs(advantage) * (ratio - 1) ** 2 / (2 * clip)

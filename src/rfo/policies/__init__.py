@@ -1,1 +1,1 @@
-"""Networks: observation and noise in, action or value out. Equinox modules whose leaves are all arrays."""
+"""Networks: observation and noise in, action or value out. All leaves of a module are arrays."""

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from rfo.errors import SettingError
 from rfo.policies.encoder import Encoder
 from rfo.policies.nets import MLP
 from rfo.types import Array, Float, Observation, PRNGKey
@@ -18,15 +19,15 @@ class Critics(eqx.Module):
 
     Args:
         key: for the initial weights.
-        encoder: of the observation; trained by all critics.
+        encoder: encoder of the observation, trained by all critics.
         hidden: widths of the hidden layers.
-        activation: of the hidden layers.
-        ensemble: E, at least 1.
-        gain: of the orthogonal initialisation.
+        activation: activation of the hidden layers.
+        ensemble: number E of critics, at least 1.
+        gain: gain of the orthogonal initial weights.
         action_size: A for functions Q(s, a); 0 for functions V(s).
 
     Raises:
-        ValueError: if `ensemble` is not positive.
+        SettingError: if `ensemble` is not positive.
     """
 
     encoder: Encoder
@@ -44,7 +45,9 @@ class Critics(eqx.Module):
         action_size: int = 0,
     ):
         if ensemble < 1:
-            raise ValueError(f"the ensemble needs at least one critic, not {ensemble}")
+            raise SettingError(
+                f"the ensemble needs at least one critic, not {ensemble}", "ensemble"
+            )
         self.encoder = encoder
         sizes = (encoder.size + action_size, *hidden, 1)
         self.nets = jax.vmap(lambda k: MLP(k, sizes, activation, gain))(
@@ -54,7 +57,7 @@ class Critics(eqx.Module):
     def __call__(
         self, observation: Observation, *action: Float[Array, "*batch A"]
     ) -> Float[Array, "E ..."]:
-        """Each critic's value of a normalised observation, and of an action if it is made for one."""
+        """Each critic's value of a normalised observation, with an action for functions Q(s, a)."""
         encoding = jnp.concatenate([self.encoder(observation), *action], axis=-1)
         # unrolled: on a CPU, separate matrix products beat one with a batch dimension
         members = len(self.nets.biases[0])

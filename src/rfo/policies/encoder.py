@@ -1,7 +1,8 @@
-"""Observations to flat encodings: a vector stays as it is, point clouds and vectors by name are encoded.
+"""Encoders turn observations into flat vectors.
 
-The point encoder is that of 3D Diffusion Policy (arXiv 2403.03954) as SAPO has it (arXiv 2412.12089): a
-perceptron applied to each point, pooling over the points, one layer after it, and one layer for all vectors.
+A vector stays as it is. Point clouds and vectors by name are encoded as in 3D Diffusion Policy
+(arXiv 2403.03954), in SAPO's version (arXiv 2412.12089): a perceptron applied to each point,
+pooling over the points, one layer after it, and one layer for all vectors.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from rfo.errors import require_known
 from rfo.policies.nets import MLP, largest
 from rfo.types import Array, Float, Observation, ObservationShape, PRNGKey
 
@@ -20,19 +22,13 @@ POOLINGS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": largest}
 """Reductions over the points by the name that configurations use."""
 
 
-def require_pooling(name: str) -> None:
-    """Raise ValueError unless `name` is in `POOLINGS`."""
-    if name not in POOLINGS:
-        raise ValueError(f"unknown pooling '{name}'; known: {', '.join(POOLINGS)}")
-
-
 @runtime_checkable
 class Encoder(Protocol):
-    """First part of a network: observation to encoding."""
+    """First part of a network: turns an observation into an encoding."""
 
     @property
     def size(self) -> int:
-        """Numbers in an encoding."""
+        """Size of an encoding."""
         ...
 
     def __call__(self, observation: Observation) -> Float[Array, "*batch size"]:
@@ -57,13 +53,13 @@ def encoder_for(
         observation: size of the vector, or shape of each array by name.
         point_hidden: widths of the perceptron applied to each point.
         point_features: size of a cloud's encoding.
-        vector_features: size of all vectors' encoding.
+        vector_features: size of the joint encoding of all vectors.
         pooling: a name in `POOLINGS`.
-        activation: after every layer.
-        gain: of the orthogonal initialisation.
+        activation: activation after every layer.
+        gain: gain of the orthogonal initial weights.
 
     Raises:
-        ValueError: for an unknown activation or pooling, or sizes that are not positive.
+        SettingError: for an unknown activation or pooling, or sizes that are not positive.
     """
     if isinstance(observation, int):
         return Identity(observation)
@@ -73,7 +69,7 @@ def encoder_for(
 
 
 class Identity(eqx.Module):
-    """The encoding of a vector is the vector; no parameters."""
+    """Encoder of a vector: the vector itself, without parameters."""
 
     size: int = eqx.field(static=True)
 
@@ -84,12 +80,12 @@ class Identity(eqx.Module):
 
 
 class CloudEncoder(eqx.Module):
-    """Encoding of one point cloud: the same for every order of its points."""
+    """Encoder of a point cloud: the result does not depend on the order of the points."""
 
     points: MLP
-    """Of each point."""
+    """Layers applied to each point."""
     pooled: MLP
-    """Of what is left after pooling."""
+    """Layer after the pooling."""
     pooling: str = eqx.field(static=True)
 
     def __call__(self, cloud: Float[Array, "*batch P 3"]) -> Float[Array, "*batch features"]:
@@ -99,18 +95,18 @@ class CloudEncoder(eqx.Module):
 
 
 class PointEncoder(eqx.Module):
-    """Encoding of point clouds and vectors by name.
+    """Encoder of point clouds and vectors by name.
 
-    The concatenation of one encoding per cloud, by name in sorted order, and one of all vectors, which
-    are concatenated by name in sorted order too. Every layer is followed by layer normalisation and the
-    activation. Arguments and errors: `encoder_for`.
+    Its result concatenates one encoding per cloud and one of all vectors. Clouds and vectors are
+    sorted by name. Every layer is followed by layer normalisation and the activation. For arguments
+    and errors see `encoder_for`.
     """
 
     clouds: dict[str, CloudEncoder]
     vectors: MLP | None
-    """None without any vector."""
+    """Layer for all vectors; None if there are none."""
     names: tuple[str, ...] = eqx.field(static=True)
-    """Of the vectors, sorted."""
+    """Sorted names of the vectors."""
 
     def __init__(
         self,
@@ -123,7 +119,7 @@ class PointEncoder(eqx.Module):
         activation: str,
         gain: float,
     ):
-        require_pooling(pooling)
+        require_known(pooling, POOLINGS, "pooling")
         self.names = tuple(sorted(name for name, shape in observation.items() if len(shape) == 1))
         clouds = sorted(set(observation) - set(self.names))
         vectors_key, *keys = jax.random.split(key, 1 + 2 * len(clouds))
@@ -144,7 +140,7 @@ class PointEncoder(eqx.Module):
 
     @property
     def size(self) -> int:
-        """Numbers in an encoding."""
+        """Size of an encoding."""
         lasts = [cloud.pooled for cloud in self.clouds.values()]
         if self.vectors is not None:
             lasts.append(self.vectors)

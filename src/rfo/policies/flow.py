@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from rfo.errors import SettingError, require_known
 from rfo.policies.encoder import Encoder
 from rfo.policies.nets import MLP
 from rfo.types import Array, Float, Observation, PRNGKey
@@ -19,11 +20,11 @@ class Tableau(NamedTuple):
     """An explicit Runge-Kutta method in Butcher's notation."""
 
     nodes: tuple[float, ...]
-    """c: where in the step each stage is evaluated."""
+    """c, the place in the step at which each stage is evaluated."""
     stages: tuple[tuple[float, ...], ...]
-    """A, below its diagonal: row i weighs the slopes before stage i."""
+    """A below its diagonal: row i has the weights of the slopes before stage i."""
     weights: tuple[float, ...]
-    """b: how the slopes combine to the step."""
+    """b, the weights of the slopes in the step."""
 
 
 SOLVERS: dict[str, Tableau] = {
@@ -39,23 +40,17 @@ SOLVERS: dict[str, Tableau] = {
 """Integrators by name, of order 1, 2, 2 and 4."""
 
 
-def require_solver(name: str) -> None:
-    """Raise ValueError unless `name` is in `SOLVERS`."""
-    if name not in SOLVERS:
-        raise ValueError(f"unknown solver '{name}'; known: {', '.join(SOLVERS)}")
-
-
 def integrate(
     field: Callable[[Array, float], Array], start: Array, steps: int, solver: str
 ) -> Array:
     """Carry `start` from u = 0 to u = 1 along ``dz/du = field(z, u)`` in equal steps.
 
     Raises:
-        ValueError: for an unknown solver or fewer than one step.
+        SettingError: for an unknown solver or fewer than one step.
     """
-    require_solver(solver)
+    require_known(solver, SOLVERS, "solver")
     if steps < 1:
-        raise ValueError(f"the flow needs at least one integration step, not {steps}")
+        raise SettingError(f"the flow needs at least one integration step, not {steps}", "steps")
     z = start
     for step in range(steps):
         z = advance(field, z, step, steps, solver)
@@ -65,7 +60,7 @@ def integrate(
 def advance(
     field: Callable[[Array, float], Array], z: Array, step: int, steps: int, solver: str
 ) -> Array:
-    """Step number `step` of the `steps` equal ones from u = 0 to u = 1."""
+    """One of the equal steps from u = 0 to u = 1, with the number `step` from 0."""
     tableau, size = SOLVERS[solver], 1.0 / steps
     slopes: list[Array] = []
     for node, row in zip(tableau.nodes, tableau.stages, strict=True):
@@ -88,16 +83,17 @@ class FlowPolicy(eqx.Module):
 
     Args:
         key: for the initial weights.
-        encoder: of the observation.
-        action_size: A.
+        encoder: encoder of the observation.
+        action_size: size A of an action.
         hidden: widths of the velocity field's hidden layers, at least one.
-        activation: of the velocity field.
-        steps: K.
+        activation: activation of the velocity field.
+        steps: number K of integration steps.
         solver: a name in `SOLVERS`.
         source_noise: standard deviation of z_0.
         frequencies: number of Fourier features of u besides u itself.
-        gain: of the orthogonal initialisation.
-        last_scale: further factor on the last layer: small values start near ``tanh(z_0)``.
+        gain: gain of the orthogonal initial weights.
+        last_scale: further factor on the last layer; with small values actions start near
+            ``tanh(z_0)``.
     """
 
     encoder: Encoder
@@ -123,13 +119,13 @@ class FlowPolicy(eqx.Module):
         last_scale: float = 1.0,
     ):
         if not hidden:
-            raise ValueError("the velocity field needs at least one hidden layer")
+            raise SettingError("the velocity field needs at least one hidden layer", "hidden")
         inputs = encoder.size + action_size + 1 + 2 * frequencies
         self.encoder = encoder
         self.net = MLP(key, (inputs, *hidden, action_size), activation, gain, last_scale)
         self.action_size = action_size
         self.steps = steps
-        require_solver(solver)
+        require_known(solver, SOLVERS, "solver")
         self.solver = solver
         self.source_noise = source_noise
         self.frequencies = frequencies
@@ -137,14 +133,19 @@ class FlowPolicy(eqx.Module):
     def __call__(
         self, observation: Observation, noise: Float[Array, "*batch A"]
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
-        """Action in (-1, 1) and latent ``z_1`` for a normalised observation and standard normal noise."""
+        """Action in (-1, 1) and latent ``z_1``.
+
+        Args:
+            observation: normalised observation.
+            noise: standard normal noise.
+        """
         latent = self.latent(self.context(observation), noise)
         return jnp.tanh(latent), latent
 
     def latent(
         self, context: Float[Array, "*batch width"], noise: Float[Array, "*batch A"]
     ) -> Float[Array, "*batch A"]:
-        """``z_1`` at states whose `context` is given."""
+        """Latent ``z_1`` in states whose `context` is given."""
         field = partial(self.velocity, context)
         return integrate(field, self.source_noise * noise, self.steps, self.solver)
 
@@ -155,16 +156,18 @@ class FlowPolicy(eqx.Module):
         probe: Float[Array, "*batch A"],
         terms: int,
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch"]]:
-        """``z_1``, and an estimate of ``log |det dz_1 / dz_0|``, of the discrete map and so of the density.
+        """Latent ``z_1``, and an estimate of ``log |det dz_1 / dz_0|`` of the discrete map.
 
-        With ``I + D`` the Jacobian of a step, ``log det (I + D) = tr D - tr D^2 / 2 + ...``, cut after
-        `terms`; each trace by Hutchinson's estimator, ``probe^T D^n probe`` (as in residual flows, arXiv
-        1906.02735). Its error is that of the cut, of order ``|D|^(terms + 1)``, and the probe's noise.
+        Where ``I + D`` is the Jacobian of a step, ``log det (I + D) = tr D - tr D^2 / 2 + ...``.
+        The series is cut after `terms`; each trace is Hutchinson's estimate ``probe^T D^n probe``
+        (as in residual flows, arXiv 1906.02735). Two errors remain: the cut, of order
+        ``|D|^(terms + 1)``, and the probe's noise.
 
         Args:
-            context, noise: as `latent` has them.
+            context: see `latent`.
+            noise: see `latent`.
             probe: independent signs, -1 or 1.
-            terms: of the series, at least one.
+            terms: terms of the series, at least one.
         """
         z, log_det = self.source_noise * noise, jnp.zeros(noise.shape[:-1])
         field = partial(self.velocity, context)
@@ -179,7 +182,7 @@ class FlowPolicy(eqx.Module):
         return z, log_det
 
     def context(self, observation: Observation) -> Float[Array, "*batch width"]:
-        """What the velocity field sees of the state: the same for all K steps, so computed once."""
+        """The state's part of the first layer, which is the same in all K steps."""
         weight, bias = self.net.affine(0)
         return self.encoder(observation) @ weight[: self.encoder.size] + bias
 
@@ -189,7 +192,7 @@ class FlowPolicy(eqx.Module):
         z: Float[Array, "*batch A"],
         u: Float[Array, "*batch"] | float,
     ) -> Float[Array, "*batch A"]:
-        """The field ``v(z, u, s)``, with s entering through `context`."""
+        """Velocity ``v(z, u, s)``; `context` stands for s."""
         weight, _ = self.net.affine(0)
         first = self.encoder.size + self.action_size
         time = time_features(jnp.asarray(u, z.dtype), self.frequencies) @ weight[first:]

@@ -21,12 +21,12 @@ class GaussianPolicy(eqx.Module):
 
     Args:
         key: for the initial weights.
-        encoder: of the observation.
-        action_size: A.
+        encoder: encoder of the observation.
+        action_size: size A of an action.
         hidden: widths of the hidden layers.
-        activation: of the hidden layers.
-        initial_log_std: of every action dimension.
-        gain: of the orthogonal initialisation.
+        activation: activation of the hidden layers.
+        initial_log_std: initial log sigma of each action dimension.
+        gain: gain of the orthogonal initial weights.
     """
 
     encoder: Encoder
@@ -65,14 +65,15 @@ class TanhGaussianPolicy(eqx.Module):
 
     Args:
         key: for the initial weights.
-        encoder: of the observation.
-        action_size: A.
+        encoder: encoder of the observation.
+        action_size: size A of an action.
         hidden: widths of the hidden layers.
-        activation: of the hidden layers.
+        activation: activation of the hidden layers.
         min_log_std: lower bound of log sigma.
         max_log_std: upper bound of log sigma.
-        gain: of the orthogonal initialisation.
-        last_scale: further factor on the last layer: small values start near mean 0 and the middle sigma.
+        gain: gain of the orthogonal initial weights.
+        last_scale: further factor on the last layer; with small values the mean starts near 0, and
+            log sigma in the middle of its bounds.
     """
 
     encoder: Encoder
@@ -122,7 +123,10 @@ def gaussian_log_prob(
     log_std: Float[Array, "*batch A"],
     latent: Float[Array, "*batch A"],
 ) -> Float[Array, "*batch"]:
-    """Log density of a latent, before tanh: in a ratio of policies the volume of tanh cancels."""
+    """Log density of a latent, before tanh.
+
+    In a ratio of two policies the volume of tanh cancels.
+    """
     noise = (latent - mean) * jnp.exp(-log_std)
     return jnp.sum(-0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi), axis=-1)
 
@@ -133,7 +137,7 @@ def gaussian_kl(
     other_mean: Float[Array, "*batch A"],
     other_log_std: Float[Array, "*batch A"],
 ) -> Float[Array, "*batch"]:
-    """Divergence ``KL(N || N_other)`` of diagonal Gaussians [nat]; also that of their tanh."""
+    """Divergence ``KL(N || N_other)`` of diagonal Gaussians [nat]; their tanh has the same."""
     shift = (mean - other_mean) * jnp.exp(-other_log_std)
     spread = log_std - other_log_std
     return jnp.sum(0.5 * (jnp.exp(2 * spread) + shift**2 - 1) - spread, axis=-1)
@@ -144,9 +148,10 @@ def tanh_gaussian_log_prob(
     log_std: Float[Array, "*batch A"],
     noise: Float[Array, "*batch A"],
 ) -> Float[Array, "*batch"]:
-    """Log density, over the action box, of the action that `noise` is carried to.
+    """Log density over the action box, of the action that `noise` leads to.
 
-    ``log N(z) - sum log(1 - tanh(z)^2)`` at ``z = mean + exp(log_std) * noise``, differentiable in all.
+    It is ``log N(z) - sum log(1 - tanh(z)^2)`` at ``z = mean + exp(log_std) * noise``, and
+    differentiable in all arguments.
     """
     latent = mean + jnp.exp(log_std) * noise
     gaussian = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 
+from rfo.errors import SettingError, require_known
 from rfo.types import Array, Float, PRNGKey
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -27,8 +28,8 @@ NORM_EPSILON = 1e-5
 def largest(x: Array, axis: int) -> Array:
     """Maximum along an axis, whose gradient goes to the place of the maximum.
 
-    That of ``jnp.max`` looks for the elements equal to the maximum, and a compiler that computes x twice
-    with different rounding leaves none: the gradient is then 0 / 0.
+    The gradient of ``jnp.max`` looks for the elements equal to the maximum. Where the compiler
+    computes x twice with different rounding, there are none, and the gradient is 0 / 0.
     """
     return jnp.take_along_axis(x, jnp.argmax(x, axis, keepdims=True), axis).squeeze(axis)
 
@@ -46,18 +47,18 @@ def orthogonal(
 
 
 class MLP(eqx.Module):
-    """Linear layers; all but the last are followed by layer normalisation and an activation, or all are.
+    """Linear layers; all but the last are followed by layer normalisation and an activation.
 
     Args:
-        key: for the orthogonal initialisation; biases start at 0.
+        key: for the orthogonal initial weights; biases start at 0.
         sizes: input, hidden and output sizes, at least two numbers.
         activation: a name in `ACTIVATIONS`.
-        gain: of every orthogonal matrix.
+        gain: gain of every orthogonal matrix.
         last_scale: further factor on the last layer's weights.
-        activate_last: whether the last layer is followed by normalisation and activation, too.
+        activate_last: whether normalisation and activation follow the last layer, too.
 
     Raises:
-        ValueError: for an unknown activation or sizes that are not positive.
+        SettingError: for an unknown activation or sizes that are not positive.
     """
 
     weights: tuple[Float[Array, "inputs outputs"], ...]
@@ -75,11 +76,10 @@ class MLP(eqx.Module):
         last_scale: float = 1.0,
         activate_last: bool = False,
     ):
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation '{activation}'; known: {', '.join(ACTIVATIONS)}")
+        require_known(activation, ACTIVATIONS, "activation")
         if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(
-                f"layer sizes must be at least two positive numbers, not {tuple(sizes)}"
+            raise SettingError(
+                f"layer sizes must be at least two positive numbers, not {tuple(sizes)}", "sizes"
             )
         keys = jax.random.split(key, len(sizes) - 1)
         gains = [gain] * (len(sizes) - 2) + [gain * last_scale]
@@ -99,10 +99,10 @@ class MLP(eqx.Module):
         return self.after_first(x @ weight + bias)
 
     def affine(self, layer: int) -> tuple[Float[Array, "inputs outputs"], Float[Array, " outputs"]]:
-        """Weight and bias of a layer; those before a normalisation have their outputs' mean removed.
+        """Weight and bias of a layer, centred over the outputs if a normalisation follows.
 
-        ``mean(x W + b) = x mean(W) + mean(b)``: centring the parameters is the same as centring every
-        sample, and cheaper by the size of the batch.
+        ``mean(x W + b) = x mean(W) + mean(b)``: to centre the parameters is the same as to centre
+        every sample, and cheaper by the size of the batch.
         """
         weight, bias = self.weights[layer], self.biases[layer]
         if layer == len(self.scales):
@@ -125,8 +125,8 @@ class MLP(eqx.Module):
 def _normalize_activate(activation: str, centred: Array, scale: Array, offset: Array) -> Array:
     """Layer normalisation of inputs whose mean is already 0, then the activation.
 
-    The derivative is written by hand because the compiler, left alone, evaluates the activation's
-    exponential several times over in the backward pass: this halves the gradient of a rollout on a CPU.
+    The derivative is written by hand because the compiler evaluates the activation's exponential
+    several times in the backward pass. This halves the time of a rollout's gradient on a CPU.
     """
     return _normalize_activate_forward(activation, centred, scale, offset)[0]
 

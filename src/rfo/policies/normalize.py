@@ -15,22 +15,22 @@ NORMALIZER_EPSILON = 1e-5
 
 
 class Normalizer(NamedTuple):
-    """Mean and variance of all observations so far; immutable, so a copy in use is frozen by nature.
+    """Mean and variance of all observations so far; immutable.
 
-    Of a dict observation only the vectors are normalised. Point clouds stay as they are, so that their
-    points keep one frame and one scale.
+    In a dict observation only the vectors are normalised. Point clouds stay as they are, so that
+    their points keep one frame and one scale.
     """
 
     mean: PyTree
-    """(O,), or (n,) by name of each vector."""
+    """Mean of a vector, shape (O,), or of each vector by name, shape (n,)."""
     variance: PyTree
     """Population variance (divided by the count), shaped like the mean."""
     count: Float[Array, ""]
-    """Observations seen."""
+    """Number of observations seen."""
 
     @classmethod
     def init(cls, observation: ObservationShape) -> Normalizer:
-        """Nothing seen yet: the identity, up to epsilon."""
+        """A normaliser that has seen nothing: the identity, up to epsilon."""
         if isinstance(observation, int):
             sizes = observation
         else:
@@ -38,7 +38,7 @@ class Normalizer(NamedTuple):
         return cls(jax.tree.map(jnp.zeros, sizes), jax.tree.map(jnp.ones, sizes), jnp.zeros(()))
 
     def __call__(self, observation: Observation) -> Observation:
-        """Observation whose vectors have mean 0 and variance 1 per entry."""
+        """Normalise an observation: each entry of a vector has mean 0 and variance 1."""
         normal = jax.tree.map(
             lambda x, mean, variance: (x - mean) * lax.rsqrt(variance + NORMALIZER_EPSILON),
             self._vectors(observation),
@@ -48,7 +48,7 @@ class Normalizer(NamedTuple):
         return {**observation, **normal} if isinstance(observation, dict) else normal
 
     def inverse(self, normal: Float[Array, "*batch O"]) -> Float[Array, "*batch O"]:
-        """The vector that `normal` is the normalisation of."""
+        """The vector whose normalised value is `normal`."""
         return self.mean + normal * jnp.sqrt(self.variance + NORMALIZER_EPSILON)
 
     def updated(self, observation: Observation) -> Normalizer:
@@ -73,7 +73,7 @@ class Normalizer(NamedTuple):
         return Normalizer(mean, variance, total)
 
     def _vectors(self, observation: Observation) -> Observation:
-        """What has statistics."""
+        """The observation without its point clouds."""
         if isinstance(observation, dict):
             return {name: observation[name] for name in self.mean}
         return observation

@@ -1,4 +1,4 @@
-"""What tanh does to a latent: to its density, and to the gradient that reaches it."""
+"""Effects of tanh on a latent: on its density, and on the gradient that reaches it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def bound_loss(latent: Float[Array, "*shape A"]) -> Float[Array, ""]:
     """L_bound: the mean of ``-log(1 - a^2)`` over all actions a = tanh(z) and their dimensions.
 
     It grows without limit towards an action's bounds, where ``da / dz = 1 - a^2`` lets no gradient
-    through; its own one in a latent, but for the mean, is ``2 a``. Not from the paper (arXiv 2602.03501).
+    through. Its own gradient in a latent is ``2 a``, apart from the mean. It is not from the paper
+    (arXiv 2602.03501).
     """
     return -log_tanh_slope(latent).mean()
