@@ -17,6 +17,7 @@ from rfo.envs.base import EnvSpec, Renderable
 from rfo.envs.batch import Batch
 from rfo.errors import RunError
 from rfo.experiment import build as experiments
+from rfo.experiment import memory
 from rfo.experiment.build import Experiment, ExperimentError
 from rfo.train import checkpoint, timing, trainer
 from rfo.train.evaluate import Episodes, Evaluator, shares, summarise
@@ -216,14 +217,19 @@ def _reopen(folder: RunFolder, shapes: PyTree) -> None:
             os.replace(folder.path / name, place / name)
 
 
-def refuse_misfit(experiment: Experiment) -> None:
+def refuse_misfit(experiment: Experiment, seeds: int = 1) -> None:
     """Go through the construction of everything without computing anything.
 
+    Args:
+        experiment: what to train.
+        seeds: runs that train together in one program.
+
     Raises:
-        ExperimentError: for the first setting that cannot work.
+        ExperimentError: for the first setting that cannot work, or if the machine lacks the memory.
     """
     try:
-        trainer.state_shapes(*experiments.build(experiment))
+        state = trainer.state_shapes(*experiments.build(experiment))
+        memory.require_room(experiment, state, seeds)
     except ValueError as error:
         raise ExperimentError(str(error)) from None
 
