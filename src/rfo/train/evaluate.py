@@ -1,7 +1,7 @@
 """Evaluation of a policy: a fixed number of episodes in *every* environment.
 
-Counting the first episodes to finish, whichever environment they come from, favours short ones; here
-each environment runs until it has finished its share. Two protocols are reported: stochastic actions
+To count the first episodes that finish, from whichever environment, would favour short ones. Here
+each environment runs until it has finished its share. There are two protocols: stochastic actions
 (the SAPO paper's: final policy, 2 x environments episodes) and deterministic ones (noise zero).
 """
 
@@ -21,28 +21,32 @@ from rfo.envs.base import Renderable
 from rfo.envs.batch import Batch, BatchState
 from rfo.types import Array, PRNGKey
 
-CHUNK = 100
-"""Control steps per compiled call; between two calls the evaluation may stop."""
+STRETCH = 100
+"""Steps of the batch in one compiled call; between two calls the evaluation may stop."""
 
 
 @dataclass(frozen=True)
 class Episodes:
     """Finished episodes, n per environment.
 
-    `returns` (undiscounted), `lengths` [control steps] and `nonfinite` (contained) have the shape (n, B).
-    `frames` (arrays of `rfo.envs.base.Renderable.frame` with N in place of B; empty for a task without a
-    scene) and `reward` (N,) follow the first environment's first episode, one frame before each step.
+    `frames` and `reward` follow the first episode of the first environment, N steps long.
     """
 
     returns: np.ndarray
+    """(n, B) undiscounted return [reward]."""
     lengths: np.ndarray
+    """(n, B) length [control steps]."""
     nonfinite: np.ndarray
+    """(n, B) whether the episode ended because something was not finite."""
     frames: dict[str, np.ndarray]
+    """Arrays of `rfo.envs.base.Renderable.frame` before each step, with N in place of B; empty for
+    a task without a scene."""
     reward: np.ndarray
+    """(N,) reward of each step."""
 
 
 class _Tally(NamedTuple):
-    """Per environment: episodes finished, and what the first n of them gave."""
+    """Episodes that each environment has finished, and the results of its first n."""
 
     finished: Array  # (B,)
     returns: Array  # (n, B)
@@ -51,14 +55,16 @@ class _Tally(NamedTuple):
 
 
 def shares(episodes: int, environments: int) -> tuple[int, int]:
-    """Environments B and episodes per environment n with n B >= `episodes` and B <= `environments`,
-    as few episodes beyond as equal shares allow."""
+    """Environments B and episodes per environment n for at least so many episodes.
+
+    n B is at least `episodes`, as little above as equal shares allow, and B at most `environments`.
+    """
     per_environment = -(-episodes // environments)
     return -(-episodes // per_environment), per_environment
 
 
 class Evaluator:
-    """Runs episodes of any policy on one batch of environments; compiled at the first call.
+    """Episodes of any policy on one batch of environments; compiled at the first call.
 
     Args:
         env: the batch of B environments; episodes start at the task's reset.
@@ -67,7 +73,7 @@ class Evaluator:
 
     def __init__(self, env: Batch, deterministic: bool):
         self.env, self.deterministic = env, deterministic
-        self._chunk = eqx.filter_jit(self._steps)
+        self._stretch = eqx.filter_jit(self._steps)
 
     def __call__(self, policy: Policy, key: PRNGKey, per_environment: int = 2) -> Episodes:
         """Run `per_environment` episodes n in each environment.
@@ -83,9 +89,9 @@ class Evaluator:
         empty = jnp.zeros((n, self.env.size))
         tally = _Tally(jnp.zeros(self.env.size, jnp.int32), empty, empty, empty)
         traces = []
-        for _ in range(-(-n * self.env.spec.episode_length // CHUNK)):
-            act_key, chunk_key = jax.random.split(act_key)
-            state, tally, trace = self._chunk(policy, state, tally, chunk_key)
+        for _ in range(-(-n * self.env.spec.episode_length // STRETCH)):
+            act_key, stretch_key = jax.random.split(act_key)
+            state, tally, trace = self._stretch(policy, state, tally, stretch_key)
             traces.append(jax.device_get(trace))
             if bool(jnp.all(tally.finished >= n)):
                 break
@@ -100,17 +106,15 @@ class Evaluator:
         )
 
     def _steps(self, policy: Policy, state: BatchState, tally: _Tally, key: PRNGKey):
-        """`CHUNK` control steps; also traces reward, done and frame of environment 0."""
+        """`STRETCH` steps; also returns reward, done and frame of environment 0 at each."""
 
         def step(carry: tuple[BatchState, _Tally], key: PRNGKey):
             state, tally = carry
             out = self.env.step(
                 state, policy(state.observation, None if self.deterministic else key)
             )
-            here = (
-                jnp.arange(len(tally.returns))[:, None] == tally.finished
-            )  # row of the running episode
-            here &= out.done
+            running = jnp.arange(len(tally.returns))[:, None] == tally.finished
+            here = running & out.done
             task = self.env.task
             frame = task.frame(state.task) if isinstance(task, Renderable) else {}
             trace = out.reward[0], out.done[0], {name: array[0] for name, array in frame.items()}
@@ -122,16 +126,17 @@ class Evaluator:
             )
             return (out.state, tally), trace
 
-        (state, tally), trace = jax.lax.scan(step, (state, tally), jax.random.split(key, CHUNK))
+        (state, tally), trace = jax.lax.scan(step, (state, tally), jax.random.split(key, STRETCH))
         return state, tally, trace
 
 
 def summarise(episodes: Episodes, deterministic: bool) -> dict[str, Any]:
     """Statistics of the episodes' returns, ready for JSON.
 
-    `mean`, `std` (of one episode, n - 1), `iqm` (mean of the middle half), `interval` (95 %, of the mean,
-    Student's t), `episodes`, `episodes_per_environment`, `deterministic`, `length_mean` [control steps],
-    `nonfinite_episodes`, and all `returns`. With one episode `std` and `interval` are NaN.
+    `mean`, `std` (of one episode, n - 1), `iqm` (mean of the middle half), `interval` (95 %, of the
+    mean, Student's t), `episodes`, `episodes_per_environment`, `deterministic`, `length_mean`
+    [control steps], `nonfinite_episodes`, and all `returns`. With one episode `std` and `interval`
+    are NaN.
     """
     returns = episodes.returns.ravel()
     n = len(returns)
