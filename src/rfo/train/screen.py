@@ -90,7 +90,7 @@ class Phase:
         while not self._over.wait(LINE_INTERVAL):
             seconds = time.monotonic() - self._since
             if seconds >= LINE_INTERVAL / 2:
-                say(f"{self._name}: {duration(seconds)} so far")
+                say(f"{self._name}: {seconds:.0f} s so far")
 
 
 class Screen:
