@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rfo.cli.main import COMMANDS, main
-from rfo.cli.options import parse_train
-from rfo.experiment import build as experiments
+from rfo.cli import settings
+from rfo.cli.main import COMMANDS, find, main
+from rfo.cli.train import Train
+from rfo.experiment.catalogue import METHODS, TASKS, Task
+from rfo.experiment.record import preset
 from rfo.train import checkpoint
 
 SMALL = ["--algo", "apg", "--envs", "4", "--horizon", "4", "--network.hidden", "8"]
@@ -151,8 +153,8 @@ def test_policy_is_evaluated_on_another_task_of_its_sizes_only(capsys, tmp_path,
 def test_list_names_every_task_and_algorithm_without_loading_jax(capsys):
     _, out, _ = rfo(capsys, "list", "--json")
     listed = json.loads(out)
-    assert set(listed["tasks"]) == set(experiments.TASKS)
-    assert set(listed["algorithms"]) == set(experiments.ALGORITHMS)
+    assert set(listed["tasks"]) == set(TASKS)
+    assert set(listed["methods"]) == set(METHODS)
     code = (
         "import sys; from rfo.cli.main import main; main(['list']); "
         "assert not {'jax', 'warp', 'mujoco'} & set(sys.modules)"
@@ -170,7 +172,7 @@ def test_help_is_there_for_every_command(command, capsys):
     status, out, err = rfo(capsys, *command.split(), "--help")
     assert status == 0 and err == ""
     assert f"usage: rfo {command}" in out
-    assert (COMMANDS[command].__doc__ or "").split(".")[0].split()[0] in out
+    assert (find(command).__doc__ or "").split(".")[0].split()[0] in out
 
 
 def test_help_of_train_shows_the_hyperparameters_of_the_algorithm(capsys):
@@ -179,14 +181,16 @@ def test_help_of_train_shows_the_hyperparameters_of_the_algorithm(capsys):
     assert "--target-entropy" in sapo and "--c-past" not in sapo and "--schedule" not in sapo
 
 
+def parsed(*words):
+    """The experiment that `rfo train` would train."""
+    return settings.parse(Train, "train", [str(word) for word in words])[1]()
+
+
 def test_variants_and_the_evaluation_are_configured_as_asked():
-    naive = parse_train(["lqr", "--algo", "naive_flow", "--evaluation-episodes", "6"]).experiment()
-    assert naive == experiments.preset("lqr", "naive_flow", evaluation_episodes=6)
+    naive = parsed("lqr", "--algo", "naive_flow", "--evaluation.episodes", "6")
+    assert naive == preset("lqr", "naive_flow", **{"evaluation.episodes": 6})
     assert naive.algorithm.c_past == naive.algorithm.c_uni == 0
-    assert (
-        parse_train(["lqr", "--algo=naive_flow", "--c-uni", "0.3"]).experiment().algorithm.c_uni
-        == 0.3
-    )
+    assert parsed("lqr", "--algo=naive_flow", "--c-uni", "0.3").algorithm.c_uni == 0.3
 
 
 def test_check_grad_judges_by_its_status_and_json(capsys, monkeypatch):
@@ -197,12 +201,12 @@ def test_check_grad_judges_by_its_status_and_json(capsys, monkeypatch):
     assert status == 0 and result["ok"] is True and result["worst_relative_error"] < 1e-3
     status, out, _ = rfo(capsys, "check-grad", "lqr", "--envs", "4", "--horizons", "2")
     assert status == 0 and "gradient is right" in out and "random 3" in out
-    monkeypatch.setattr(experiments, "TASKS", experiments.TASKS | {"wrong": WRONG})
+    monkeypatch.setitem(TASKS, "wrong", WRONG)
     status, out, _ = rfo(capsys, "check-grad", "wrong", "--envs", "4", "--horizons", "3", "--json")
     assert status == 1 and json.loads(out)["ok"] is False
 
 
-WRONG = experiments.Task("experiment.test_gradients", "WrongLQR", "3 % off", steps=100)
+WRONG = Task("experiment.test_gradients", "WrongLQR", "3 % off", steps=100)
 
 
 def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
@@ -230,9 +234,10 @@ def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
         ("train lqr --steps -5", "steps must be at least 1"),
         ("train lqr --envs 0", "environments must be at least 1"),
         ("train lqr --chunk 3", "a chunk's 3 control steps must divide horizon (32)"),
+        ("train lqr --algo apg --chunk 3", "a chunk's 3 control steps must divide horizon (32)"),
         ("train lqr --chunk 16", "critic.batches (4) must divide the 2 steps"),
         ("train lqr --chunk 2 --executed 3", "executed must be from 1 to the chunk's 2"),
-        ("train lqr --seed -1", "seed must not be negative"),
+        ("train lqr --seed -1", "seed must be from 0 to 4294967295"),
         ("train lqr --seeds 0", "--seeds must be at least 1"),
         ("train lqr --threads -2", "threads must be at least 1"),
         ("train lqr --checkpoint-every 0", "checkpoint_every must be at least 1"),
@@ -249,7 +254,7 @@ def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
         ("eval", "name a run folder"),
         ("eval nowhere", "no run folder nowhere"),
         ("eval nowhere --episodes 0", "--episodes must be at least 1"),
-        ("eval nowhere --seed -1", "--seed must not be negative"),
+        ("eval nowhere --seed -1", "seed must be from 0 to 4294967295"),
         ("watch", "name a run folder"),
         ("watch nowhere", "no run folder nowhere"),
         ("check-grad", "name a task"),
@@ -270,8 +275,8 @@ def test_bad_input_fails_with_one_line_that_helps(words, hint, capsys, tmp_path,
 def test_a_mismatch_of_algorithm_and_task_is_refused_before_anything_is_made(
     capsys, tmp_path, monkeypatch
 ):
-    blind = experiments.Task("experiment.test_build", "BlindLQR", "no gradient", steps=100)
-    monkeypatch.setattr(experiments, "TASKS", experiments.TASKS | {"blind": blind})
+    blind = Task("experiment.test_build", "BlindLQR", "no gradient", steps=100)
+    monkeypatch.setitem(TASKS, "blind", blind)
     assert "needs the gradient" in fails(capsys, "train", "blind", "--out", tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
@@ -339,8 +344,8 @@ def test_full_disk_ends_with_one_line_and_keeps_the_run(
 
 
 def test_divergence_ends_with_a_dump_and_a_status(tmp_path, capsys, monkeypatch):
-    broken = experiments.Task("toy_tasks", "AllBroken", "never finite", steps=100)
-    monkeypatch.setattr(experiments, "TASKS", experiments.TASKS | {"broken": broken})
+    broken = Task("toy_tasks", "AllBroken", "never finite", steps=100)
+    monkeypatch.setitem(TASKS, "broken", broken)
     monkeypatch.setattr("rfo.train.guard.PATIENCE", 3)
     out = tmp_path / "run"
     status, printed, err = rfo(capsys, "train", "broken", *SMALL, "--steps", "1600", "--out", out)

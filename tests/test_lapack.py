@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import pytest
 
 from rfo.envs.batch import Batch
-from rfo.experiment.build import algorithm_class, build_task, preset
-from rfo.experiment.catalogue import ALGORITHMS
+from rfo.experiment.build import build_task
+from rfo.experiment.catalogue import METHODS as REGISTERED
+from rfo.experiment.catalogue import find_method
+from rfo.experiment.record import preset
 
 CALL = re.compile(r"custom_call @(?:lapack|cusolver|cublas)[^\n]*")
 BATCHED = re.compile(r'num_batch_dims = "[1-9]')
-METHODS = {algorithm_class(name): name for name in reversed(ALGORITHMS)}
+METHODS = {find_method(name).load(): name for name in reversed(REGISTERED)}
 """One name for each class: variants differ in numbers."""
 KINDS = (
     "cartpole",

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from rfo.cli import main as cli
-from rfo.experiment.build import TASKS, is_robot
+from rfo.errors import SettingError
+from rfo.experiment.catalogue import TASKS, is_robot
+from rfo.experiment.own import is_own
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted(
@@ -61,9 +63,9 @@ def test_rfo_command_is_understood(command):
             cli.main(arguments)
         assert not stop.value.code
         arguments.remove("--help")
-    options = cli.command(arguments)
-    for task in getattr(options, "tasks", [getattr(options, "task", "ant")]):
-        known = task in TASKS or is_robot(task)
+    options = cli.command(arguments).options
+    for task in getattr(options, "tasks", [getattr(options, "task", "ant") or ""]):
+        known = task in TASKS or is_robot(task) or is_own(task)
         assert known or not task, "a command named in passing may leave out its task"
 
 
@@ -71,7 +73,7 @@ def test_rfo_command_is_understood(command):
     "wrong", ["train ant --c-pst 0.3", "evaluate RUN", "eval RUN --episodes many"]
 )
 def test_wrong_command_would_be_noticed(wrong):
-    with pytest.raises(cli.UsageError):
+    with pytest.raises(SettingError):
         cli.command(shlex.split(wrong))
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 
 from rfo.envs.base import open_loop
-from rfo.experiment.build import build_task, task_entry
+from rfo.experiment.build import build_task
+from rfo.experiment.catalogue import find_task
 from rfo.physics.kinematics import rotate
 
 OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "tasks"
@@ -67,7 +68,7 @@ def still(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
     """
     task = build_task(name)
     state = task.reset(jax.random.key(0), 1)
-    if approach := task_entry(name).approach:
+    if approach := find_task(name).approach:
         action, steps = approach
         state, _ = open_loop(task, state, jnp.tile(jnp.array(action), (steps, 1, 1)))
     shape = (STEPS[name], 1, task.spec.action_size)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rfo.experiment.build import TASKS, build_task
+from rfo.experiment.build import build_task
+from rfo.experiment.catalogue import TASKS
 from rfo.experiment.gradients import check_gradient, gradient_verdict
 from rfo.physics.mpm import MPM
 from rfo.train.record import plain

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.envs.base import open_loop
-from rfo.experiment.build import TASKS as REGISTERED
 from rfo.experiment.build import build_task
+from rfo.experiment.catalogue import TASKS as REGISTERED
 from rfo.train.record import provenance
 
 REWARPED = {"rolling_flat": 0.97, "fluid_move": 1.55, "hand_flip": 0.83}

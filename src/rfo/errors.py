@@ -18,6 +18,20 @@ class SettingError(ValueError):
         super().__init__(message)
         self.field = field
 
+    def within(self, prefix: str) -> SettingError:
+        """The same error of a field inside the record that `prefix` names."""
+        if not self.field:
+            return self
+        field, message = f"{prefix}.{self.field}", str(self)
+        if message.startswith(f"{self.field} "):
+            message = f"{prefix}.{message}"
+        return SettingError(message, field)
+
+    def without(self, prefix: str) -> SettingError:
+        """The same error of a field that users name without the record that `prefix` names."""
+        short = self.field.removeprefix(f"{prefix}.")
+        return SettingError(str(self).replace(f"{prefix}.{short}", short), short)
+
 
 class RunError(Exception):
     """A run folder that cannot be read or written: one line that says what to do."""

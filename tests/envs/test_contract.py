@@ -10,7 +10,8 @@ import pytest
 
 from rfo.envs.base import Environment, Renderable, open_loop
 from rfo.envs.batch import OBSERVATION_LIMIT, Batch, where_env
-from rfo.experiment.build import TASKS, build_task
+from rfo.experiment.build import build_task
+from rfo.experiment.catalogue import TASKS
 from rfo.physics.gradcheck import check
 
 B = 5

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rfo.cli.options import parse_train
+from rfo.cli import settings
+from rfo.cli.train import Train
 from rfo.envs.tasks.robot import Robot, forward
 from rfo.errors import SettingError
-from rfo.experiment.build import ExperimentError, build_task, preset
+from rfo.experiment.build import build_task
+from rfo.experiment.record import preset
 from rfo.physics.articulated import ArticulatedState
 from rfo.physics.reference import stable_step
 from rfo.train.record import default_path
@@ -176,12 +178,12 @@ def test_a_file_is_a_task(tmp_path):
     """Its name is the path, and faults of the file are reported in one line."""
     env = build_task(str(DOG), threads=1)
     assert (env.spec.name, env.spec.action_size) == ("dog", 4)
-    assert preset(str(DOG), "rfo").task == str(DOG)
-    asked = parse_train(["--mjcf", str(DOG), "--reward", "forward", "--seed", "3"])
-    assert asked.experiment() == preset(str(DOG), "rfo", seed=3)
-    with pytest.raises(ExperimentError, match=r"no MJCF file at .*absent\.xml"):
+    assert preset(str(DOG), "rfo").task.name == str(DOG)
+    words = ["--mjcf", str(DOG), "--reward", "forward", "--seed", "3"]
+    assert settings.parse(Train, "train", words)[1]() == preset(str(DOG), "rfo", seed=3)
+    with pytest.raises(SettingError, match=r"no MJCF file at .*absent\.xml"):
         build_task(str(tmp_path / "absent.xml"))
     (tmp_path / "odd.xml").write_text(DOG.read_text().replace('type="box"', 'type="ellipsoid"'))
-    with pytest.raises(ExperimentError, match="ellipsoid is not supported"):
+    with pytest.raises(SettingError, match="ellipsoid is not supported"):
         build_task(str(tmp_path / "odd.xml"))
     assert default_path(str(DOG), "rfo", 3).name.startswith("dog-rfo-s3-")

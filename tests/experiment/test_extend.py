@@ -16,7 +16,7 @@ from rfo.cli.main import main
 from rfo.errors import RunError
 from rfo.experiment import build as experiments
 from rfo.experiment import run as runs
-from rfo.experiment.build import preset
+from rfo.experiment.record import preset
 from rfo.train import checkpoint, trainer
 
 STEPS = 8  # of one update

@@ -10,7 +10,7 @@ import pytest
 from rfo.envs.tasks.probe import LQR
 from rfo.experiment import build as experiments
 from rfo.experiment import gradients
-from rfo.experiment.build import TASKS
+from rfo.experiment.catalogue import TASKS, Task
 from rfo.lab.gradient_table import report_gradient
 
 
@@ -39,9 +39,7 @@ def _constant(x):
 
 
 def test_wrong_gradient_of_a_task_is_found(monkeypatch):
-    monkeypatch.setitem(
-        TASKS, "wrong", experiments.Task(__name__, "WrongLQR", "3 % off", steps=100)
-    )
+    monkeypatch.setitem(TASKS, "wrong", Task(__name__, "WrongLQR", "3 % off", steps=100))
     checks = list(gradients.check_gradient("wrong", environments=6, horizons=(1, 4)))
     ok, worst = gradients.gradient_verdict(checks)
     assert not ok and worst == pytest.approx(0.03, rel=0.2)
@@ -83,7 +81,7 @@ class BlindLQR(LQR):
 
 
 def test_a_gradient_that_is_not_finite_is_told_by_array_at_once(monkeypatch, capsys):
-    monkeypatch.setitem(TASKS, "blind", experiments.Task(__name__, "BlindLQR", "NaN", steps=100))
+    monkeypatch.setitem(TASKS, "blind", Task(__name__, "BlindLQR", "NaN", steps=100))
     checks = gradients.check_gradient("blind", environments=6, horizons=(1, 4))
     assert report_gradient("blind", checks, as_json=True) == 1
     out, err = capsys.readouterr()
@@ -118,7 +116,7 @@ class Speckled(LQR):
 
 def test_a_right_gradient_that_a_training_would_drop_is_told(monkeypatch):
     """Differences agree, and yet a batch drops it with the part of the state that is not finite."""
-    monkeypatch.setitem(TASKS, "mark", experiments.Task(__name__, "Speckled", "NaN", steps=100))
+    monkeypatch.setitem(TASKS, "mark", Task(__name__, "Speckled", "NaN", steps=100))
     checks = list(gradients.check_gradient("mark", environments=6, horizons=(1, 4)))
     assert all(check.report.ok and not check.ok for check in checks)
     assert [check.dropped for check in checks] == [{"state.mark": 1.0}] * 2

@@ -8,7 +8,8 @@ import pytest
 from rfo.cli.main import main
 from rfo.errors import SettingError
 from rfo.experiment import memory
-from rfo.experiment.build import build, preset
+from rfo.experiment.build import build
+from rfo.experiment.record import preset
 from rfo.experiment.memory import MemoryPlan, plan, refuse_beyond
 from rfo.train import trainer
 

@@ -59,7 +59,7 @@ def started(tmp_path):
 def finished(tmp_path_factory):
     """A finished run of 6 updates of a task that can be drawn."""
     run = tmp_path_factory.mktemp("finished") / "run"
-    words = ["cartpole", *TINY, "--steps", "48", "--evaluation-episodes", "2", "--out", str(run)]
+    words = ["cartpole", *TINY, "--steps", "48", "--evaluation.episodes", "2", "--out", str(run)]
     assert main(["train", *words]) == 0
     return run
 
@@ -82,7 +82,7 @@ def test_a_run_whose_evaluated_episodes_mostly_end_non_finite_diverged(
 
     monkeypatch.setattr(Evaluation, "__call__", contained)
     run = tmp_path / "r"
-    words = ["lqr", *TINY, "--steps", "16", "--evaluation-episodes", "4", "--out", str(run)]
+    words = ["lqr", *TINY, "--steps", "16", "--evaluation.episodes", "4", "--out", str(run)]
     assert main(["train", *words]) == status
     assert (run / "evaluation.json").exists() == (status == 0)
     assert (run / "diverged").exists() == (status == 1)

@@ -12,13 +12,16 @@ from dataclasses import replace
 import pytest
 
 from rfo.cli import main as cli
+from rfo.errors import RunError
+from rfo.experiment.record import preset
 from rfo.lab import queue
 from rfo.lab.board import Board
-from rfo.lab.suite import Cell, SuiteError
+from rfo.lab.suite import Cell
 
 
 def cell(label="rfo", seeds=(0, 1), together=False):
-    return Cell("lqr", label, ("lqr", "--steps", "100"), seeds, together, steps=100)
+    experiment = preset("lqr", "rfo", steps=100, environments=1, seed=seeds[0])
+    return Cell(label, experiment, seeds, together)
 
 
 def make(folder, *files):
@@ -66,15 +69,22 @@ def test_first_seeds_of_all_cells_come_first(tmp_path):
 
 
 def test_runs_of_other_settings_are_refused(tmp_path):
+    """Threads and the seed may differ: the one is the machine's, the other each run's own."""
     run = tmp_path / "lqr" / "rfo" / "s1"
     make(run, "config.json")
-    settings = {"steps": 100, "threads": None, "hidden": (3,)}
-    (run / "config.json").write_text(
-        json.dumps({"steps": 100, "threads": 1, "hidden": [3], "seed": 1})
-    )
-    queue.refuse_others([cell()], tmp_path, lambda _: settings, dict)
-    with pytest.raises(SuiteError, match=r"s1 was trained with other settings \(steps\)"):
-        queue.refuse_others([cell()], tmp_path, lambda _: {**settings, "steps": 200}, dict)
+
+    def trained(**changes):
+        experiment = cell().experiment.edited({"seed": 1, "threads": 1, **changes})
+        (run / "config.json").write_text(json.dumps(experiment.to_json()))
+
+    trained()
+    queue.refuse_others([cell()], tmp_path)
+    trained(steps=200, c_past=0.3)
+    with pytest.raises(RunError, match=r"s1 was trained with other settings \(c_past, .*steps\)"):
+        queue.refuse_others([cell()], tmp_path)
+    (run / "config.json").write_text("[]")
+    with pytest.raises(RunError, match="name another folder with --out"):
+        queue.refuse_others([cell()], tmp_path)
 
 
 def test_time_left_follows_the_pace_of_the_task_and_is_shared_by_the_cores(tmp_path, jobs_of):
@@ -209,9 +219,9 @@ def test_two_suites_do_not_work_in_one_folder(tmp_path):
         left_behind = subprocess.Popen(
             [sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock,)
         )
-        with pytest.raises(SuiteError, match="is at work in"), queue.locked(tmp_path):
+        with pytest.raises(RunError, match="is at work in"), queue.locked(tmp_path):
             pass
-    with pytest.raises(SuiteError, match="left behind"), queue.locked(tmp_path):
+    with pytest.raises(RunError, match="left behind"), queue.locked(tmp_path):
         pass
     left_behind.communicate(b"\n")
     with queue.locked(tmp_path):
@@ -222,11 +232,11 @@ SUITE = """
 seeds = 2
 together = true
 [methods]
-apg = "--algo apg --network.hidden 4"
-broken = "--algo apg --network.hidden -4"
+apg = {method = "apg", network.hidden = [4]}
+broken = {method = "apg", chunk = 3}
 [tasks.quadratic]
 steps = 512
-arguments = "--envs 4 --evaluation-episodes 4"
+settings = {environments = 4, evaluation.episodes = 4}
 """
 
 
@@ -249,13 +259,13 @@ def test_a_suite_from_the_command_line(tmp_path, capsys):
         "quadratic/apg/s1",
     }
     assert (
-        "quadratic/broken/s0+s1 failed: rfo: hidden must be" in err
+        "quadratic/broken/s0+s1 failed: rfo: a chunk's 3 control steps must divide" in err
         and "2 of 4 runs are not finished" in err
     )
     evaluation = tmp_path / "runs" / "quadratic" / "apg" / "s1" / "evaluation.json"
     evaluation.unlink()
     (tmp_path / "suite.toml").write_text(
-        SUITE.replace('broken = "--algo apg --network.hidden -4"', "")
+        SUITE.replace('broken = {method = "apg", chunk = 3}', "")
     )
     assert cli.main(learn) == 0
     assert evaluation.exists() and "quadratic/apg/s1: finished" in capsys.readouterr().err
@@ -263,5 +273,5 @@ def test_a_suite_from_the_command_line(tmp_path, capsys):
     assert "nothing is left to train" in capsys.readouterr().err
     assert cli.main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
     assert "| apg | 2 |" in capsys.readouterr().out
-    assert cli.main([*learn, "--budget", "2"]) == 2
+    assert cli.main([*learn, "--budget", "2"]) == 1
     assert "other settings" in capsys.readouterr().err

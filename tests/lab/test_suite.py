@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from rfo.cli.options import parse_train
-from rfo.lab.suite import Cell, SuiteError, read
+from rfo.errors import SettingError
+from rfo.experiment.record import Experiment, TaskSettings, preset
+from rfo.lab.suite import Cell, read
 
 SUITES = sorted((Path(__file__).parents[2] / "bench" / "learning" / "suites").glob("*.toml"))
 
@@ -14,15 +15,15 @@ title = "two tasks"
 seeds = 3
 first_seed = 10
 [methods]
-rfo = ""
-sapo = "--algo sapo"
+rfo = {}
+sapo = {method = "sapo"}
 [tasks.lqr]
 steps = 1000
-arguments = "--envs 8"
+settings = {environments = 8}
 [tasks.quadratic]
 steps = 500
-methods.sapo = "--algo sapo --initial-alpha 0.2"
-methods."rfo_K1.5" = "--flow.steps 1"
+methods.sapo = {method = "sapo", initial_alpha = 0.2}
+methods."rfo_1.5" = {c_past = 1.5, evaluation.episodes = 6}
 """
 
 
@@ -43,22 +44,35 @@ def test_cells_are_tasks_times_methods(write):
         "lqr/sapo",
         "quadratic/rfo",
         "quadratic/sapo",
-        "quadratic/rfo_K1.5",
+        "quadratic/rfo_1.5",
     ]
-    assert cells["lqr/sapo"] == Cell(
-        "lqr",
-        "sapo",
-        ("lqr", "--steps", "1000", "--envs", "8", "--algo", "sapo"),
-        (10, 11, 12),
-        False,
-        1000,
-    )
-    assert cells["quadratic/sapo"].arguments[3:] == ("--algo", "sapo", "--initial-alpha", "0.2")
+    wanted = preset("lqr", "sapo", steps=1000, environments=8, seed=10)
+    assert cells["lqr/sapo"] == Cell("sapo", wanted, (10, 11, 12), together=False)
+    assert cells["quadratic/sapo"].experiment.algorithm.initial_alpha == 0.2
+    other = cells["quadratic/rfo_1.5"].experiment
+    assert (other.algorithm.c_past, other.evaluation.episodes, other.steps) == (1.5, 6, 500)
 
 
 def test_seeds_and_budget_can_be_changed(write):
     cell = read(write(SUITE), seeds=2, budget=0.25)[0]
-    assert cell.seeds == (10, 11) and cell.arguments[:3] == ("lqr", "--steps", "250")
+    assert cell.seeds == (10, 11) and cell.experiment.steps == 250
+
+
+def test_a_task_of_ones_own_has_cells_like_any_other(write):
+    (cell,) = read(
+        write(
+            """
+            seeds = 1
+            [methods]
+            rfo = {}
+            [tasks."somewhere/my_task.py:Reach"]
+            steps = 64
+            settings = {task.gain = 3.0}
+            """
+        )
+    )
+    assert cell.name == "my_task.Reach/rfo"
+    assert cell.experiment.task == TaskSettings("somewhere/my_task.py:Reach", {"gain": 3.0})
 
 
 @pytest.mark.parametrize(
@@ -66,13 +80,24 @@ def test_seeds_and_budget_can_be_changed(write):
     [
         ("seeds = 3", "", "seeds is missing"),
         ("seeds = 3", "seeds = 0", "at least 1"),
-        ("seeds = 3", 'seeds = "3"', "seeds must be of the kind int, not '3'"),
-        ("seeds = 3", "seeds = true", "of the kind int"),
+        ("seeds = 3", 'seeds = "3"', "seeds must be a whole number, not '3'"),
+        ("seeds = 3", "seeds = true", "a whole number"),
+        ("first_seed = 10", "first_seed = 4294967295", "all from 0 to 4294967295"),
         ("steps = 500", "", "tasks.quadratic.steps is missing"),
-        ('rfo = ""', "rfo = 1", "methods.rfo must be of the kind str"),
-        ('rfo = ""', '"../rfo" = ""', "must be a name of letters"),
-        ("title", "titel", "unknown entry 'titel'; known: first_seed"),
-        ("arguments", "argument", "unknown entry 'argument' in tasks.lqr"),
+        ("rfo = {}", "rfo = 1", "methods.rfo must be a table of settings"),
+        ("rfo = {}", '"../rfo" = {}', "must be a name of letters"),
+        (
+            "rfo = {}",
+            "rfo = {c_pats = 1}",
+            "lqr/rfo: unknown setting 'c_pats': did you mean c_past",
+        ),
+        ("rfo = {}", "rfo = {c_past = 'high'}", "lqr/rfo: c_past must be a finite number"),
+        ("rfo = {}", 'rfo = {method = "sappo"}', "did you mean sapo"),
+        ("rfo = {}", "rfo = {seed = 3}", "seed is the suite's to set"),
+        ("rfo = {}", 'rfo = "--help"', "methods.rfo must be a table of settings"),
+        ("title", "titel", "unknown entry 'titel': did you mean title"),
+        ("settings", "setting", "unknown entry in tasks.lqr 'setting': did you mean settings"),
+        ("[tasks.lqr]", "[tasks.lqrr]", "did you mean lqr"),
         ("[methods]", "[methods", "is not TOML"),
         (
             "[tasks.lqr]",
@@ -82,19 +107,24 @@ def test_seeds_and_budget_can_be_changed(write):
     ],
 )
 def test_what_is_wrong_is_told(write, old, new, complaint):
-    with pytest.raises(SuiteError, match=complaint) as refused:
+    with pytest.raises(SettingError, match=complaint) as refused:
         read(write(SUITE.replace(old, new, 1)))
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(refused.value) and "suite.toml" in str(refused.value)
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_budget_that_is_no_factor_is_told(write, budget):
+    with pytest.raises(SettingError, match="budget must be a number above 0"):
+        read(write(SUITE), budget=budget)
 
 
 def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(SuiteError, match="No such file"):
+    with pytest.raises(SettingError, match="No such file"):
         read(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_committed_suites_can_be_trained(path):
-    """Every cell's arguments are understood."""
+    """Every cell is an experiment that can be written to the file its training reads."""
     for cell in read(path):
-        experiment = parse_train([*cell.arguments]).experiment()
-        assert experiment.task == cell.task and experiment.steps == int(cell.arguments[2])
+        assert Experiment.from_toml(cell.experiment.to_toml()) == cell.experiment

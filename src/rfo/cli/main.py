@@ -1,31 +1,33 @@
-"""The command line: reads `rfo NAME ...`, runs the command, and turns what goes wrong into one line."""
+"""The command line: reads `rfo NAME ...`, runs the command, and tells what goes wrong in one line."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from rfo.cli.commands import BenchSpeed, CheckGrad, Eval, List, Resume, Train, UsageError, Watch
-from rfo.cli.comparison import BenchLearn, MakeReport
-from rfo.cli.options import parse, parse_train
-from rfo.errors import RunError
-from rfo.experiment import build as experiments
-from rfo.experiment.build import ExperimentError
+from rfo.cli import options, settings
+from rfo.cli.settings import Settings
+from rfo.errors import RunError, SettingError
+from rfo.experiment.nested import unknown
 from rfo.train.output import outliving_output
 
-COMMANDS: dict[str, type] = {
-    "list": List,
-    "train": Train,
-    "eval": Eval,
-    "watch": Watch,
-    "check-grad": CheckGrad,
-    "bench speed": BenchSpeed,
-    "bench learn": BenchLearn,
-    "report": MakeReport,
+COMMANDS = {
+    "list": "list.List",
+    "show": "show.Show",
+    "train": "train.Train",
+    "eval": "eval.Eval",
+    "watch": "watch.Watch",
+    "check-grad": "check_grad.CheckGrad",
+    "new-task": "new_task.NewTask",
+    "bench speed": "bench_speed.BenchSpeed",
+    "bench learn": "bench_learn.BenchLearn",
+    "report": "report.Report",
 }
+"""Modules and classes of the commands, below `rfo.cli`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,15 +42,19 @@ def _run(arguments: Sequence[str] | None) -> int:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(overview())
             return 0
+        if arguments[0] == "--version":
+            print(version())
+            return 0
         configure()
         return command(arguments).run()
-    except (UsageError, ExperimentError) as error:
+    except SettingError as error:
         return fail(str(error), status=2)
     except RunError as error:
         return fail(str(error), status=1)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return fail(f"{where}{error.strerror or error}", status=1)
+        if error.filename is None or error.strerror is None:
+            raise  # no file of the user's
+        return fail(f"{error.filename}: {error.strerror}", status=1)
     except KeyboardInterrupt:
         return fail("interrupted; checkpoints written before are intact", status=130)
 
@@ -59,6 +65,12 @@ def fail(message: str, status: int) -> int:
     return status
 
 
+def find(name: str) -> type:
+    """Class of a command."""
+    module, kind = COMMANDS[name].split(".")
+    return getattr(import_module(f"rfo.cli.{module}"), kind)
+
+
 def overview() -> str:
     """Help of `rfo` itself."""
     lines = [
@@ -67,27 +79,56 @@ def overview() -> str:
         "Train flow policies through differentiable physics.",
         "",
     ]
+    lines += [f"  rfo {name:<12} {(find(name).__doc__ or '').splitlines()[0]}" for name in COMMANDS]
     lines += [
-        f"  rfo {name:<12} {(kind.__doc__ or '').splitlines()[0]}"
-        for name, kind in COMMANDS.items()
+        "",
+        "`rfo COMMAND --help` explains a command, `rfo --version` tells versions and device.",
+        "Start with: rfo train cartpole",
     ]
-    lines += ["", "`rfo COMMAND --help` explains a command. Start with: rfo train cartpole"]
     return "\n".join(lines)
 
 
-def command(arguments: list[str]) -> Any:
-    """The command that the arguments ask for, with its options."""
+def version() -> str:
+    """Versions of rfo and JAX, and the device that programs run on."""
+    import jax
+
+    import rfo
+
+    device = jax.devices()[0]
+    return f"rfo {rfo.__version__}, jax {jax.__version__}, {device.platform} ({device.device_kind})"
+
+
+class Command(NamedTuple):
+    """A command with its options read."""
+
+    options: Any
+    run: Callable[[], int]
+
+
+def command(arguments: list[str]) -> Command:
+    """The command that the arguments ask for.
+
+    Raises:
+        SettingError: for a command or options that are refused.
+    """
     name, rest = arguments[0], arguments[1:]
     if name == "bench":
         if rest[:1] not in (["speed"], ["learn"]):
-            raise UsageError("`rfo bench` measures speed or learning: rfo bench speed | learn")
+            raise SettingError("`rfo bench` measures speed or learning: rfo bench speed | learn")
         name, rest = f"bench {rest[0]}", rest[1:]
     if name not in COMMANDS:
-        raise UsageError(experiments.unknown("command", name, COMMANDS))
-    if name == "train":
-        resuming = any(word.split("=")[0] == "--resume" for word in rest)
-        return parse(Resume, "train", rest) if resuming else parse_train(rest)
-    return parse(COMMANDS[name], name, rest)
+        raise SettingError(unknown("command", name, COMMANDS))
+    if name == "train" and any(word.partition("=")[0] == "--resume" for word in rest):
+        from rfo.cli.resume import Resume
+
+        resumed = options.parse(Resume, "train", rest)
+        return Command(resumed, resumed.run)
+    kind = find(name)
+    if issubclass(kind, Settings):
+        parsed, experiment = settings.parse(kind, name, rest)
+        return Command(parsed, lambda: parsed.run(experiment()))
+    parsed = options.parse(kind, name, rest)
+    return Command(parsed, parsed.run)
 
 
 def configure() -> None:

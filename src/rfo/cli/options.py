@@ -1,73 +1,57 @@
-"""Options of the commands, read with tyro; what is wrong with them in one line."""
+"""Options of the commands, read with tyro; what is wrong with them is told in one line."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import io
-import itertools
+import re
+import typing
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import tyro
 
-from rfo.algos.settings import Schedule
-from rfo.cli.commands import NOT_OPTIONS, Train, UsageError
-from rfo.experiment import build as experiments
+from rfo.errors import SettingError
+from rfo.experiment.nested import alternatives, field_types, unknown
 
+FLAT = tyro.conf.arg(name="")
+"""Marks a field that holds a record whose options have no prefix."""
 
-def parse_train(arguments: list[str]) -> Train:
-    """Options of `rfo train`, which depend on the task and the algorithm among them."""
-    task = next(
-        (word for word in arguments if word in experiments.TASKS or experiments.is_robot(word)),
-        next(iter(experiments.TASKS)),
-    )
-    preset = experiments.preset(task, _value_of("--algo", arguments) or "rfo")
-    kind = type(preset.algorithm)
-    # the schedule's length follows from the steps, so it is no option
-    hidden = dataclasses.make_dataclass(
-        kind.__name__,
-        [("schedule", tyro.conf.Suppress[Schedule], preset.algorithm.schedule)],
-        bases=(kind,),
-        frozen=True,
-    )
-    options = dataclasses.make_dataclass(
-        "Train",
-        [("hyperparameters", Annotated[hidden, tyro.conf.arg(name="")])],
-        bases=(Train,),
-        frozen=True,
-    )
-    options.__doc__ = Train.__doc__
-    defaults = options(
-        hyperparameters=hidden(**_fields(preset.algorithm)),
-        steps=preset.steps,
-        envs=preset.environments,
-    )
-    return parse(options, "train", arguments, defaults)
-
-
-def _value_of(option: str, arguments: list[str]) -> str | None:
-    for word, following in itertools.pairwise([*arguments, ""]):
-        if word == option:
-            return following
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-    return None
+Threads = Annotated[
+    int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as many as help)")
+]
+TaskName = tyro.conf.Positional[
+    Annotated[str, tyro.conf.arg(metavar="TASK", help_behavior_hint="")]
+]
+RunPath = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN", help_behavior_hint="")]]
+OwnTask = Annotated[
+    str | None, tyro.conf.arg(metavar="TASK", help_behavior_hint="(default: the run's)")
+]
 
 
 def parse(kind: type, name: str, arguments: list[str], defaults: Any = None) -> Any:
     """Read the options of one command.
 
+    Args:
+        kind: dataclass of the options.
+        name: the command's.
+        arguments: words after the command's name. Lists may be given with commas, whole numbers
+            as in 1e6.
+        defaults: values of options that are not given, by default the dataclass's own.
+
     Raises:
-        UsageError: one line in place of the parser's box.
+        SettingError: one line in place of the parser's box.
     """
+    known = options_of(kind)
     given: dict[str, Any] = {} if defaults is None else {"default": defaults}
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            options, unknown = tyro.cli(
+            options, unread = tyro.cli(
                 kind,
                 prog=f"rfo {name}",
-                args=arguments,
+                args=list(_plain_words(arguments, known)),
                 return_unknown_args=True,
                 config=(tyro.conf.FlagCreatePairsOff,),
                 **given,
@@ -75,12 +59,92 @@ def parse(kind: type, name: str, arguments: list[str], defaults: Any = None) -> 
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        raise UsageError(f"{_first_sentence(said.getvalue())}; see rfo {name} --help") from None
-    except ValueError as error:  # what a hyperparameter record refuses
-        raise UsageError(f"{error}; see rfo {name} --help") from None
-    if unknown:
-        raise UsageError(_unknown_option(unknown[0], options, name))
+        raise SettingError(f"{_first_sentence(said.getvalue())}; see rfo {name} --help") from None
+    except ValueError as error:  # what a record refuses
+        field = _given_name(getattr(error, "field", ""), arguments)
+        message = str(error)
+        if field and message.startswith(f"{error.field} "):  # pyright: ignore
+            message = field + message[len(error.field) :]  # pyright: ignore
+        raise SettingError(f"{message}; see rfo {name} --help", field) from None
+    if unread:
+        raise SettingError(_unread(unread[0], known, name))
     return options
+
+
+def options_of(kind: type) -> dict[str, Any]:
+    """Types of the options of a dataclass and of the records in it, by their names with dashes."""
+    hints = field_types(kind)
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        extras = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+        plain = typing.get_args(hint)[0] if extras else hint
+        if tyro.conf.Suppress in extras or tyro.conf.Positional in extras:
+            continue
+        name = field.name.replace("_", "-")
+        for extra in extras:
+            name = (
+                getattr(extra, "name", None) if getattr(extra, "name", None) is not None else name
+            )
+        if isinstance(plain, type) and dataclasses.is_dataclass(plain):
+            prefix = f"{name}." if name else ""
+            inner = options_of(plain)
+            found |= {f"--{prefix}{option.removeprefix('--')}": t for option, t in inner.items()}
+        else:
+            found[f"--{name}"] = plain
+    return found
+
+
+def value_of(option: str, arguments: list[str]) -> str | None:
+    """Value that is given for an option, before the options are read."""
+    for i, word in enumerate(arguments):
+        if word == option:
+            return arguments[i + 1] if i + 1 < len(arguments) else None
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _plain_words(arguments: list[str], known: dict[str, Any]) -> Iterator[str]:
+    """The words with lists of commas taken apart and whole numbers like 1e6 written out."""
+    kind: Any = None
+    for word in arguments:
+        option, assigned, value = word.partition("=")
+        if word.startswith("--"):
+            kind = known.get(option.replace("_", "-"))
+            if not assigned:
+                yield word
+                continue
+            yield option
+            word = value
+        elements = _element_types(kind)
+        parts = word.split(",") if elements and "," in word.strip(",") else [word]
+        yield from (
+            _whole(part) if int in (elements or alternatives(kind)) else part for part in parts
+        )
+
+
+def _element_types(kind: Any) -> tuple[Any, ...]:
+    """Types of a list's elements; none if it is no list."""
+    for option in alternatives(kind):
+        if typing.get_origin(option) is tuple:
+            return typing.get_args(option)
+    return ()
+
+
+def _whole(word: str) -> str:
+    if re.fullmatch(r"\d+(\.\d+)?[eE]\+?\d{1,2}", word) and float(word).is_integer():
+        return str(int(float(word)))
+    return word
+
+
+def _given_name(field: str, arguments: list[str]) -> str:
+    """Full name of the given option that ends in a field's name; the field itself if none does."""
+    for word in arguments:
+        option = word.lstrip("-").partition("=")[0].replace("-", "_")
+        if word.startswith("--") and field and option.rpartition(".")[2] == field:
+            return option
+    return field
 
 
 def _first_sentence(box: str) -> str:
@@ -90,28 +154,8 @@ def _first_sentence(box: str) -> str:
     return " ".join(" ".join(lines[:end]).split()).rstrip(".:")
 
 
-def _unknown_option(word: str, options: Any, name: str) -> str:
+def _unread(word: str, known: dict[str, Any], name: str) -> str:
     if not word.startswith("-"):
         return f"unexpected '{word}'; see rfo {name} --help"
-    known = _fields(options) | _nested(getattr(options, "hyperparameters", None))
-    known = [f"--{field.replace('_', '-')}" for field in known.keys() - NOT_OPTIONS]
-    given = word.split("=")[0].replace("_", "-")
-    return f"{experiments.unknown('option', given, known)} (rfo {name} --help)"
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    """Fields of a dataclass instance, none of None."""
-    return (
-        {}
-        if record is None
-        else {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    )
-
-
-def _nested(record: Any) -> dict[str, Any]:
-    """Fields of a dataclass instance and of those in it, by dotted name."""
-    names: dict[str, Any] = {}
-    for name, value in _fields(record).items():
-        inner = _nested(value) if dataclasses.is_dataclass(value) else {}
-        names |= {f"{name}.{key}": own for key, own in inner.items()} or {name: value}
-    return names
+    given = word.partition("=")[0].replace("_", "-")
+    return f"{unknown('option', given, known)} (rfo {name} --help)"

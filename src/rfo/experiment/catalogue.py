@@ -1,48 +1,81 @@
-"""The tasks and methods that are known by name, with their presets.
+"""The tasks and methods that are known by name, and what their presets set.
 
-Nothing is imported here: modules are named, and imported when `rfo.experiment.build` builds what they hold.
+Nothing heavy is imported here: modules are named, and imported when something of theirs is built.
+`rfo.experiment.record.preset` makes an experiment of a task and a method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rfo.errors import SettingError
+from rfo.experiment import own
+from rfo.experiment.nested import unknown
+
+if TYPE_CHECKING:
+    from rfo.envs.base import Environment
+
+ENTRY_POINTS = "rfo.tasks"
+"""Group of entry points by which an installed package offers tasks under names of its own."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A registered task and its preset."""
+    """A task and its preset."""
 
     module: str
+    """Module, or Python file, that holds the task."""
     name: str
+    """Class or function in it that makes the task."""
     summary: str
-    steps: int
+    steps: int = 1_000_000
     """Environment steps of a training run."""
     environments: int = 64
     simulated: bool = False
-    """Whether it runs on the physics engine, which takes a number of threads."""
+    """Whether it runs on the physics engine."""
     approach: tuple[tuple[float, ...], int] | None = None
-    """An action, and for how many steps, after which a tool that starts out of reach touches what it works
-    on: before that no reward has a gradient to check."""
+    """An action, and for how many steps: after them a tool that starts out of reach touches what it
+    works on. Before that no reward has a gradient to check."""
     fine: bool = False
-    """Whether its gradient is checked in double precision, with smaller steps: kinks, many and small, keep
-    differences at the steps that single precision can resolve from converging to the slope."""
+    """Whether its gradient is checked in double precision, with smaller steps: where kinks are many
+    and small, differences at the steps that single precision can resolve do not converge."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that differ from an algorithm's defaults, by dotted name (``critic.iterations``), for the
-    algorithms that have them."""
+    """Settings that differ from a method's defaults, by dotted name (``critic.iterations``), for the
+    methods that have them."""
+    factory: Callable[..., Environment] | None = None
+    """What makes the task, where it was registered by the program that runs."""
+
+    def load(self) -> Callable[..., Environment]:
+        """Import what makes the task.
+
+        Raises:
+            SettingError: if a task of the user's own cannot be imported.
+        """
+        if self.factory is not None:
+            return self.factory
+        if self.module.startswith("rfo."):
+            return getattr(import_module(self.module), self.name)
+        return own.load(self.module, self.name)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A registered algorithm, or a variant of one: the same class with other defaults."""
+    """An algorithm, or a variant of one: the same class with other settings."""
 
     module: str
     name: str
     summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Hyperparameters that make the variant; they come before a task's."""
+    """Settings that make the variant; they come before a task's."""
+
+    def load(self) -> type:
+        """Import the algorithm's class."""
+        return getattr(import_module(self.module), self.name)
 
 
 SOFT = {
@@ -278,7 +311,7 @@ HELD = {"c_past": 1.0, "c_uni": 0.5}
 """What several steps need of the matching terms: exploration that keeps actions away from their
 bounds, and a flow whose field obeys L_uni only where the policy goes."""
 
-ALGORITHMS: dict[str, Method] = {
+METHODS: dict[str, Method] = {
     "rfo": Method("rfo.algos.rfo", "RFO", "reparameterization flow policy optimization"),
     "sapo": Method("rfo.algos.sapo", "SAPO", "soft analytic policy optimization"),
     "shac": Method("rfo.algos.shac", "SHAC", "short-horizon actor-critic"),
@@ -313,3 +346,130 @@ ALGORITHMS: dict[str, Method] = {
     ),
 }
 """Algorithms, then variants. An entropy of weight 1e-30 is lost in float32 beside any reward."""
+
+
+_REGISTERED: dict[str, Task] = {}
+
+
+def register_task(
+    name: str,
+    factory: Callable[..., Environment],
+    *,
+    summary: str = "",
+    steps: int = 1_000_000,
+    environments: int = 64,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a task known by a name in this process, for `train`, `preset`, `make` and the others.
+
+    Args:
+        name: how it is called from now on; letters, digits, "_", "-" and ".".
+        factory: makes the task; its arguments are the task's settings. A class will do.
+        summary: one line about it.
+        steps: environment steps of a training run.
+        environments: how many train in parallel.
+        settings: settings that differ from a method's defaults, by dotted name as in
+            ``{"critic.iterations": 8}``; methods without one of them ignore it.
+
+    Raises:
+        SettingError: if the name is taken by a task that rfo brings, or has other characters.
+
+    Example:
+        >>> import rfo
+        >>> from rfo.envs.tasks.probe import LQR
+        >>> rfo.register_task("my_lqr", LQR, steps=1024, environments=4)
+        >>> rfo.preset("my_lqr", "apg").steps
+        1024
+    """
+    if name in TASKS:
+        raise SettingError(f"rfo brings a task named {name}; choose another name", "name")
+    if not name.strip(".").replace("_", "").replace("-", "").replace(".", "").isalnum():
+        raise SettingError(
+            f"a task's name has letters, digits, '_', '-' and '.' only, not {name!r}", "name"
+        )
+    module = getattr(factory, "__module__", "")
+    maker = getattr(factory, "__qualname__", "")
+    _REGISTERED[name] = Task(
+        module,
+        maker,
+        summary or f"{module}:{maker}",
+        steps,
+        environments,
+        settings=settings or {},
+        factory=factory,
+    )
+
+
+def tasks() -> dict[str, Task]:
+    """The tasks that are known by name: rfo's, those of installed packages, and registered ones.
+
+    Example:
+        >>> import rfo
+        >>> rfo.tasks()["cartpole"].summary
+        'a cart swings up its pole'
+    """
+    offered = {
+        point.name: Task(point.module, point.attr, f"of {_package(point)} ({point.value})")
+        for point in metadata.entry_points(group=ENTRY_POINTS)
+    }
+    return {**offered, **_REGISTERED, **TASKS}
+
+
+def _package(point: metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "a package"
+
+
+def methods() -> dict[str, Method]:
+    """The methods that are known by name: algorithms, then variants of them.
+
+    Example:
+        >>> import rfo
+        >>> rfo.methods()["sapo"].summary
+        'soft analytic policy optimization'
+    """
+    return dict(METHODS)
+
+
+def find_task(name: str) -> Task:
+    """A task by the name it is trained under; imports nothing of it.
+
+    Args:
+        name: of a known task; an MJCF file, which ends in .xml (see `rfo.envs.tasks.robot`); or a
+            task of one's own as ``my_task.py:Reach`` or ``my_package.tasks:Reach``.
+
+    Raises:
+        SettingError: for another name.
+    """
+    if is_robot(name):
+        summary = f"the robot in {name} runs forward"
+        return Task("rfo.envs.tasks.robot", "Robot", summary, simulated=True)
+    if own.is_own(name):
+        return Task(*own.split(name), f"a task of your own, {name}")
+    known = tasks()
+    if name not in known:
+        raise SettingError(unknown("task", name, known), "task")
+    return known[name]
+
+
+def find_method(name: str) -> Method:
+    """A method by its name; imports nothing of it.
+
+    Raises:
+        SettingError: for another name.
+    """
+    if name not in METHODS:
+        raise SettingError(unknown("method", name, METHODS), "method")
+    return METHODS[name]
+
+
+def is_robot(name: str) -> bool:
+    """Whether a task is an MJCF file."""
+    return name.endswith(".xml")
+
+
+def short_name(task: str) -> str:
+    """A task's name without the path to its file, for titles and folders."""
+    if own.is_own(task):
+        place, maker = own.split(task)
+        return f"{Path(place).stem if place.endswith('.py') else place}.{maker}"
+    return Path(task).stem if is_robot(task) else task

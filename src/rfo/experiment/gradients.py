@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rfo.experiment.build import build_task, task_entry
+from rfo.experiment.build import build_task
+from rfo.experiment.catalogue import find_task
 
 if TYPE_CHECKING:
     from rfo.envs.base import Environment
@@ -61,7 +62,7 @@ def check_gradient(
     import jax
 
     checks = _checks(task, environments, horizons, settling_steps, seed, threads)
-    fine = task_entry(task).fine
+    fine = find_task(task).fine
     while True:
         with jax.enable_x64(fine):  # in this thread, and not while the caller is at work
             check = next(checks, None)
@@ -83,7 +84,7 @@ def _checks(
     from rfo.envs.base import open_loop
     from rfo.physics.gradcheck import STEP_SIZES, check
 
-    entry = task_entry(task)
+    entry = find_task(task)
     env = build_task(task, threads, **({"dtype": "float64"} if entry.fine else {}))
     sizes = [size * (1e-3 if entry.fine else 1.0) for size in STEP_SIZES]
     reset_key, settle_key, action_key, check_key = jax.random.split(jax.random.key(seed), 4)

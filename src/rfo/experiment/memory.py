@@ -18,7 +18,7 @@ from rfo.experiment.build import build
 if TYPE_CHECKING:
     from rfo.algos.base import Algorithm
     from rfo.envs.batch import Batch
-    from rfo.experiment.build import Experiment
+    from rfo.experiment.record import Experiment
     from rfo.types import PyTree
 
 REPLAY = ("buffer", "past")

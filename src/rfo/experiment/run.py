@@ -15,10 +15,10 @@ import jax
 
 from rfo.envs.base import EnvSpec, Renderable
 from rfo.envs.batch import Batch
-from rfo.errors import RunError
+from rfo.errors import RunError, SettingError
 from rfo.experiment import build as experiments
-from rfo.experiment import memory
-from rfo.experiment.build import Experiment, ExperimentError
+from rfo.experiment import memory, own
+from rfo.experiment.record import Experiment, TaskSettings
 from rfo.train import checkpoint, timing, trainer
 from rfo.train.evaluate import Episodes, Evaluator, shares, summarise
 from rfo.train.output import outliving_output
@@ -39,6 +39,9 @@ PARTS = "parts"
 """Entry of `config.json` that lists the parts of a training, see `part_of`."""
 ENDS = "ends"
 """Folder in which a run that was extended keeps what its earlier ends left."""
+OWN_TASK = "task.json"
+"""Where the code of a task of the user's own came from, see `rfo.experiment.own.source`."""
+
 TIMING, EVALUATION = "timing.json", "evaluation.json"
 REPLAY = ("replay.npz", "replay.json", "replay.html")
 
@@ -56,6 +59,8 @@ def create(runs: Sequence[Experiment], paths: Sequence[Path]) -> list[RunFolder]
         for run, path in zip(runs, paths, strict=True):
             config = {**run.to_json(), PARTS: [part_of(run)]}
             folders.append(RunFolder.create(path, config))
+            if own.is_own(run.task.name):
+                folders[-1].write_json(OWN_TASK, own.source(run.task.name))
     except BaseException:
         for folder in folders:
             folder.discard()
@@ -63,38 +68,75 @@ def create(runs: Sequence[Experiment], paths: Sequence[Path]) -> list[RunFolder]
     return folders
 
 
-def open_run(path: Path, threads: int | None = None) -> tuple[RunFolder, Experiment]:
-    """A run folder and its experiment, with another number of physics threads if given.
+def open_run(
+    path: Path, threads: int | None = None, task: str | None = None
+) -> tuple[RunFolder, Experiment]:
+    """A run folder and its experiment, see `read_experiment`.
 
     Raises:
         RunError: if there is no readable run.
     """
     folder = RunFolder.open(path)
-    return folder, read_experiment(folder, threads)
+    return folder, read_experiment(folder, threads, task)
 
 
-def read_experiment(folder: RunFolder, threads: int | None = None) -> Experiment:
-    """The experiment of a run, with another number of physics threads if given.
+def read_experiment(
+    folder: RunFolder, threads: int | None = None, task: str | None = None
+) -> Experiment:
+    """The experiment of a run.
+
+    Args:
+        folder: the run's folder.
+        threads: CPU threads of the physics, in place of the run's own.
+        task: where the code of its task is, for a task of the user's own that has moved.
 
     Raises:
         RunError: if it cannot be read.
+        SettingError: if its task is code that the user has not named before.
     """
     try:
         experiment = experiment_of(folder.read_json(CONFIG))
-    except ExperimentError as error:
+    except SettingError as error:
         raise RunError(
             f"{folder.path / CONFIG} does not fit this version of rfo: {error}"
         ) from None
-    return experiment if threads is None else dataclasses.replace(experiment, threads=threads)
+    experiment = _with_own_task(folder, experiment, task)
+    return experiment if threads is None else experiment.edited({"threads": threads})
+
+
+def _with_own_task(folder: RunFolder, experiment: Experiment, task: str | None) -> Experiment:
+    """The experiment with its task where its code is now; says so if that code has changed."""
+    if not own.is_own(experiment.task.name):
+        if task is not None:
+            raise SettingError(
+                f"{folder.path} was trained on {experiment.task.name}, which needs no --task",
+                "task",
+            )
+        return experiment
+    if task is not None:
+        if not own.is_own(task):
+            raise SettingError(
+                f"{folder.path} was trained on a task of its own: --task names its code, as in "
+                f"my_task.py:Reach, not {task}",
+                "task",
+            )
+        own.trust(task)
+        experiment = experiment.edited({"task.name": own.located(task)})
+    own.require_trust(experiment.task.name, folder.path)
+    complaint = own.changes(experiment.task.name, folder.read_json(OWN_TASK))
+    if complaint is not None:
+        _tell(f"{folder.path}: {complaint}")
+    return experiment
 
 
 def experiment_of(config: Mapping[str, Any]) -> Experiment:
     """The experiment in a run's `config.json`.
 
     Raises:
-        ExperimentError: for a setting that is unknown, or refused.
+        SettingError: for a setting that is unknown, or refused.
     """
-    return Experiment.from_json({name: value for name, value in config.items() if name != PARTS})
+    plain = config if isinstance(config, Mapping) else {}
+    return Experiment.from_json({name: value for name, value in plain.items() if name != PARTS})
 
 
 def load_state(folder: RunFolder, experiment: Experiment) -> tuple[PyTree, dict[str, Any]]:
@@ -115,13 +157,16 @@ def _tell(line: str) -> None:
     print(f"rfo: {line}", file=sys.stderr)
 
 
-def resume(path: Path, threads: int | None = None, steps: int | None = None) -> int:
+def resume(
+    path: Path, threads: int | None = None, steps: int | None = None, task: str | None = None
+) -> int:
     """Go on with an interrupted run, finish what its end left out, or extend it.
 
     Args:
         path: the run folder.
         threads: CPU threads of the physics, in place of the run's own.
         steps: length of the whole training in environment steps, in place of the run's own.
+        task: where the code of its task is, for a task of the user's own that has moved.
 
     Returns:
         the exit status, as `train`.
@@ -132,7 +177,7 @@ def resume(path: Path, threads: int | None = None, steps: int | None = None) -> 
     folder = RunFolder.open(path)
     folder.lock()
     try:
-        experiment = read_experiment(folder, threads)
+        experiment = read_experiment(folder, threads, task)
         state, progress = load_state(folder, experiment)
         if steps is not None:
             longer = extend(experiment, progress, steps)
@@ -225,13 +270,15 @@ def refuse_misfit(experiment: Experiment, seeds: int = 1) -> None:
         seeds: runs that train together in one program.
 
     Raises:
-        ExperimentError: for the first setting that cannot work, or if the machine lacks the memory.
+        SettingError: for the first setting that cannot work, or if the machine lacks the memory.
     """
     try:
         state = trainer.state_shapes(*experiments.build(experiment))
         memory.require_room(experiment, state, seeds)
+    except SettingError:
+        raise
     except ValueError as error:
-        raise ExperimentError(str(error)) from None
+        raise SettingError(str(error)) from None
 
 
 def train(
@@ -261,7 +308,7 @@ def _train(
     first = runs[0]
     algorithm, env = experiments.build(first)
     seeds = [run.seed for run in runs]
-    title = f"{first.task} {first.label}" + (f" x {len(seeds)} seeds" if len(seeds) > 1 else "")
+    title = first.title + (f" x {len(seeds)} seeds" if len(seeds) > 1 else "")
     course = trainer.Course(first.updates, first.checkpoint_every)
     for folder in folders:
         folder.connect()
@@ -338,18 +385,18 @@ def evaluate(
         `rfo.train.evaluate.summarise`'s statistics, `task` and `env_steps`.
 
     Raises:
-        ExperimentError: for a task that is unknown or whose sizes are others than the run's.
+        SettingError: for a task that is unknown or whose sizes are others than the run's.
     """
-    there = run if task is None else dataclasses.replace(run, task=task)
+    there = run if task is None else dataclasses.replace(run, task=TaskSettings(task))
     _, env = experiments.build(there)
     if there is not run:
         _refuse_other_sizes(experiments.build(run)[1].spec, env.spec)
     state, progress = load_state(folder, run)
-    with Phase(f"{there.task} {there.label}: compiling and evaluating"):
+    with Phase(f"{there.title}: compiling and evaluating"):
         episodes = Evaluation(there, env, deterministic)(state, seed)
     return {
         **summarise(episodes, deterministic),
-        "task": there.task,
+        "task": there.task.name,
         "env_steps": progress["env_steps"],
     }
 
@@ -358,7 +405,7 @@ def _refuse_other_sizes(trained: EnvSpec, other: EnvSpec) -> None:
     for what in ("observation", "action_size"):
         here, there = getattr(trained, what), getattr(other, what)
         if here != there:
-            raise ExperimentError(
+            raise SettingError(
                 f"a policy of {trained.name} cannot act in {other.name}: "
                 f"{what} {here} against {there}"
             )
@@ -441,7 +488,11 @@ def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) ->
             stochastic, deterministic = episodes
             if any(name in missing for name in REPLAY) and isinstance(env.task, Renderable):
                 phase.now("writing the replay")
-                description = {"task": run.task, "dt": env.spec.dt * env.stride, **env.task.scene()}
+                description = {
+                    "task": run.task.name,
+                    "dt": env.spec.dt * env.stride,
+                    **env.task.scene(),
+                }
                 folder.write_replay(description, deterministic.frames, deterministic.reward)
                 told.append(f"replay: {write_html(folder.inside('.'))}")
             summaries = {

@@ -16,14 +16,16 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from rfo.errors import RunError
+from rfo.experiment.nested import leaves
+from rfo.experiment.record import Experiment
 from rfo.lab.board import Board, SuiteProgress
-from rfo.lab.suite import Cell, SuiteError
+from rfo.lab.suite import Cell
 from rfo.train.guard import Interruption
 
 TRAIN = (sys.executable, "-m", "rfo.cli", "train")
@@ -49,7 +51,7 @@ class Job:
     cell: Cell
     seeds: tuple[int, ...]
     folder: Path
-    """Of the cell."""
+    """The cell's folder."""
     resumes: bool
     status: str = WAITING
     reason: str = ""
@@ -71,19 +73,24 @@ class Job:
         return self.folder / f"{self.name.rpartition('/')[2]}.log"
 
     @property
+    def config(self) -> Path:
+        """File of the cell's experiment."""
+        return self.folder / "experiment.toml"
+
+    @property
     def progress(self) -> tuple[int, float]:
         """Environment steps that each of its runs has done, and the time that took [s]."""
         try:
             line = json.loads(last_line(self.runs[0] / "metrics.jsonl"))
-            return min(line["env_steps"], self.cell.steps), line["seconds"]
+            return min(line["env_steps"], self.cell.experiment.steps), line["seconds"]
         except (OSError, ValueError, KeyError):  # nothing yet, or in the middle of a line
             return 0, 0.0
 
     def options(self) -> list[str]:
-        """Of `rfo train`."""
+        """Words of `rfo train`."""
         if self.resumes:
             return ["--resume", str(self.runs[0]), "--threads", "1"]
-        words = [*self.cell.arguments, "--threads", "1", "--seed", str(self.seeds[0])]
+        words = ["--config", str(self.config), "--threads", "1", "--seed", str(self.seeds[0])]
         if len(self.seeds) == 1:
             return [*words, "--out", str(self.runs[0])]
         return [*words, "--seeds", str(len(self.seeds)), "--out", str(self.folder)]
@@ -116,37 +123,41 @@ def jobs(cells: Sequence[Cell], folder: Path) -> list[Job]:
     return sorted(found, key=lambda job: job.seeds[0])
 
 
-def refuse_others(
-    cells: Sequence[Cell],
-    folder: Path,
-    settings: Callable[[Cell], dict[str, Any]],
-    completed: Callable[[dict[str, Any]], dict[str, Any]],
-) -> None:
+def refuse_others(cells: Sequence[Cell], folder: Path) -> None:
     """Check that the runs that are there already are those of this suite.
 
-    Args:
-        settings: of a cell's first seed, as `config.json` has them.
-        completed: a `config.json` with the settings added that rfo did not have when it was written.
-
     Raises:
-        SuiteError: naming the first run that was trained with other settings.
+        RunError: naming the first run that was trained with other settings.
     """
+    from rfo.experiment.run import experiment_of
+
     for cell in cells:
-        wanted = settings(cell)
         for seed in cell.seeds:
             path = folder / cell.name / f"s{seed}" / "config.json"
             if not path.exists():
                 continue
-            there = json.loads(json.dumps(completed(json.loads(path.read_text(encoding="utf-8")))))
-            here = json.loads(json.dumps({**wanted, "seed": seed}))
-            other = sorted(
-                name for name in here.keys() - {"threads"} if there.get(name) != here[name]
-            )
-            if other:
-                raise SuiteError(
-                    f"{path.parent} was trained with other settings ({', '.join(other)}) than the suite's: "
-                    f"name another folder with --out"
+            try:
+                there = experiment_of(json.loads(path.read_text(encoding="utf-8")))
+            except ValueError as error:
+                raise RunError(f"{path}: {error}; name another folder with --out") from None
+            if other := differences(there, replace(cell.experiment, seed=seed)):
+                raise RunError(
+                    f"{path.parent} was trained with other settings ({', '.join(other)}) than the "
+                    f"suite's: name another folder with --out"
                 )
+
+
+def differences(one: Experiment, other: Experiment) -> list[str]:
+    """Names of the settings in which two experiments differ, but for their threads.
+
+    The schedule is not named: it follows from the steps.
+    """
+    if type(one.algorithm) is not type(other.algorithm):
+        return ["method"]
+    here, there = leaves(one), leaves(other)
+    names = {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)}
+    names = {name for name in names if not name.startswith("algorithm.schedule.")}
+    return sorted(name.removeprefix("algorithm.") for name in names - {"threads"})
 
 
 class Runner:
@@ -208,6 +219,8 @@ class Runner:
     def start(self, job: Job, core: int) -> Job:
         """Begin a job on a core, where the system lets one choose."""
         job.folder.mkdir(parents=True, exist_ok=True)
+        if not job.resumes:
+            job.config.write_text(job.cell.experiment.to_toml(), encoding="utf-8")
         with job.log.open("ab") as log:
             job.process = subprocess.Popen(
                 [*TRAIN, *job.options()],
@@ -266,15 +279,17 @@ def suite_progress(jobs: Sequence[Job], cores: int) -> SuiteProgress:
         return float("nan")
 
     open_jobs = [(job, n) for job, n, _ in known if job.status in (WAITING, RUNNING)]
-    left = [(job.cell.steps - n) * pace(job.cell.task) for job, n in open_jobs]
+    left = [(job.cell.experiment.steps - n) * pace(job.cell.task) for job, n in open_jobs]
     return SuiteProgress(
         counts={
             status: sum(job.status == status for job in jobs)
             for status in {job.status: 0 for job in jobs}
         },
         steps=sum(n * len(job.seeds) for job, n, _ in known),
-        of_steps=sum(job.cell.steps * len(job.seeds) for job in jobs),
-        running={job.name: (n, job.cell.steps) for job, n, _ in known if job.status == RUNNING},
+        of_steps=sum(job.cell.experiment.steps * len(job.seeds) for job in jobs),
+        running={
+            job.name: (n, job.cell.experiment.steps) for job, n, _ in known if job.status == RUNNING
+        },
         seconds_left=max(sum(left) / cores, *left) if left else 0.0,
     )
 
@@ -284,14 +299,14 @@ def locked(folder: Path) -> Iterator[int]:
     """Keep other suites out of a folder. Trainings inherit the lock, so that one left behind keeps it too.
 
     Raises:
-        SuiteError: if another process is at work there.
+        RunError: if another process is at work there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SuiteError(
+            raise RunError(
                 f"another `rfo bench learn`, or a training that one left behind, is at work in {folder}"
             ) from None
         yield file.fileno()

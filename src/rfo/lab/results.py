@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rfo.errors import RunError
+from rfo.experiment.catalogue import short_name
 from rfo.train import metrics
 
 RESULTS = "results.json"
@@ -27,7 +29,7 @@ FORMULA = ("=", "+", "-", "@")
 """First characters of a CSV cell that a spreadsheet would run as a formula."""
 
 
-class ResultsError(ValueError):
+class ResultsError(RunError, ValueError):
     """Results that cannot be read; the message says in one line which and why."""
 
 
@@ -187,7 +189,8 @@ def read_run(folder: Path) -> RunResult:
 def _task(settings: Mapping[str, Any]) -> Any:
     """Name of the task in a configuration."""
     task = settings.get("task")
-    return task.get("name") if isinstance(task, Mapping) else task
+    name = task.get("name") if isinstance(task, Mapping) else task
+    return short_name(name) if isinstance(name, str) else name
 
 
 def _status(folder: Path) -> str:

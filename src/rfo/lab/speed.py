@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rfo.errors import RunError
-from rfo.experiment.build import task_entry
+from rfo.experiment.catalogue import find_task
 from rfo.lab import speed_peer as peer
 from rfo.lab import speed_worker as worker
 from rfo.train.provenance import provenance
@@ -109,7 +109,7 @@ def core_counts(usable: int, cores: int | None = None) -> list[int]:
 
 
 def _task(task: str, algorithm: str, cores: list[int]) -> dict[str, Any]:
-    entry = task_entry(task)
+    entry = find_task(task)
     larger = [size for size in LARGER_BATCHES if entry.simulated and size > entry.environments]
     settings = worker.WorkerSettings(
         task, algorithm, cores, HORIZON, [entry.environments, *larger], SECONDS

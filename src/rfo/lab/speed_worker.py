@@ -40,14 +40,15 @@ def main(argument: str) -> None:
     if limited := hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings.cores)
     os.environ["JAX_PLATFORMS"] = "cpu"
-    from rfo.experiment.build import build_task, task_entry
+    from rfo.experiment.build import build_task
+    from rfo.experiment.catalogue import find_task
 
     task = build_task(settings.task)
     simulator = getattr(task, "simulator", None)
     result = {
         "cores": sorted(os.sched_getaffinity(0)) if limited else settings.cores,
         "substeps": simulator.substeps
-        if task_entry(settings.task).simulated and simulator
+        if find_task(settings.task).simulated and simulator
         else None,
         "physics": [
             {
@@ -94,7 +95,8 @@ def train_seconds(task: str, algorithm: str, seconds: float) -> dict[str, Any]:
     """Times of whole updates at the start of a training [s], and the sizes of an update."""
     import jax
 
-    from rfo.experiment.build import build, preset
+    from rfo.experiment.build import build
+    from rfo.experiment.record import preset
     from rfo.train.trainer import compiled_update, initial_state
 
     experiment = preset(task, algorithm)

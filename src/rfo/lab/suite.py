@@ -2,49 +2,55 @@
 
 title = "Rigid and soft, small budgets"
 seeds = 5
+first_seed = 100            # 0 if left out
 together = false            # true: all seeds of a cell are one program
 
-[methods]                   # label = arguments of `rfo train`
-rfo = ""
-sapo = "--algo sapo"
+[methods]                   # label = settings, by the names that `rfo show` prints
+rfo = {}
+sapo = {method = "sapo"}    # "rfo" if left out
 
 [tasks.hopper]
 steps = 524288
 
-[tasks.soft_jumper_small]
+[tasks.soft_jumper_small]   # or [tasks."my_task.py:Reach"]
 steps = 160000
-arguments = "--envs 32"     # of every method on this task
-methods.sapo = "--algo sapo --initial-alpha 0.2"   # in place of the label's arguments above, or more labels
+settings = {environments = 32}   # for every method on this task
+methods.sapo = {method = "sapo", initial_alpha = 0.2}   # in place of the label's above, or another
 """
 
 from __future__ import annotations
 
-import shlex
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rfo.errors import SettingError
+from rfo.experiment.catalogue import short_name
+from rfo.experiment.nested import unknown
+from rfo.experiment.record import LARGEST_SEED, Experiment, preset
 
-class SuiteError(Exception):
-    """A suite that cannot be run: one line that says what to do."""
+ENTRIES = ("title", "seeds", "first_seed", "together", "methods", "tasks")
+TASK_ENTRIES = ("steps", "settings", "methods")
 
 
 @dataclass(frozen=True)
 class Cell:
     """A task and a method, to be trained with several seeds."""
 
-    task: str
     label: str
-    arguments: tuple[str, ...]
-    """Of `rfo train`, from the task's name on, without seed and folder."""
+    experiment: Experiment
+    """What is trained, with the first of the seeds."""
     seeds: tuple[int, ...]
     together: bool
     """Whether all seeds train as one program."""
 
-    steps: int
-    """Environment steps, as the arguments have them."""
+    @property
+    def task(self) -> str:
+        """The task's name without the path to its file."""
+        return short_name(self.experiment.task.name)
 
     @property
     def name(self) -> str:
@@ -56,77 +62,96 @@ def read(path: Path, seeds: int | None = None, budget: float = 1.0) -> list[Cell
     """The cells of a suite.
 
     Args:
-        path: of the TOML file.
-        seeds: how many in place of the suite's; they count up from its `first_seed`, 0 if it has none.
+        path: the TOML file.
+        seeds: how many in place of the suite's; they count up from its `first_seed`.
         budget: factor on the steps of every task.
 
     Raises:
-        SuiteError: for a file that cannot be read, or an entry that is missing, unknown or of the wrong kind.
+        SettingError: for a file that cannot be read, an entry that is missing, unknown or of another
+            type, or settings that are refused.
     """
+    if not (math.isfinite(budget) and budget > 0):
+        raise SettingError(f"budget must be a number above 0, as 0.1, not {budget}", "budget")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        raise SettingError(f"{path} cannot be read: {reason}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SuiteError(f"{path} is not TOML: {error}") from None
-    _refuse(path, content, {"title", "seeds", "first_seed", "together", "methods", "tasks"})
-    tasks = _entry(path, content, "tasks", dict)
-    methods = _arguments(path, content.get("methods", {}), "methods")
-    first = _entry(path, {"first_seed": 0, **content}, "first_seed", int)
-    count = seeds or _entry(path, content, "seeds", int)
-    together = _entry(path, {"together": False, **content}, "together", bool)
-    if count < 1 or first < 0:
-        raise SuiteError(f"{path}: seeds must be at least 1, and none negative")
+        raise SettingError(f"{path} is not TOML: {error}") from None
+    try:
+        return _cells(content, seeds, budget)
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}", error.field) from None
+
+
+def _cells(content: Mapping[str, Any], seeds: int | None, budget: float) -> list[Cell]:
+    _refuse_unknown(content, ENTRIES)
+    methods = _settings(content.get("methods", {}), "methods")
+    first = _entry({"first_seed": 0, **content}, "first_seed", int)
+    count = seeds or _entry(content, "seeds", int)
+    together = _entry({"together": False, **content}, "together", bool)
+    if count < 1 or first < 0 or first + count - 1 > LARGEST_SEED:
+        raise SettingError(f"seeds must be at least 1, all from 0 to {LARGEST_SEED}", "seeds")
+    numbers = tuple(range(first, first + count))
     cells = []
-    for task, settings in tasks.items():
+    for task, table in _entry(content, "tasks", dict).items():
         where = f"tasks.{task}"
-        if not isinstance(settings, dict):
-            raise SuiteError(f"{path}: {where} must be a table with `steps`")
-        _refuse(path, settings, {"steps", "arguments", "methods"}, where)
-        steps = max(1, round(budget * _entry(path, settings, "steps", int, where)))
-        common = shlex.split(_entry(path, {"arguments": "", **settings}, "arguments", str, where))
-        mine = methods | _arguments(path, settings.get("methods", {}), f"{where}.methods")
-        for label, arguments in mine.items():
-            words = (task, "--steps", str(steps), *common, *arguments)
-            cells.append(
-                Cell(task, label, words, tuple(range(first, first + count)), together, steps)
-            )
+        if not isinstance(table, dict):
+            raise SettingError(f"{where} must be a table with steps", where)
+        _refuse_unknown(table, TASK_ENTRIES, where)
+        steps = max(1, round(budget * _entry(table, "steps", int, where)))
+        common = _entry({"settings": {}, **table}, "settings", dict, where)
+        mine = methods | _settings(table.get("methods", {}), f"{where}.methods")
+        for label, settings in mine.items():
+            try:
+                experiment = _experiment(task, common, settings, steps, first)
+            except SettingError as error:
+                raise SettingError(f"{short_name(task)}/{label}: {error}", error.field) from None
+            cells.append(Cell(label, experiment, numbers, together))
     if not cells:
-        raise SuiteError(f"{path} has no cell: it needs [methods] and at least one [tasks.NAME]")
+        raise SettingError("there is nothing to train: it needs [methods] and a [tasks.NAME]")
     return cells
 
 
-def _arguments(path: Path, table: Any, where: str) -> dict[str, list[str]]:
+def _experiment(
+    task: str, common: dict[str, Any], settings: dict[str, Any], steps: int, seed: int
+) -> Experiment:
+    both = {**common, **settings}
+    for name in ("seed", "steps"):
+        if name in both:
+            raise SettingError(f"{name} is the suite's to set, not a method's", name)
+    chosen = preset(task, both.pop("method", "rfo"))
+    return chosen.edited(common).edited(settings).edited({"steps": steps, "seed": seed})
+
+
+def _settings(table: Any, where: str) -> dict[str, dict[str, Any]]:
+    """Settings by label."""
     if not isinstance(table, dict):
-        raise SuiteError(f"{path}: {where} must be a table of label = arguments")
-    found = {}
+        raise SettingError(f"{where} must be a table of label = settings", where)
     for label in table:
-        if not label.replace("_", "").replace(".", "").replace(
-            "-", ""
-        ).isalnum() or label.startswith("."):
-            raise SuiteError(
-                f"{path}: '{label}' in {where} must be a name of letters, digits, '_', '-' and '.'"
+        plain = label.replace("_", "").replace(".", "").replace("-", "")
+        if not plain.isalnum() or label.startswith("."):
+            raise SettingError(
+                f"'{label}' in {where} must be a name of letters, digits, '_', '-' and '.'", where
             )
-        found[label] = shlex.split(_entry(path, table, label, str, where))
-    return found
+        _entry(table, label, dict, where)
+    return dict(table)
 
 
-def _entry(path: Path, table: Mapping[str, Any], name: str, kind: type, where: str = "") -> Any:
-    place = f"{path}: {where + '.' if where else ''}{name}"
+def _entry(table: Mapping[str, Any], name: str, kind: type, where: str = "") -> Any:
+    place = f"{where}.{name}" if where else name
     if name not in table:
-        raise SuiteError(f"{place} is missing")
+        raise SettingError(f"{place} is missing", place)
     value = table[name]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-        raise SuiteError(f"{place} must be of the kind {kind.__name__}, not {value!r}")
+        words = {dict: "a table of settings", int: "a whole number", bool: "true or false"}
+        raise SettingError(f"{place} must be {words[kind]}, not {value!r}", place)
     return value
 
 
-def _refuse(path: Path, table: Mapping[str, Any], known: set[str], where: str = "") -> None:
+def _refuse_unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str = "") -> None:
     for name in table:
         if name not in known:
             place = f" in {where}" if where else ""
-            raise SuiteError(
-                f"{path}: unknown entry '{name}'{place}; known: {', '.join(sorted(known))}"
-            )
+            raise SettingError(unknown(f"entry{place}", name, known), name)

@@ -64,9 +64,7 @@ def write_html(run_folder: Path) -> Path:
     config_file = run_folder / "config.json"
     config = _read_json(config_file) if config_file.exists() else {}
     try:
-        _check_scene(scene, bodies=frames["poses"].shape[1] if "poses" in frames else 0)
-        _check_surface(scene, frames)
-        _check_points(scene, frames)
+        check_drawing(scene, frames)
         text = _page(scene, frames, reward, config)
     except (TypeError, KeyError, AttributeError) as error:  # a value of another kind, in any depth
         raise ValueError(f"replay.json is malformed: {error}") from None
@@ -129,6 +127,20 @@ def _check_array(name: str, array: np.ndarray, length: int, path: Path) -> None:
     finite = np.isfinite(array).reshape(length, -1).all(axis=1)
     if not finite.all():
         raise ValueError(f"{name} in {path} is not finite at frame {int(np.argmin(finite))}")
+
+
+def check_drawing(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None:
+    """Check that a scene and its N frames can be drawn.
+
+    Raises:
+        ValueError: naming what is missing or malformed.
+    """
+    for name, array in frames.items():
+        if name in FRAME_SHAPES:
+            _check_array(name, array, len(array), Path("replay.npz"))
+    _check_scene(scene, bodies=frames["poses"].shape[1] if "poses" in frames else 0)
+    _check_surface(scene, frames)
+    _check_points(scene, frames)
 
 
 def _check_scene(scene: dict[str, Any], bodies: int) -> None:

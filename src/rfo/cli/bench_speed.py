@@ -1,0 +1,61 @@
+"""`rfo bench speed`: measure how fast tasks simulate and train."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from rfo.errors import SettingError
+from rfo.experiment.catalogue import find_method, find_task
+
+Cores = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
+PeerPython = Annotated[
+    Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: this one)")
+]
+
+
+@dataclass(frozen=True)
+class BenchSpeed:
+    """Measure how fast tasks simulate and train on this machine, on one core and on all.
+
+    Every measurement is a process of its own that cannot use more cores than it is told. Physics is a
+    rollout of 32 control steps and its gradient, without any policy; training is whole updates. Beside
+    the ant stands a peer, Brax, if it is installed (pip install 'rfo[peers]'). A few minutes in all.
+    """
+
+    tasks: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASK ...")]] = (
+        "ant",
+    )
+    """Tasks to measure."""
+    algo: str = "rfo"
+    """Method of the training."""
+    cores: Cores = None
+    """Cores of the second measurement."""
+    peer_python: PeerPython = None
+    """Interpreter that has Brax, where it shall not be installed beside rfo."""
+    json: bool = False
+    """Print one JSON object with physics_env_steps_per_s, train_env_steps_per_s (of the first task),
+    threads and all details; the tables go to stderr."""
+
+    def run(self) -> int:
+        """Measure and print."""
+        for task in self.tasks:
+            find_task(task)
+        find_method(self.algo)
+        if not self.tasks or (self.cores is not None and self.cores < 1):
+            raise SettingError("name at least one task; --cores must be at least 1")
+        from rfo.lab import speed, speed_table
+
+        def tell(line: str) -> None:
+            print(line, file=sys.stderr, flush=True)
+
+        result = speed.measure(self.tasks, self.algo, self.cores, self.peer_python, tell)
+        speed_table.show(result, to_stderr=self.json)
+        if self.json:
+            print(json.dumps(result))
+        return 0

@@ -1,0 +1,56 @@
+"""`rfo eval`: evaluate the policy of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from rfo.cli.options import OwnTask, RunPath, Threads
+from rfo.errors import SettingError
+from rfo.experiment.record import require_seed
+
+OtherTask = Annotated[
+    str | None, tyro.conf.arg(metavar="TASK", help_behavior_hint="(default: the run's)")
+]
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Evaluate the policy of a run, with the same number of episodes in every environment."""
+
+    run_folder: RunPath = ""
+    """Run folder; its newest checkpoint is used."""
+    on: OtherTask = None
+    """Task to evaluate on, of the same sizes: say, the recorded forces after training under softer ones."""
+    task: OwnTask = None
+    """The run's task, where it is code of your own that has moved or that rfo has not run before."""
+    episodes: int = 128
+    """Episodes, rounded up to equal shares of the environments."""
+    deterministic: bool = False
+    """Act with noise zero instead of drawing actions."""
+    seed: int = 0
+    """Seed of the evaluation's episodes."""
+    threads: Threads = None
+    """CPU threads of the physics."""
+    json: bool = False
+    """Print one JSON object with mean, std, iqm, episodes, deterministic and more."""
+
+    def run(self) -> int:
+        """Evaluate and print."""
+        if self.episodes < 1:
+            raise SettingError(f"--episodes must be at least 1, not {self.episodes}", "episodes")
+        require_seed(self.seed)
+        if not self.run_folder:
+            raise SettingError("name a run folder, as in `rfo eval runs/...`")
+        from rfo.experiment import api
+        from rfo.experiment.run import describe
+        from rfo.train.record import plain
+
+        run = api.load(self.run_folder, threads=self.threads, task=self.task)
+        summary = run.evaluate(self.episodes, self.deterministic, self.seed, on=self.on)
+        line = describe(summary) if self.on is None else f"on {self.on}, {describe(summary)}"
+        print(json.dumps(plain(summary)) if self.json else line)
+        return 0

@@ -1,0 +1,37 @@
+"""`rfo train --resume`: go on with an interrupted run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from rfo.cli.options import OwnTask, Threads
+
+ResumedPath = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint="(required)")]
+NewLength = Annotated[
+    int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the run's)")
+]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with an interrupted run, from its newest checkpoint and with its own settings."""
+
+    resume: ResumedPath
+    """Run folder to go on with."""
+    steps: NewLength = None
+    """Environment steps of the whole training, to extend the run. The learning rate goes on from
+    where it is, over the new length."""
+    task: OwnTask = None
+    """The run's task, where it is code of your own that has moved or that rfo has not run before."""
+    threads: Threads = None
+    """CPU threads of the physics."""
+
+    def run(self) -> int:
+        """Train on."""
+        from rfo.experiment.run import resume
+
+        return resume(self.resume, self.threads, self.steps, self.task)

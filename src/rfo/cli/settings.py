@@ -1,0 +1,274 @@
+"""The settings of an experiment as options, for the commands that make one: `rfo train`, `rfo show`.
+
+Which options there are depends on the method and on the task. Their defaults are the preset's, or
+those of the file that --config names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from rfo.cli import options
+from rfo.cli.options import FLAT, TaskName, Threads, value_of
+from rfo.errors import SettingError
+from rfo.experiment import build, own
+from rfo.experiment.catalogue import TASKS, find_task, is_robot, tasks
+from rfo.experiment.nested import alternatives, field_types
+from rfo.experiment.record import Evaluation, Experiment, TaskSettings, preset, scheduled
+
+Executed = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
+MjcfFile = Annotated[
+    str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
+]
+ConfigFile = Annotated[
+    Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
+]
+VALUED = ("--out", "--algo", "--config", "--wandb", "--reward")
+"""Options whose value is not the task, whatever it looks like."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of an experiment that do not depend on the method or the task."""
+
+    hyperparameters: Any
+    task_options: Any
+    task: TaskName = ""
+    """What to train on: a name that `rfo list` shows; a robot's MJCF file, as with --mjcf; or a task
+    of your own as my_task.py:Reach or my_package.tasks:Reach, see `rfo new-task`."""
+    mjcf: MjcfFile = None
+    """Robot to train in place of a task: its MJCF file, which ends in .xml."""
+    reward: Literal["forward"] = "forward"
+    """What the robot of an MJCF file is paid for: to run forward."""
+    algo: str = "rfo"
+    """Method: rfo, sapo, soft_flow, shac, apg, ppo, sac or fpo; or a variant, see `rfo list`."""
+    config: ConfigFile = None
+    """TOML file of settings, as `rfo show` prints them, or a run's config.json. Options override it."""
+    steps: int = 1_000_000
+    """Environment steps to train, rounded up to whole updates."""
+    envs: int = 64
+    """Environments simulated in parallel."""
+    chunk: int = 1
+    """Actions of one decision: the policy draws so many at once, and they are carried out open loop."""
+    executed: Executed = None
+    """How many of them are carried out before the next decision."""
+    seed: int = 0
+    """Random seed. The same seed gives the same numbers."""
+    threads: Threads = None
+    """CPU threads of the physics."""
+    checkpoint_every: int = 100
+    """Updates between checkpoints."""
+    evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
+
+    def experiment(self, base: Experiment) -> Experiment:
+        """The experiment that the options describe, `base` being what they were preset to."""
+        if not (self.task or self.mjcf or self.config):
+            raise SettingError(f"name a task, as in `rfo train ant`: {', '.join(tasks())}", "task")
+        if self.task and self.mjcf:
+            raise SettingError(
+                f"train on {self.task} or on --mjcf {self.mjcf}, not on both", "task"
+            )
+        if self.mjcf and not is_robot(self.mjcf):
+            raise SettingError(
+                f"--mjcf takes an MJCF file, which ends in .xml, not {self.mjcf}", "mjcf"
+            )
+        name = self.mjcf or self.task or base.task.name
+        find_task(name)
+        return scheduled(
+            Experiment(
+                TaskSettings(name, _given_options(self.task_options, base.task)),
+                _algorithm(self.hyperparameters, base),
+                environments=self.envs,
+                chunk=self.chunk,
+                executed=self.executed,
+                steps=self.steps,
+                seed=self.seed,
+                threads=self.threads,
+                checkpoint_every=self.checkpoint_every,
+                evaluation=self.evaluation,
+                method=base.method,
+            )
+        )
+
+
+def parse(kind: type, name: str, arguments: list[str]) -> tuple[Any, Callable[[], Experiment]]:
+    """Read the options of a command that makes an experiment.
+
+    Args:
+        kind: subclass of `Settings`.
+        name: the command's.
+        arguments: words after the command's name.
+
+    Returns:
+        the command, and what makes the experiment that its options describe.
+
+    Raises:
+        SettingError: for options that are refused.
+    """
+    base = _base(arguments)
+    hidden = _hide_schedule(base.algorithm)
+    task_options = _task_options(base.task, arguments)
+    prefix = FLAT if is_robot(base.task.name) else tyro.conf.arg(name="task")
+    whole = dataclasses.make_dataclass(
+        kind.__name__,
+        [
+            ("hyperparameters", Annotated[type(hidden), FLAT]),
+            ("task_options", Annotated[type(task_options), prefix]),
+        ],
+        bases=(kind,),
+        frozen=True,
+    )
+    whole.__doc__ = kind.__doc__
+    defaults = whole(
+        hyperparameters=hidden,
+        task_options=task_options,
+        algo=base.method,
+        steps=base.steps,
+        envs=base.environments,
+        chunk=base.chunk,
+        executed=base.executed,
+        seed=base.seed,
+        threads=base.threads,
+        checkpoint_every=base.checkpoint_every,
+        evaluation=base.evaluation,
+    )
+    command = options.parse(whole, name, arguments, defaults)
+    return command, lambda: command.experiment(base)
+
+
+def read_experiment(path: Path) -> Experiment:
+    """An experiment from a TOML file, or from a run's config.json.
+
+    Raises:
+        SettingError: if it cannot be read, naming the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            from rfo.experiment.run import experiment_of
+
+            return experiment_of(json.loads(text))
+        return Experiment.from_toml(text)
+    except (OSError, ValueError) as error:  # SettingError among them
+        reason = getattr(error, "strerror", None) or error
+        raise SettingError(f"{path}: {reason}", getattr(error, "field", "config")) from None
+
+
+def _base(arguments: list[str]) -> Experiment:
+    """What the options are preset to."""
+    task, method = _task_word(arguments), value_of("--algo", arguments)
+    file = value_of("--config", arguments)
+    if file is None:
+        return preset(task or next(iter(TASKS)), method or "rfo")
+    base = read_experiment(Path(file))
+    if method not in (None, base.method):
+        raise SettingError(
+            f"{file} holds settings of {base.method}, not of {method}: leave out --algo, or make a "
+            f"file with `rfo show {base.task.name} --algo {method}`",
+            "algo",
+        )
+    return base if task is None else base.edited({"task": {"name": task, "options": {}}})
+
+
+def _task_word(arguments: list[str]) -> str | None:
+    known = tasks()
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        named = word in known or is_robot(word) or (own.is_own(word) and "=" not in word)
+        if named and not word.startswith("-") and before not in VALUED:
+            return word
+    return None
+
+
+def _hide_schedule(algorithm: Any) -> Any:
+    """The algorithm's record without an option for its schedule, which follows from the steps."""
+    kind = type(algorithm)
+    schedule = algorithm.schedule
+    field = ("schedule", tyro.conf.Suppress[type(schedule)], dataclasses.field(default=schedule))
+    hidden = dataclasses.make_dataclass(kind.__name__, [field], bases=(kind,), frozen=True)
+    hidden.__doc__ = kind.__doc__
+    return hidden(**{f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)})
+
+
+def _algorithm(hyperparameters: Any, base: Experiment) -> Any:
+    """The hyperparameters as the algorithm's own record."""
+    fields = dataclasses.fields(hyperparameters)
+    kind: Any = type(base.algorithm)
+    return kind(**{field.name: getattr(hyperparameters, field.name) for field in fields})
+
+
+def _task_options(task: TaskSettings, arguments: list[str]) -> Any:
+    """A record of the task's own options, with None for what has the constructor's default.
+
+    A task's module is imported only where options can be expected: rfo's own tasks have none.
+    """
+    asked = any(word.startswith("--task.") for word in arguments)
+    fields: list[Any] = []
+    if asked or task.options or is_robot(task.name) or task.name not in TASKS:
+        maker = find_task(task.name).load()
+        defaults = build.option_defaults(maker)
+        for name, hint in build.option_types(maker).items():
+            if (kind := _option_kind(hint)) is not None:
+                about = _described(maker, name, defaults[name])
+                annotated = Annotated[kind | None, about]  # pyright: ignore
+                present = task.options.get(name)
+                present = tuple(present) if isinstance(present, list) else present
+                fields.append((name, annotated, dataclasses.field(default=present)))
+    record = dataclasses.make_dataclass("TaskOptions", fields, frozen=True)
+    record.__doc__ = f"Settings of the task {task.name}."
+    return record()
+
+
+def _option_kind(hint: Any) -> Any:
+    """A type that an option can have, for that of a constructor's argument; None if there is none."""
+    kinds = [kind for kind in alternatives(hint) if kind is not type(None)]
+    if len(kinds) != 1:
+        return None
+    (kind,) = kinds
+    members = getattr(kind, "__annotations__", {}) if hasattr(kind, "_fields") else {}
+    if dataclasses.is_dataclass(kind):
+        members = field_types(kind)  # pyright: ignore[reportArgumentType]
+    if members and set(members.values()) <= {float, "float"}:
+        return tuple[(float,) * len(members)]  # pyright: ignore[reportInvalidTypeArguments]
+    simple = kind in (bool, int, float, str) or getattr(kind, "__origin__", None) in (
+        tuple,
+        Literal,
+    )
+    return kind if simple else None
+
+
+def _described(maker: Callable[..., Any], name: str, default: Any) -> Any:
+    """Help of a task's option, from the ``Args:`` of its docstring."""
+    text = inspect.getdoc(maker) or ""
+    found = re.search(rf"^    {name}: (.*(?:\n        .*)*)", text, re.MULTILINE)
+    needed = default is inspect.Parameter.empty
+    shown = (
+        "required" if needed else f"default: {'chosen by the task' if default is None else default}"
+    )
+    return tyro.conf.arg(
+        help=" ".join(found[1].split()) if found else f"Setting {name} of the task.",
+        help_behavior_hint=f"({shown})",
+        metavar=_metavar(maker, name),
+    )
+
+
+def _metavar(maker: Callable[..., Any], name: str) -> str | None:
+    kinds = [k for k in alternatives(build.option_types(maker)[name]) if k is not type(None)]
+    fields = getattr(kinds[0], "_fields", ()) if kinds else ()
+    return " ".join(fields).upper() or None
+
+
+def _given_options(record: Any, present: TaskSettings) -> Mapping[str, Any]:
+    """The options that are set, as plain values."""
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    given = {name: value for name, value in values.items() if value is not None}
+    plain = {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
+    return {**present.options, **plain}

@@ -1,0 +1,47 @@
+"""`rfo train`: train a policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from rfo.cli.settings import Settings
+from rfo.errors import SettingError
+from rfo.experiment.record import Experiment
+
+OutPath = Annotated[
+    Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: under runs/)")
+]
+WandbProject = Annotated[
+    str | None, tyro.conf.arg(metavar="PROJECT", help_behavior_hint="(default: none)")
+]
+
+
+@dataclass(frozen=True)
+class Train(Settings):
+    """Train a policy, evaluate it, and write a replay.
+
+    The defaults are the preset of the task and the method. Everything lands in one run folder, whose
+    path is the last line printed. Ctrl-C saves a checkpoint and stops; `rfo train --resume RUN` goes
+    on from it. Every setting of the chosen method is an option too: `rfo train ant --algo sapo --help`
+    shows SAPO's.
+    """
+
+    seeds: int = 1
+    """Seeds to train together in one program, counted up from --seed, each with its own run folder."""
+    out: OutPath = None
+    """Run folder to make; with --seeds, the folder around theirs. It must not exist."""
+    wandb: WandbProject = None
+    """Project of Weights & Biases to send the metrics to as well (pip install 'rfo[wandb]')."""
+
+    def run(self, experiment: Experiment) -> int:
+        """Train and evaluate."""
+        if self.seeds < 1:
+            raise SettingError(f"--seeds must be at least 1, not {self.seeds}", "seeds")
+        from rfo.experiment.api import train_runs
+
+        runs = train_runs(experiment, self.seeds, self.out, self.wandb)
+        return max(run.exit_status for run in runs)

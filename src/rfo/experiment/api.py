@@ -1,0 +1,367 @@
+"""The library's functions for a program or a notebook: train, load, make, evaluate; and `Run`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.errors import SettingError
+from rfo.experiment import build, own
+from rfo.experiment import run as runs
+from rfo.experiment.record import Experiment, TaskSettings, preset, require_seed, scheduled
+from rfo.train import metrics
+from rfo.train.evaluate import Evaluator, shares, summarise
+from rfo.train.record import RunFolder, default_path, require_wandb
+
+if TYPE_CHECKING:
+    from rfo.algos.base import Policy
+    from rfo.envs.base import Environment
+    from rfo.envs.batch import Batch
+    from rfo.types import Array, Observation, PRNGKey
+
+
+class Run:
+    """A training run in its folder. `rfo.train` and `rfo.load` make one.
+
+    Example:
+        >>> import rfo
+        >>> run = rfo.train("quadratic", "apg", steps=64, environments=4, horizon=4, out="run")
+        >>> run.status
+        'finished'
+        >>> run.metrics["env_steps"]
+        array([16., 32., 48., 64.])
+        >>> run.evaluate(episodes=4)["episodes"]
+        4
+    """
+
+    def __init__(self, path: Path, experiment: Experiment):
+        self.path = path
+        """The run folder."""
+        self.experiment = experiment
+        """What was trained, with all settings."""
+
+    def __repr__(self) -> str:
+        return f"<rfo.Run {self.path}: {self.experiment.title}, {self.status}>"
+
+    @property
+    def status(self) -> str:
+        """``finished``, ``diverged``, or ``unfinished``: stopped, or another process trains it now."""
+        if (self.path / "evaluation.json").exists():
+            return "finished"
+        return "diverged" if (self.path / "diverged").exists() else "unfinished"
+
+    @property
+    def exit_status(self) -> int:
+        """What a program that made this run should end with."""
+        statuses = {"finished": runs.FINISHED, "diverged": runs.DIVERGED}
+        return statuses.get(self.status, runs.INTERRUPTED)
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns of the metrics, each with one float per update, NaN where there is no value.
+
+        ``update``, ``env_steps``, ``seconds`` [s], ``return_mean`` (of the last 100 finished
+        episodes) and what the method reports. ``pandas.DataFrame(run.metrics)`` takes them as they are.
+        """
+        rows = metrics.read(self.path / "metrics.jsonl").lines
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """Evaluation at the end of the training, by protocol: ``stochastic``, ``deterministic``.
+
+        Raises:
+            RunError: if the run is not finished.
+        """
+        return RunFolder.open(self.path).read_json("evaluation.json")
+
+    def policy(self, observation: Observation, key: PRNGKey | None = None) -> Array:
+        """Actions of the newest checkpoint's policy.
+
+        Args:
+            observation: (O,) or (B, O), or a dict of arrays as the task's specification says, with
+                or without the leading axis B.
+            key: draws the policy's noise; None acts with noise zero.
+
+        Returns:
+            actions in [-1, 1], (A,) or (B, A).
+
+        Raises:
+            SettingError: for an observation of another shape.
+            RunError: if the run has no checkpoint.
+        """
+        act, spec = self._policy
+        shapes = spec.observation if isinstance(spec.observation, Mapping) else (spec.observation,)
+        observation = jax.tree.map(jnp.asarray, observation)
+        wanted = dict(shapes) if isinstance(shapes, Mapping) else shapes
+        given = jax.tree.map(
+            lambda x: x.shape, observation, is_leaf=lambda x: not isinstance(x, dict)
+        )
+        batched = _without_batch(given) == wanted
+        if not batched and given != wanted:
+            raise SettingError(
+                f"an observation of {spec.name} has the shape {wanted}, or one axis more in front, "
+                f"not {given}",
+                "observation",
+            )
+        if batched:
+            return act(observation, key)
+        return act(jax.tree.map(lambda x: x[None], observation), key)[0]
+
+    @cached_property
+    def _policy(self) -> tuple[Policy, Any]:
+        algorithm, env = build.build(self.experiment)
+        state, _ = runs.load_state(RunFolder.open(self.path), self.experiment)
+        return algorithm.policy(state), env.spec
+
+    def evaluate(
+        self,
+        episodes: int = 128,
+        deterministic: bool = False,
+        seed: int = 0,
+        on: str | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate the newest checkpoint's policy, with as many episodes in every environment.
+
+        Args:
+            episodes: how many, rounded up to equal shares of the environments.
+            deterministic: act with noise zero.
+            seed: seed of the evaluation's episodes, from 0 to 2^32 - 1.
+            on: another task of the same sizes, by name.
+
+        Returns:
+            ``mean``, ``std``, ``iqm``, ``interval`` (95 %, of the mean), ``episodes``, ``returns``
+            (one per episode) and more, see `rfo.train.evaluate.summarise`.
+
+        Raises:
+            SettingError: for values out of range, or a task of other sizes.
+            RunError: if the run has no checkpoint.
+        """
+        require_seed(seed)
+        experiment = self.experiment.edited({"evaluation.episodes": episodes})
+        folder = RunFolder.open(self.path)
+        return runs.evaluate(experiment, folder, deterministic, seed, on)
+
+    def resume(self) -> Run:
+        """Go on with the training from the newest checkpoint; returns the run.
+
+        Raises:
+            RunError: if it is finished, or has no checkpoint.
+        """
+        runs.resume(self.path, self.experiment.threads)
+        return Run(self.path, self.experiment)
+
+
+def train(
+    task: str | Experiment,
+    method: str = "rfo",
+    *,
+    out: str | Path | None = None,
+    wandb: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a policy, evaluate it, and write a replay.
+
+    Ctrl-C saves a checkpoint and ends the training; `Run.resume` goes on from it.
+
+    Args:
+        task: name of a known task, an MJCF file, or a task of your own as ``my_task.py:Reach``; or
+            a whole `Experiment`.
+        method: name of a known method; not used with an experiment.
+        out: run folder to make; by default one under ``runs/``.
+        wandb: project of Weights & Biases to send the metrics to as well.
+        settings: what differs from the preset, as ``steps=4096``, ``seed=3``, ``horizon=16``, or by
+            dotted name as ``**{"critic.iterations": 8, "task.gain": 2.0}``.
+
+    Returns:
+        the run, whose `Run.status` tells how it ended.
+
+    Raises:
+        SettingError: for unknown names, or values that cannot work, before anything is made.
+        RunError: if the folder exists already, or the disk refuses.
+
+    Example:
+        >>> import rfo
+        >>> run = rfo.train("lqr", "shac", steps=64, environments=4, horizon=4, out="lqr_run")
+        >>> run.experiment.seed, run.path.name
+        (0, 'lqr_run')
+    """
+    experiment = preset(task, method) if isinstance(task, str) else task
+    (run,) = train_runs(experiment.edited(settings), 1, Path(out) if out else None, wandb)
+    return run
+
+
+def train_runs(
+    experiment: Experiment, seeds: int = 1, out: Path | None = None, wandb: str | None = None
+) -> list[Run]:
+    """Train several seeds of an experiment in one compiled program.
+
+    Args:
+        experiment: what to train; its seed is the first.
+        seeds: how many, counted up.
+        out: the run folder, or with several seeds the folder around theirs.
+        wandb: project of Weights & Biases to send the metrics to as well.
+
+    Raises:
+        SettingError: for settings that cannot work, before anything is made.
+        RunError: if a folder exists already, or the disk refuses.
+    """
+    require_seed(experiment.seed + seeds - 1)
+    first = scheduled(_located(experiment))
+    runs.refuse_misfit(first, seeds)
+    several = [dataclasses.replace(first, seed=first.seed + i) for i in range(seeds)]
+    if wandb is not None:
+        require_wandb()
+    paths = [_path(run, out, seeds) for run in several]
+    if own.is_own(first.task.name):
+        own.trust(first.task.name)
+    folders = runs.create(several, paths)
+    if wandb is not None:
+        for folder in folders:
+            folder.mirror(wandb)
+    runs.train(several, folders)
+    return [Run(path, run) for path, run in zip(paths, several, strict=True)]
+
+
+def load(path: str | Path, *, threads: int | None = None, task: str | None = None) -> Run:
+    """A run from its folder.
+
+    Args:
+        path: the run folder.
+        threads: CPU threads of the physics, in place of the run's own.
+        task: the run's task, where it is code of your own that has moved, or that comes from someone
+            else and that you trust.
+
+    Raises:
+        RunError: if this is not a run folder, or it is damaged.
+        SettingError: if its task is code that this machine has not run before, see `task`.
+
+    Example:
+        >>> import rfo
+        >>> run = rfo.train("lqr", "apg", steps=16, environments=4, horizon=4, out="saved")
+        >>> rfo.load("saved").experiment == run.experiment
+        True
+    """
+    _, experiment = runs.open_run(Path(path), threads, task)
+    return Run(Path(path), experiment)
+
+
+def make(
+    task: str | Environment,
+    environments: int = 64,
+    *,
+    chunk: int = 1,
+    threads: int | None = None,
+    **options: Any,
+) -> Batch:
+    """Environments of a task in parallel, with automatic reset.
+
+    Args:
+        task: name of a known task, an MJCF file, a task of your own as ``my_task.py:Reach``; or the
+            task itself.
+        environments: how many, B.
+        chunk: actions of one decision; with more than one, actions have the shape (B, chunk A).
+        threads: CPU threads of the physics.
+        options: the task's own settings.
+
+    Returns:
+        an `rfo.Batch`, or an `rfo.ChunkedBatch` for a `chunk` above 1.
+
+    Raises:
+        SettingError: for an unknown task or option, or values out of range.
+
+    Example:
+        >>> import jax, rfo
+        >>> env = rfo.make("lqr", environments=4)
+        >>> state = env.init(jax.random.key(0))
+        >>> state = env.step(state, jax.numpy.zeros((4, env.spec.action_size))).state
+        >>> state.observation.shape
+        (4, 2)
+    """
+    from rfo.envs.batch import Batch
+    from rfo.envs.chunk import ChunkedBatch
+
+    if environments < 1:
+        raise SettingError(f"environments must be at least 1, not {environments}", "environments")
+    if chunk < 1:
+        raise SettingError(f"chunk must be at least 1, not {chunk}", "chunk")
+    settings = TaskSettings(task, options) if isinstance(task, str) else None
+    built: Any = build.build_task(settings, threads) if settings else task
+    return (
+        Batch(built, environments) if chunk == 1 else ChunkedBatch(built, environments, chunk, 0.99)
+    )
+
+
+def evaluate(
+    policy: Policy,
+    task: str | Batch,
+    episodes: int = 128,
+    *,
+    deterministic: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Any]:
+    """Evaluate any policy on a task, with as many episodes in every environment.
+
+    Args:
+        policy: a function of the observations (B, O) and a key, which is None for a deterministic
+            evaluation; it returns actions (B, A). `Run.policy` is one.
+        task: name of a task, or environments that `make` made.
+        episodes: how many, rounded up to equal shares of the environments.
+        deterministic: act without a key.
+        seed: seed of the evaluation's episodes.
+        options: the task's own settings, for a task that is named.
+
+    Returns:
+        ``mean``, ``std``, ``iqm``, ``interval`` (95 %, of the mean), ``episodes``, ``returns`` and
+        more, see `rfo.train.evaluate.summarise`.
+
+    Raises:
+        SettingError: for an unknown task, or values out of range.
+
+    Example:
+        >>> import jax, rfo
+        >>> def rest(observation, key):
+        ...     return jax.numpy.zeros((len(observation), 1))
+        >>> rfo.evaluate(rest, "lqr", episodes=4)["episodes"]
+        4
+    """
+    require_seed(seed)
+    if episodes < 1:
+        raise SettingError(f"episodes must be at least 1, not {episodes}", "episodes")
+    env = make(task, episodes, **options) if isinstance(task, str) else task
+    size, per_environment = shares(episodes, env.size)
+    evaluator = Evaluator(env if size == env.size else env.resized(size), deterministic)
+    outcome = evaluator(policy, jax.random.key(seed), per_environment)
+    return summarise(outcome, deterministic)
+
+
+def _located(experiment: Experiment) -> Experiment:
+    """With a name of the task that holds in any folder, where it is a file of the user's."""
+    if not own.is_own(experiment.task.name):
+        return experiment
+    return experiment.edited({"task.name": own.located(experiment.task.name)})
+
+
+def _path(run: Experiment, out: Path | None, seeds: int) -> Path:
+    if out is None:
+        return default_path(run.task.name, run.label, run.seed)
+    return out if seeds == 1 else out / f"s{run.seed}"
+
+
+def _without_batch(shape: Any) -> Any:
+    if isinstance(shape, dict):
+        return {name: inner[1:] for name, inner in shape.items()}
+    return shape[1:]
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
