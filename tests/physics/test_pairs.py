@@ -116,8 +116,8 @@ def test_bodies_push_when_they_overlap_and_only_then(one, other):
 
 
 def test_a_box_on_a_box_is_carried_by_its_edges():
-    """Pressed in by d: its four lower edges at depth d, its four upright ones at d / 2, where they are half
-    in. The smooth distance is d to the first order."""
+    """Pressed in by d: its four lower edges at depth d, which count 3/2 each; the upright ones lie
+    beside the contact."""
     depth, table = 1e-4, '<geom type="box" size="0.5 0.5 0.1"/>'
     model = load(world(free("one", "box"), table), ContactParameters(KE, 0, 0, 0))
     push = wrenches(model, np.array([[0, 0, 0.2 - depth, 1, 0, 0, 0]]))[0, 0]

@@ -4,6 +4,7 @@
 # Warp reads annotations as values and turns functions into kernels:
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -67,7 +68,7 @@ LAYOUT = Layout(
         # per directed pair, see rfo.physics.pairs.Pairs
         "pair_link": ("int", "pairs"),
         "pair_target": ("int", "pairs"),
-        "pair_box": ("int", "pairs"),
+        "pair_box": ("int", "pairs"),  # 0 an axis, 1 a box, 2 a box on a box
         "pair_start": ("int", "pair_ends"),
         "pair_centre": ("real", "3 * pairs"),
         "pair_reach": ("real", "pairs"),
@@ -76,6 +77,9 @@ LAYOUT = Layout(
         "pair_target_pos": ("real", "3 * pairs"),
         "pair_target_quat": ("real", "4 * pairs"),  # (x, y, z, w)
         "pair_target_half": ("real", "3 * pairs"),
+        "pair_own_quat": ("real", "4 * pairs"),  # (x, y, z, w)
+        "pair_own_half": ("real", "3 * pairs"),
+        "pair_sign": ("real", "pairs"),
         "pair_law": ("real", "5 * pairs"),
         # per segment
         "segment_mid": ("real", "3 * segments"),
@@ -85,21 +89,21 @@ LAYOUT = Layout(
 )
 
 
-def _source(name: str, forward: str, *backward: str) -> Source:
+def _source(name: str, forward: Sequence[str], backward: Sequence[str] = ()) -> Source:
     """`forward` and `backward`: what bodies do to one another."""
     return Source(
         name,
         LAYOUT,
         step=(
             "articulated.h",
-            forward,
+            *forward,
             "articulated_equations.h",
             "articulated_solve.h",
             "articulated_step.h",
         ),
         adjoint=(
             "articulated.h",
-            forward,
+            *forward,
             *backward,
             "articulated_solve.h",
             "articulated_adjoint.h",
@@ -107,8 +111,12 @@ def _source(name: str, forward: str, *backward: str) -> Source:
     )
 
 
-SOURCE = _source("articulated", "articulated_alone.h")
-PAIR_SOURCE = _source("articulated_pairs", "articulated_pairs.h", "articulated_pairs_adjoint.h")
+SOURCE = _source("articulated", ["articulated_alone.h"])
+PAIR_SOURCE = _source(
+    "articulated_pairs",
+    ["articulated_boxes.h", "articulated_pairs.h"],
+    ["articulated_boxes_adjoint.h", "articulated_pairs_adjoint.h"],
+)
 """For models whose bodies touch one another."""
 
 
@@ -118,7 +126,7 @@ def dynamics_kernel(source: Source, dtype_name: str) -> Any:
     dtype = np.dtype(dtype_name)
     real = wp.array(dtype=warp_type(dtype))
     ints = wp.array(dtype=wp.int32)
-    files = ("pack.h", *source.step[:3], "articulated_inspect.h")
+    files = ("pack.h", *source.step[:-2], "articulated_inspect.h")
 
     @wp.func_native(snippet(dtype, LAYOUT.struct(), files))
     def dynamics_native(

@@ -90,6 +90,13 @@ class Pairs:
     target_pos: np.ndarray  # (P, 3) of the target's centre, in its link's frame [m]
     target_quat: np.ndarray  # (P, 4) of the target in its link's frame
     target_half: np.ndarray  # (P, 3) see `Shape.half` [m]
+    whole: (
+        np.ndarray
+    )  # (P,) bool, whether all edges of a box are pushed in the direction in which it
+    # and the target part; where False, each point has a normal of its own
+    own_quat: np.ndarray  # (P, 4) of the shape with segments in its link's frame
+    own_half: np.ndarray  # (P, 3) see `Shape.half` [m]
+    sign: np.ndarray  # (P,) -1 where the pair of the same shapes came before, the other way round
     law: np.ndarray  # (P, 5) k_e, k_d, k_f, mu, k_h of `rfo.physics.articulated`
     segment_mid: np.ndarray  # (S, 3) in the link's frame [m]
     segment_half: np.ndarray  # (S, 3) in the link's frame [m]
@@ -135,6 +142,10 @@ def pairs(shapes: Iterable[tuple[Shape, Shape, tuple[float, ...]]]) -> Pairs:
         target_pos=_rows([b.pos for _, b, _ in directed], 3),
         target_quat=_rows([b.quat for _, b, _ in directed], 4),
         target_half=_rows([b.half for _, b, _ in directed], 3),
+        whole=np.array([a.kind is Kind.BOX for a, _, _ in directed], bool),
+        own_quat=_rows([a.quat for a, _, _ in directed], 4),
+        own_half=_rows([a.half for a, _, _ in directed], 3),
+        sign=np.array([-1.0 if again else 1.0 for _, _, again in directed]),
         law=_rows(laws, 5),
         segment_mid=_rows(mids, 3),
         segment_half=_rows(halves, 3),

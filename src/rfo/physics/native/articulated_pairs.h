@@ -4,17 +4,23 @@
 // In the target's frame that is a box of half extents h or an axis from (0, 0, -h_z) to (0, 0, h_z), with a radius. On
 // each segment one point p + s u is in contact, chosen so that it moves continuously with the poses:
 //
-// - against a box, half way between where the segment enters and leaves it (grown by the radius), so that an edge that
-//   lies flat on a face touches at its middle and not at whichever end rounding favours;
+// - against a box, half way between where the segment enters and leaves it (grown by the radius, or for the edges of a
+//   box as articulated_boxes.h says), so that an edge that lies flat on a face touches at its middle and not at
+//   whichever end rounding favours;
 // - against an axis, the minimum of  |p + s u - tau e_z|^2 + softness (|s u|^2 + tau^2),  unique even if parallel.
 //
-// Inside a box the distance is minus a smooth minimum of those to its faces, so that its gradient n has no jumps.
+// Edges of a box are pushed in the direction in which the two boxes part. Elsewhere each point has its own normal; inside
+// a box the distance is minus a smooth minimum of those to its faces, so that its gradient n has no jumps. Where a
+// point's direction fades, on an axis or in the middle of a box, a fixed one is mixed in.
+
+enum { AXIS = 0, ROUND_ON_BOX = 1, BOX_ON_BOX = 2 };
 
 struct Meeting {
   int a, b;   // links of the segments and of the target
   V3 shift;   // from the origin of a's tree to that of b's
   V3 centre;  // of the target, about the origin of a's tree
   Quat turn;  // of the target
+  V3 gap;     // from the target's centre to the other's
 };
 struct Touch {
   V3 p, u;          // the segment, in the target's frame
@@ -22,7 +28,7 @@ struct Touch {
   F enter, leave;   // where the segment enters and leaves a box
   F distance, depth;
   V3 n, x;          // normal towards the segment and point of contact, in the world
-  F on;             // 1 where they touch, else 0
+  F on;             // part that counts where they touch, else 0
 };
 
 const real softness = real(1e-2);
@@ -41,8 +47,8 @@ auto meet = [&](int k, Meeting& at) {
   const Quat target = rot_of(at.b);
   at.shift = origin_of(at.b) - origin_of(at.a);
   at.centre = pos_of(at.b) + target.rotate(broadcast(m.pair_target_pos + 3 * k)) + at.shift;
-  const V3 gap = pos_of(at.a) + rot_of(at.a).rotate(broadcast(m.pair_centre + 3 * k)) - at.centre;
-  auto near = gap.dot(gap) < F(m.pair_reach[k] * m.pair_reach[k]);
+  at.gap = pos_of(at.a) + rot_of(at.a).rotate(broadcast(m.pair_centre + 3 * k)) - at.centre;
+  auto near = at.gap.dot(at.gap) < F(m.pair_reach[k] * m.pair_reach[k]);
   if (!ANY(near)) return false;
   const real* t = m.pair_target_quat + 4 * k;
   at.turn = target * Quat{F(t[0]), F(t[1]), F(t[2]), F(t[3])};
@@ -59,6 +65,27 @@ auto clip = [&](F p, F u, F h, F& enter, F& leave) {
   enter = MAX(enter, MIN(t0, t1));
   leave = MIN(leave, MAX(t0, t1));
 };
+
+// The direction of d where it is longer than `near`; below, `way` is mixed in: n = d' / max(|d'|, near / 8).
+struct Mixed {
+  V3 d;
+  F fade, size;
+};
+auto mix = [&](const V3& d, const V3& way, F near, Mixed& mixed) {
+  const F bare = MAX(F(1) - d.dot(d) / (near * near), F(0));
+  mixed.fade = bare * bare;
+  mixed.d = d + way * (mixed.fade * near * real(0.25));
+  mixed.size = MAX(SQRT(mixed.d.dot(mixed.d)), near * real(0.125));
+  return mixed.d * (F(1) / mixed.size);
+};
+const real near_axis = real(0.02);  // share of the radius
+const real near_middle = real(0.02);
+// Across both axes; where they are parallel or one has no length, across the target's.
+auto across = [&](const V3& u, real length, real sign) {
+  const F scale = F(length > 0 ? 1 / length : real(0)), x = u.x * scale, y = u.y * scale;
+  return V3{y + (F(1) - x * x - y * y) * sign, -x, F(0)};
+};
+const V3 ahead{F(1), F(0), F(0)};
 
 // Distance of a point to a box, and its gradient.
 struct Inside {
@@ -88,8 +115,10 @@ auto box_distance = [&](const V3& p, const real* h, F& distance, V3& n) {
   Inside in;
   const F depth = inside_box(p, h, in), length = SQRT(MAX(square, F(hair * hair)));
   distance = outside ? length : -depth;
-  const F scale = F(1) / (outside ? length : MAX(SQRT(in.m.dot(in.m)), F(hair)));
-  n = V3{outside ? d.x : in.m.x, outside ? d.y : in.m.y, outside ? d.z : in.m.z} * scale;
+  Mixed mixed;
+  const V3 inner = mix(in.m, ahead, F(near_middle), mixed);
+  const F scale = F(1) / length;
+  n = V3{outside ? d.x * scale : inner.x, outside ? d.y * scale : inner.y, outside ? d.z * scale : inner.z};
 };
 
 // Closest points of a segment and an axis of half length h.
@@ -102,8 +131,14 @@ auto closest = [&](Touch& t, real length, real h) {
   if (length > 0) t.s = clamp((B * t.tau - along) / A, F(-1), F(1));
 };
 
+auto quat_of = [](const real* t) { return Quat{F(t[0]), F(t[1]), F(t[2]), F(t[3])}; };
+auto part = [&](int k, const Meeting& at, Boxes& two) {
+  return m.pair_box[k] != BOX_ON_BOX ||
+         meet_boxes(k, rot_of(at.a) * quat_of(m.pair_own_quat + 4 * k), at.turn, at.gap, two);
+};
+
 // Contact of segment j with the target of pair k; false where there is none in any environment.
-auto touch = [&](int k, int j, const Meeting& at, Touch& t) {
+auto touch = [&](int k, int j, const Meeting& at, const Boxes& two, Touch& t) {
   const Quat turn = rot_of(at.a), back = at.turn.conjugate();
   const V3 middle = pos_of(at.a) + turn.rotate(broadcast(m.segment_mid + 3 * j));
   const V3 half = turn.rotate(broadcast(m.segment_half + 3 * j));
@@ -114,23 +149,36 @@ auto touch = [&](int k, int j, const Meeting& at, Touch& t) {
   t.enter = F(-1);
   t.leave = F(1);
   V3 n;
-  if (m.pair_box[k]) {
-    clip(t.p.x, t.u.x, F(h[0]) + radius, t.enter, t.leave);
-    clip(t.p.y, t.u.y, F(h[1]) + radius, t.enter, t.leave);
-    clip(t.p.z, t.u.z, F(h[2]) + radius, t.enter, t.leave);
-    t.s = (t.enter + t.leave) * F(real(0.5));
-    if (!ANY(t.leave > t.enter)) return false;
-    box_distance(t.p + t.u * t.s, h, t.distance, n);
-  } else {
+  F share = F(1);
+  if (m.pair_box[k] == AXIS) {
     closest(t, m.segment_length[j], h[2]);
     const V3 d = t.p + t.u * t.s - V3{F(0), F(0), t.tau};
+    Mixed mixed;
     t.distance = MAX(SQRT(d.dot(d)), F(hair));
-    n = d * (F(1) / t.distance);
+    n = mix(d, across(t.u, m.segment_length[j], m.pair_sign[k]), radius * near_axis, mixed);
+    t.depth = radius - t.distance;
+  } else {
+    const bool boxes = m.pair_box[k] == BOX_ON_BOX;
+    clip(t.p.x, t.u.x, boxes ? grown_half(two, h, 0) : F(h[0]) + radius, t.enter, t.leave);
+    clip(t.p.y, t.u.y, boxes ? grown_half(two, h, 1) : F(h[1]) + radius, t.enter, t.leave);
+    clip(t.p.z, t.u.z, boxes ? grown_half(two, h, 2) : F(h[2]) + radius, t.enter, t.leave);
+    t.s = (t.enter + t.leave) * F(real(0.5));
+    if (!ANY(t.leave > t.enter)) return false;
+    const V3 point = t.p + t.u * t.s;
+    if (boxes) {
+      const F p[3] = {point.x, point.y, point.z}, u[3] = {t.u.x, t.u.y, t.u.z};
+      F face;
+      t.depth = depth_in_box(two, h, p, &face) * two.on;
+      share = share_of_edge(two, h, p, u, m.segment_length[j]);
+      n = V3{two.n[0], two.n[1], two.n[2]};
+    } else {
+      box_distance(point, h, t.distance, n);
+      t.depth = radius - t.distance;
+    }
   }
-  t.depth = radius - t.distance;
   auto touches = (t.depth > F(0)) & (t.leave > t.enter);
   if (!ANY(touches)) return false;
-  t.on = touches ? F(1) : F(0);
+  t.on = touches ? share : F(0);
   t.n = at.turn.rotate(n);
   t.x = middle + half * t.s - t.n * F(m.pair_thickness[k]);
   return true;
@@ -139,10 +187,11 @@ auto touch = [&](int k, int j, const Meeting& at, Touch& t) {
 auto pair_forces = [&]() {
   for (int k = 0; k < m.pairs; ++k) {
     Meeting at;
-    if (!meet(k, at)) continue;
+    Boxes two;
+    if (!meet(k, at) || !part(k, at, two)) continue;
     for (int j = m.pair_start[k]; j < m.pair_start[k + 1]; ++j) {
       Touch t;
-      if (!touch(k, j, at, t)) continue;
+      if (!touch(k, j, at, two, t)) continue;
       const V3 x_b = t.x - at.shift;
       V3 vt;
       F vn, pressure, speed, grip;
