@@ -210,7 +210,7 @@ WRONG = Task("experiment.test_gradients", "WrongLQR", "3 % off", steps=100)
 
 
 def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
-    monkeypatch.setattr("rfo.lab.speed.SECONDS", 0.0)
+    monkeypatch.setattr("rfo.lab.speed.measure.SECONDS", 0.0)
     status, out, err = rfo(
         capsys, "bench", "speed", "quadratic", "--algo", "apg", "--cores", "1", "--json"
     )

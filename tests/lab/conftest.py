@@ -13,7 +13,11 @@ def make_run(tmp_path):
     def write(name, algorithm="rfo", seed=0, returns=(None, 10.0, 20.0, 30.0), finished=True):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
-        config = {"task": {"name": "ant"}, "algorithm": {"name": algorithm, "gamma": 0.99}, "seed": seed}
+        config = {
+            "task": {"name": "ant"},
+            "algorithm": {"name": algorithm, "gamma": 0.99},
+            "seed": seed,
+        }
         (folder / "config.json").write_text(json.dumps(config))
         lines = [
             json.dumps(

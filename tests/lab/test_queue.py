@@ -1,4 +1,4 @@
-"""A suite is trained, skipped, gone on with and reported from what its run folders say."""
+"""A suite trains its jobs, skips finished ones and continues others, as its run folders say."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def make(folder, *files):
 
 
 def test_what_is_finished_is_skipped_and_what_was_begun_goes_on(tmp_path):
-    """Seed 0 finished, 1 has a checkpoint, 2 diverged, 3 got nowhere, 4 is new."""
+    """Seed 0 finished, 1 has a checkpoint, 2 diverged, 3 has no checkpoint, 4 is new."""
     base = tmp_path / "lqr" / "rfo"
     make(base / "s0", "config.json", "evaluation.json", "checkpoints/final.ckpt")
     make(base / "s1", "config.json", "checkpoints/update_5.ckpt")
@@ -69,7 +69,7 @@ def test_first_seeds_of_all_cells_come_first(tmp_path):
 
 
 def test_runs_of_other_settings_are_refused(tmp_path):
-    """Threads and the seed may differ: the one is the machine's, the other each run's own."""
+    """Threads and seed may differ: threads depend on the machine, and each run has its own seed."""
     run = tmp_path / "lqr" / "rfo" / "s1"
     make(run, "config.json")
 
@@ -88,8 +88,10 @@ def test_runs_of_other_settings_are_refused(tmp_path):
 
 
 def test_time_left_follows_the_pace_of_the_task_and_is_shared_by_the_cores(tmp_path, jobs_of):
-    """a/s0 took 50 s for 100 steps, b/s0 has done 20 in 20 s, a/s1 waits: 70 s for 120 steps of the task, so
-    180 more take 105 s on one core; on two, the 100 of a/s1 alone take longer than half of that."""
+    """a/s0 took 50 s for 100 steps, b/s0 has done 20 steps in 20 s, and a/s1 waits.
+
+    So 120 steps of the task took 70 s, and the remaining 180 steps take 105 s on one core. On two
+    cores, the 100 steps of a/s1 alone take longer than half of that."""
     done, running, waiting, _ = jobs_of("a", "b")
     for job, steps, seconds in ((done, 100, 50.0), (running, 20, 20.0)):
         make(job.runs[0], "metrics.jsonl")
@@ -150,7 +152,7 @@ if how in ("slow", "deaf"):
 
 @pytest.fixture
 def jobs_of(tmp_path, monkeypatch):
-    """Jobs whose processes do as their label says, in place of a training."""
+    """Jobs whose processes do what their label says instead of a training."""
     (tmp_path / "training.py").write_text(TRAINING)
     monkeypatch.setattr(queue, "TRAIN", (sys.executable, "-S", str(tmp_path / "training.py")))
     monkeypatch.setattr(queue, "POLL", 0.01)
@@ -159,11 +161,11 @@ def jobs_of(tmp_path, monkeypatch):
 
 def train(jobs, folder, core=CORES[0]):
     with queue.locked(folder) as lock:
-        return queue.Runner(jobs, [core], Board("suite"), lock).run()
+        return queue.JobQueue(jobs, [core], Board("suite"), lock).run()
 
 
 def interrupt(ready, times=1):
-    """Send SIGINT to this process once a training is ready, in a thread."""
+    """Start a thread that sends SIGINT to this process once a training is ready."""
 
     def send():
         while not ready.exists():
@@ -214,7 +216,7 @@ def test_second_ctrl_c_kills_what_does_not_stop(jobs_of, tmp_path):
 
 
 def test_two_suites_do_not_work_in_one_folder(tmp_path):
-    """Nor does one while a training that another left behind still runs."""
+    """The folder also stays locked while a training that was left behind still runs."""
     with queue.locked(tmp_path) as lock:
         left_behind = subprocess.Popen(
             [sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock,)
@@ -241,7 +243,7 @@ settings = {environments = 4, evaluation.episodes = 4}
 
 
 def test_a_suite_from_the_command_line(tmp_path, capsys):
-    """A cell that cannot train does not stop the other; given again, what lacks its end goes on."""
+    """A cell that cannot train does not stop the other. The same command again continues runs."""
     (tmp_path / "suite.toml").write_text(SUITE)
     learn = [
         "bench",
@@ -264,9 +266,7 @@ def test_a_suite_from_the_command_line(tmp_path, capsys):
     )
     evaluation = tmp_path / "runs" / "quadratic" / "apg" / "s1" / "evaluation.json"
     evaluation.unlink()
-    (tmp_path / "suite.toml").write_text(
-        SUITE.replace('broken = {method = "apg", chunk = 3}', "")
-    )
+    (tmp_path / "suite.toml").write_text(SUITE.replace('broken = {method = "apg", chunk = 3}', ""))
     assert cli.main(learn) == 0
     assert evaluation.exists() and "quadratic/apg/s1: finished" in capsys.readouterr().err
     assert cli.main(learn) == 0

@@ -8,13 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rfo.lab import speed as bench
-from rfo.lab import speed_peer as peer
-from rfo.lab import speed_table as table
-from rfo.lab import speed_worker as worker
+from rfo.lab import cores
+from rfo.lab.speed import measure as bench
+from rfo.lab.speed import peer, table, worker
 from rfo.train.record import RunError
 
-CORE = bench.usable_cores()[-1]
+CORE = cores.usable_cores()[-1]
 
 
 def measured(environments, rate):
@@ -82,7 +81,7 @@ def test_without_affinity_only_all_cores_are_measured(monkeypatch):
         monkeypatch.delattr(os, name, raising=False)
     for name in ("JAX_PLATFORMS", "XLA_FLAGS"):
         monkeypatch.setenv(name, "")  # the peer changes them, and they are restored afterwards
-    assert bench.usable_cores() == list(range(os.cpu_count()))
+    assert cores.usable_cores() == list(range(os.cpu_count())) and not cores.keep_on([0])
     assert bench.core_counts(4) == [4]
     peer.limit_cores([0])
 

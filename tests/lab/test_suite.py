@@ -1,4 +1,4 @@
-"""Suites are read as they stand, and what is wrong with one is told in one line."""
+"""Suites are read from TOML files, and faults in them are reported in one line."""
 
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def test_a_task_of_ones_own_has_cells_like_any_other(write):
         ("seeds = 3", "seeds = 0", "at least 1"),
         ("seeds = 3", 'seeds = "3"', "seeds must be a whole number, not '3'"),
         ("seeds = 3", "seeds = true", "a whole number"),
-        ("first_seed = 10", "first_seed = 4294967295", "all from 0 to 4294967295"),
+        ("first_seed = 10", "first_seed = 4294967295", "from 0 to 4294967295"),
         ("steps = 500", "", "tasks.quadratic.steps is missing"),
         ("rfo = {}", "rfo = 1", "methods.rfo must be a table of settings"),
         ("rfo = {}", '"../rfo" = {}', "must be a name of letters"),
@@ -93,7 +93,7 @@ def test_a_task_of_ones_own_has_cells_like_any_other(write):
         ),
         ("rfo = {}", "rfo = {c_past = 'high'}", "lqr/rfo: c_past must be a finite number"),
         ("rfo = {}", 'rfo = {method = "sappo"}', "did you mean sapo"),
-        ("rfo = {}", "rfo = {seed = 3}", "seed is the suite's to set"),
+        ("rfo = {}", "rfo = {seed = 3}", "seed is set by the suite"),
         ("rfo = {}", 'rfo = "--help"', "methods.rfo must be a table of settings"),
         ("title", "titel", "unknown entry 'titel': did you mean title"),
         ("settings", "setting", "unknown entry in tasks.lqr 'setting': did you mean settings"),
@@ -125,6 +125,6 @@ def test_a_missing_file_is_told(tmp_path):
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_committed_suites_can_be_trained(path):
-    """Every cell is an experiment that can be written to the file its training reads."""
+    """The experiment of every cell can be written to the file that its training reads."""
     for cell in read(path):
         assert Experiment.from_toml(cell.experiment.to_toml()) == cell.experiment

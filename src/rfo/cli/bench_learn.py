@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,8 +62,9 @@ class BenchLearn:
             raise SettingError(f"--seeds must be at least 1, not {self.seeds}", "seeds")
         from rfo.lab import queue, suite
         from rfo.lab.board import Board
+        from rfo.lab.cores import usable_cores
 
-        available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+        available = usable_cores()
         if not set(self.cores) <= set(available):
             raise SettingError(
                 f"--cores must be among {', '.join(map(str, available))}, not "
@@ -79,7 +79,7 @@ class BenchLearn:
             stopped = False
             if jobs:
                 board = Board(str(out))
-                stopped = queue.Runner(jobs, self.cores or available, board, lock).run()
+                stopped = queue.JobQueue(jobs, self.cores or available, board, lock).run()
             else:
                 print("rfo: nothing is left to train", file=sys.stderr)
         states = {

@@ -49,13 +49,14 @@ class BenchSpeed:
         find_method(self.algo)
         if not self.tasks or (self.cores is not None and self.cores < 1):
             raise SettingError("name at least one task; --cores must be at least 1")
-        from rfo.lab import speed, speed_table
+        from rfo.lab.speed.measure import measure
+        from rfo.lab.speed.table import show
 
         def tell(line: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
-        result = speed.measure(self.tasks, self.algo, self.cores, self.peer_python, tell)
-        speed_table.show(result, to_stderr=self.json)
+        result = measure(self.tasks, self.algo, self.cores, self.peer_python, tell)
+        show(result, to_stderr=self.json)
         if self.json:
             print(json.dumps(result))
         return 0

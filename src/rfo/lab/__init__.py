@@ -1,6 +1,7 @@
 """The laboratory: it trains suites of experiments, reports on finished runs, and measures speed.
 
-- Suites: `suite` reads them, `queue` trains them, `board` shows their progress.
+- Suites: `suite` reads them, `queue` trains them on the machine's `cores`, `board` shows their
+  progress.
 - Reports: `results` reads runs, `comparison` and `comparison_tables` compare them with the help of
   `statistics`, `curves` and `finals` draw them next to what is `published`, and `report` writes it
   all.

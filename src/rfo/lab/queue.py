@@ -1,8 +1,9 @@
-"""Running a suite: one process a core, what is finished skipped, what was interrupted gone on with.
+"""Trains a suite with one process per core, and continues one that was interrupted.
 
-A run folder tells by itself where it stands, so a suite keeps no books of its own: it may be stopped,
-killed or extended at any time and run again. Every training is a process in a session of its own, so that
-it can crash or be killed without the others noticing, and Ctrl-C reaches it through this process only.
+A suite keeps no record of its own, because the run folders show how far each run got. It can be
+stopped, killed or extended at any time and started again: finished runs are skipped, interrupted
+ones continue. Every training is a process in its own session. It can crash or be killed without any
+effect on the others, and Ctrl-C reaches it only through this process.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,69 +25,71 @@ from rfo.errors import RunError
 from rfo.experiment.nested import leaves
 from rfo.experiment.record import Experiment
 from rfo.lab.board import Board, SuiteProgress
+from rfo.lab.cores import keep_on
 from rfo.lab.suite import Cell
 from rfo.train.guard import Interruption
 
 TRAIN = (sys.executable, "-m", "rfo.cli", "train")
 POLL = 0.2
-"""Time between two looks at the processes [s]."""
+"""Time between two checks of the processes [s]."""
 TAIL = 8192
-"""Bytes at the end of a file in which its last line is looked for."""
+"""Number of bytes at the end of a file that are searched for its last line."""
 STOPPED = (130, -signal.SIGINT)
-"""Exit statuses of a training that was told to stop, the second one where it had hardly begun."""
+"""Exit statuses of a training that was asked to stop; the second one if it had only just
+started."""
 
 FINISHED, DIVERGED, STARTED, NEW = "finished", "diverged", "started", "new"
+"""States of a run folder; `STARTED` means that there is a checkpoint to continue from."""
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
+"""States of a job, which may also be `FINISHED` or `DIVERGED`."""
 
 
 @dataclass
 class Job:
-    """One process: a seed of a cell, or all of them together.
-
-    `status` is `WAITING`, `RUNNING`, or how it ended: `FINISHED`, `DIVERGED`, `INTERRUPTED` or `FAILED`; the
-    reason of the last one is told.
-    """
+    """Work of one process: one seed of a cell, or all of its seeds together."""
 
     cell: Cell
     seeds: tuple[int, ...]
     folder: Path
-    """The cell's folder."""
+    """Folder of the cell."""
     resumes: bool
+    """Whether it continues from a checkpoint."""
     status: str = WAITING
     reason: str = ""
+    """Why the job failed; empty otherwise."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def name(self) -> str:
-        """For the user."""
+        """Name that the user sees."""
         return f"{self.cell.name}/{'+'.join(f's{seed}' for seed in self.seeds)}"
 
     @property
     def runs(self) -> list[Path]:
-        """Its run folders."""
+        """Run folders of the job."""
         return [self.folder / f"s{seed}" for seed in self.seeds]
 
     @property
     def log(self) -> Path:
-        """What its processes print."""
+        """File with the output of the process."""
         return self.folder / f"{self.name.rpartition('/')[2]}.log"
 
     @property
     def config(self) -> Path:
-        """File of the cell's experiment."""
+        """File with the experiment of the cell."""
         return self.folder / "experiment.toml"
 
     @property
     def progress(self) -> tuple[int, float]:
-        """Environment steps that each of its runs has done, and the time that took [s]."""
+        """Environment steps done in each of its runs, and the training time so far [s]."""
         try:
             line = json.loads(last_line(self.runs[0] / "metrics.jsonl"))
             return min(line["env_steps"], self.cell.experiment.steps), line["seconds"]
-        except (OSError, ValueError, KeyError):  # nothing yet, or in the middle of a line
+        except (OSError, ValueError, KeyError):  # no line yet, or only a part of it
             return 0, 0.0
 
     def options(self) -> list[str]:
-        """Words of `rfo train`."""
+        """Arguments of `rfo train`."""
         if self.resumes:
             return ["--resume", str(self.runs[0]), "--threads", "1"]
         words = ["--config", str(self.config), "--threads", "1", "--seed", str(self.seeds[0])]
@@ -97,7 +99,7 @@ class Job:
 
 
 def state_of(run: Path) -> str:
-    """`FINISHED`, `DIVERGED`, `STARTED` (with a checkpoint to go on from) or `NEW`."""
+    """State of a run folder: `FINISHED`, `DIVERGED`, `STARTED` or `NEW`."""
     if (run / "evaluation.json").exists():
         return FINISHED
     if (run / "diverged").exists():
@@ -106,9 +108,9 @@ def state_of(run: Path) -> str:
 
 
 def jobs(cells: Sequence[Cell], folder: Path) -> list[Job]:
-    """What is left to do of a suite whose runs are in `folder`, first seeds of all cells first.
+    """Jobs that remain of a suite whose runs are in `folder`, ordered by their first seed.
 
-    A folder that was begun without getting to a checkpoint is set aside, under `abandoned`.
+    A run folder without a checkpoint is moved to `abandoned`, and its run starts again.
     """
     found = []
     for cell in cells:
@@ -124,10 +126,10 @@ def jobs(cells: Sequence[Cell], folder: Path) -> list[Job]:
 
 
 def refuse_others(cells: Sequence[Cell], folder: Path) -> None:
-    """Check that the runs that are there already are those of this suite.
+    """Check that existing runs have the settings of this suite.
 
     Raises:
-        RunError: naming the first run that was trained with other settings.
+        RunError: if a run was trained with other settings; the message names the first one.
     """
     from rfo.experiment.run import experiment_of
 
@@ -143,14 +145,14 @@ def refuse_others(cells: Sequence[Cell], folder: Path) -> None:
             if other := differences(there, replace(cell.experiment, seed=seed)):
                 raise RunError(
                     f"{path.parent} was trained with other settings ({', '.join(other)}) than the "
-                    f"suite's: name another folder with --out"
+                    f"suite has: name another folder with --out"
                 )
 
 
 def differences(one: Experiment, other: Experiment) -> list[str]:
-    """Names of the settings in which two experiments differ, but for their threads.
+    """Names of the settings in which two experiments differ.
 
-    The schedule is not named: it follows from the steps.
+    Threads do not count, and neither does the schedule, which follows from the steps.
     """
     if type(one.algorithm) is not type(other.algorithm):
         return ["method"]
@@ -160,14 +162,14 @@ def differences(one: Experiment, other: Experiment) -> list[str]:
     return sorted(name.removeprefix("algorithm.") for name in names - {"threads"})
 
 
-class Runner:
-    """Trains jobs on cores; the jobs tell in the end how it went.
+class JobQueue:
+    """Trains jobs on cores. Afterwards, the status of each job shows how it ended.
 
     Args:
-        jobs: what is to be done, in this order.
-        cores: one job at a time on each.
-        board: shows how it goes.
-        lock: of the suite's folder; every process inherits it.
+        jobs: jobs to do, in this order.
+        cores: numbers of the cores; each core trains one job at a time.
+        board: display of the progress.
+        lock: file descriptor of the lock on the suite's folder, which every process inherits.
     """
 
     def __init__(self, jobs: Sequence[Job], cores: Sequence[int], board: Board, lock: int):
@@ -177,13 +179,13 @@ class Runner:
         self.told_to_stop = False
 
     def run(self) -> bool:
-        """Train all; a job that fails does not stop the others.
+        """Train all jobs; one that fails does not stop the others.
 
         Returns:
-            whether SIGINT or SIGTERM stopped them; then every process was let to save its checkpoint.
+            Whether SIGINT or SIGTERM stopped them. If so, every process has saved a checkpoint.
 
         Raises:
-            KeyboardInterrupt: for a second such signal, with every process killed.
+            KeyboardInterrupt: after a second such signal, which kills every process.
         """
         with Interruption() as interruption, self.board:
             try:
@@ -194,7 +196,11 @@ class Runner:
             return interruption.requested
 
     def busy(self, stopping: bool) -> bool:
-        """Take in what ended, start what can be started, show it; False once nothing runs."""
+        """Handle jobs that ended, start waiting ones and show the progress.
+
+        Returns:
+            Whether any job is running.
+        """
         for core, job in list(self.running.items()):
             if job.process is not None and job.process.poll() is not None:
                 del self.running[core]
@@ -217,7 +223,7 @@ class Runner:
         return bool(self.running)
 
     def start(self, job: Job, core: int) -> Job:
-        """Begin a job on a core, where the system lets one choose."""
+        """Start a job, on the given core if the system allows that."""
         job.folder.mkdir(parents=True, exist_ok=True)
         if not job.resumes:
             job.config.write_text(job.cell.experiment.to_toml(), encoding="utf-8")
@@ -230,13 +236,12 @@ class Runner:
                 start_new_session=True,
                 pass_fds=(self.lock,),
             )
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(job.process.pid, {core})  # before it has any thread
+        keep_on([core], job.process.pid)  # before the process has more threads
         job.status = RUNNING
         return job
 
     def kill(self) -> None:
-        """End what still runs, at once."""
+        """Kill all running jobs."""
         for job in self.running.values():
             send(job, signal.SIGKILL)
             if job.process is not None:
@@ -245,13 +250,14 @@ class Runner:
 
 
 def send(job: Job, number: int) -> None:
-    """Send a signal, unless the process has ended."""
+    """Send a signal to the process of a job, unless it has ended."""
     if job.process is not None and job.process.poll() is None:
         job.process.send_signal(number)
 
 
 def judge(job: Job, code: int) -> None:
-    """How a job ended, from what it left and the exit status of its process."""
+    """Set the status of a job that ended, from its run folders and the exit status of its
+    process."""
     states = {state_of(run) for run in job.runs}
     if code == 0 and states == {FINISHED}:
         job.status = FINISHED
@@ -265,11 +271,15 @@ def judge(job: Job, code: int) -> None:
 
 
 def suite_progress(jobs: Sequence[Job], cores: int) -> SuiteProgress:
-    """Where the jobs stand. A step is reckoned to take what it took in jobs of the same task, else of any."""
+    """Progress of the jobs.
+
+    The time left assumes that a step takes as long as in other jobs of the same task, or in any job
+    if there are none.
+    """
     known = [(job, *job.progress) for job in jobs]
 
     def pace(task: str) -> float:
-        """Time of a step [s]; NaN if nothing is known."""
+        """Time per environment step [s]; NaN if nothing is known."""
         for group in (
             [(n, t) for job, n, t in known if job.cell.task == task],
             [k[1:] for k in known],
@@ -296,10 +306,12 @@ def suite_progress(jobs: Sequence[Job], cores: int) -> SuiteProgress:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Keep other suites out of a folder. Trainings inherit the lock, so that one left behind keeps it too.
+    """Lock a folder against other suites, as a context manager; gives the lock's file descriptor.
+
+    Trainings inherit the lock, so a training that was left behind keeps the folder locked.
 
     Raises:
-        RunError: if another process is at work there.
+        RunError: if another process uses the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
@@ -307,13 +319,14 @@ def locked(folder: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(
-                f"another `rfo bench learn`, or a training that one left behind, is at work in {folder}"
+                f"another `rfo bench learn`, or a training that it left behind, is at work in "
+                f"{folder}"
             ) from None
         yield file.fileno()
 
 
 def last_line(path: Path) -> str:
-    """Last line of a file that is not empty."""
+    """Last line of a file that is not blank."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL))
         lines = file.read().decode(errors="replace").splitlines()

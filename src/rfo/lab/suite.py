@@ -1,13 +1,13 @@
-"""Suites: committed tables of tasks x methods x seeds, read from TOML.
+"""Suites: tables of tasks x methods x seeds, read from TOML files such as this one.
 
 title = "Rigid and soft, small budgets"
 seeds = 5
-first_seed = 100            # 0 if left out
-together = false            # true: all seeds of a cell are one program
+first_seed = 100            # default: 0
+together = false            # true: all seeds of a cell train as one program
 
-[methods]                   # label = settings, by the names that `rfo show` prints
+[methods]                   # label = settings, with the names that `rfo show` prints
 rfo = {}
-sapo = {method = "sapo"}    # "rfo" if left out
+sapo = {method = "sapo"}    # default: "rfo"
 
 [tasks.hopper]
 steps = 524288
@@ -15,7 +15,7 @@ steps = 524288
 [tasks.soft_jumper_small]   # or [tasks."my_task.py:Reach"]
 steps = 160000
 settings = {environments = 32}   # for every method on this task
-methods.sapo = {method = "sapo", initial_alpha = 0.2}   # in place of the label's above, or another
+methods.sapo = {method = "sapo", initial_alpha = 0.2}   # replaces the label above, or adds one
 """
 
 from __future__ import annotations
@@ -38,40 +38,41 @@ TASK_ENTRIES = ("steps", "settings", "methods")
 
 @dataclass(frozen=True)
 class Cell:
-    """A task and a method, to be trained with several seeds."""
+    """A task and a method that are trained with several seeds."""
 
     label: str
     experiment: Experiment
-    """What is trained, with the first of the seeds."""
+    """Experiment with the first of the seeds."""
     seeds: tuple[int, ...]
     together: bool
     """Whether all seeds train as one program."""
 
     @property
     def task(self) -> str:
-        """The task's name without the path to its file."""
+        """Name of the task without the path of its file."""
         return short_name(self.experiment.task.name)
 
     @property
     def name(self) -> str:
-        """Folder of the cell below that of the suite."""
+        """Folder of the cell within the folder of the suite."""
         return f"{self.task}/{self.label}"
 
 
 def read(path: Path, seeds: int | None = None, budget: float = 1.0) -> list[Cell]:
-    """The cells of a suite.
+    """Read the cells of a suite.
 
     Args:
         path: the TOML file.
-        seeds: how many in place of the suite's; they count up from its `first_seed`.
+        seeds: number of seeds, counted from the suite's `first_seed`; by default the suite's
+            number.
         budget: factor on the steps of every task.
 
     Raises:
-        SettingError: for a file that cannot be read, an entry that is missing, unknown or of another
-            type, or settings that are refused.
+        SettingError: if the file cannot be read, an entry is missing, unknown or of a wrong type,
+            or a setting is refused.
     """
     if not (math.isfinite(budget) and budget > 0):
-        raise SettingError(f"budget must be a number above 0, as 0.1, not {budget}", "budget")
+        raise SettingError(f"budget must be a number above 0, such as 0.1, not {budget}", "budget")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -92,7 +93,9 @@ def _cells(content: Mapping[str, Any], seeds: int | None, budget: float) -> list
     count = seeds or _entry(content, "seeds", int)
     together = _entry({"together": False, **content}, "together", bool)
     if count < 1 or first < 0 or first + count - 1 > LARGEST_SEED:
-        raise SettingError(f"seeds must be at least 1, all from 0 to {LARGEST_SEED}", "seeds")
+        raise SettingError(
+            f"seeds must be at least 1, and every seed must be from 0 to {LARGEST_SEED}", "seeds"
+        )
     numbers = tuple(range(first, first + count))
     cells = []
     for task, table in _entry(content, "tasks", dict).items():
@@ -110,7 +113,7 @@ def _cells(content: Mapping[str, Any], seeds: int | None, budget: float) -> list
                 raise SettingError(f"{short_name(task)}/{label}: {error}", error.field) from None
             cells.append(Cell(label, experiment, numbers, together))
     if not cells:
-        raise SettingError("there is nothing to train: it needs [methods] and a [tasks.NAME]")
+        raise SettingError("there is nothing to train: add [methods] and a [tasks.NAME]")
     return cells
 
 
@@ -120,13 +123,13 @@ def _experiment(
     both = {**common, **settings}
     for name in ("seed", "steps"):
         if name in both:
-            raise SettingError(f"{name} is the suite's to set, not a method's", name)
+            raise SettingError(f"{name} is set by the suite and cannot be set by a method", name)
     chosen = preset(task, both.pop("method", "rfo"))
     return chosen.edited(common).edited(settings).edited({"steps": steps, "seed": seed})
 
 
 def _settings(table: Any, where: str) -> dict[str, dict[str, Any]]:
-    """Settings by label."""
+    """Settings of each label."""
     if not isinstance(table, dict):
         raise SettingError(f"{where} must be a table of label = settings", where)
     for label in table:

@@ -14,7 +14,7 @@ BUSY = 0.5
 
 
 def show(result: dict[str, Any], to_stderr: bool = False) -> None:
-    """Print the tables and notes of `rfo.lab.speed.measure`."""
+    """Print the tables and notes of `rfo.lab.speed.measure.measure`."""
     console = Console(stderr=to_stderr)
     if not console.is_terminal:
         console.width = 130

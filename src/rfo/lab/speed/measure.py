@@ -18,8 +18,8 @@ from typing import Any
 
 from rfo.errors import RunError
 from rfo.experiment.catalogue import find_task
-from rfo.lab import speed_peer as peer
-from rfo.lab import speed_worker as worker
+from rfo.lab.cores import usable_cores
+from rfo.lab.speed import peer, worker
 from rfo.train.provenance import provenance
 
 HORIZON = 32
@@ -92,13 +92,6 @@ def measure(
         },
         "machine": {"cpu": cpu_name(), "load_at_start": load, **provenance()},
     }
-
-
-def usable_cores() -> list[int]:
-    """Numbers of the cores that this process may use; all cores if the system does not tell."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def core_counts(usable: int, cores: int | None = None) -> list[int]:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from rfo.lab.cores import keep_on, usable_cores
+
 REPETITIONS = 5
 """Smallest number of repetitions of each measurement."""
 
@@ -37,8 +39,7 @@ class WorkerSettings(NamedTuple):
 def main(argument: str) -> None:
     """Measure and print the result; the module's docstring explains the argument."""
     settings = WorkerSettings(**json.loads(argument))
-    if limited := hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, settings.cores)
+    limited = keep_on(settings.cores)
     os.environ["JAX_PLATFORMS"] = "cpu"
     from rfo.experiment.build import build_task
     from rfo.experiment.catalogue import find_task
@@ -46,7 +47,7 @@ def main(argument: str) -> None:
     task = build_task(settings.task)
     simulator = getattr(task, "simulator", None)
     result = {
-        "cores": sorted(os.sched_getaffinity(0)) if limited else settings.cores,
+        "cores": usable_cores() if limited else settings.cores,
         "substeps": simulator.substeps
         if find_task(settings.task).simulated and simulator
         else None,
