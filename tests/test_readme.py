@@ -14,6 +14,7 @@ from rfo.cli import main as cli
 from rfo.errors import SettingError
 from rfo.experiment.catalogue import TASKS, is_robot
 from rfo.experiment.own import is_own
+from rfo.experiment.record import preset
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted(
@@ -34,6 +35,7 @@ def commands(document):
 COMMANDS = sorted({command for document in DOCUMENTS for command in commands(document)})
 OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
 """What `make test` hands down to a make within."""
+TEMPLATE = ROOT / "src" / "rfo" / "cli" / "template_task.py"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -56,8 +58,12 @@ def test_make_command_is_a_target_with_known_variables(command):
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("rfo")])
-def test_rfo_command_is_understood(command):
-    arguments = shlex.split(command)[1:]
+def test_rfo_command_is_understood(command, tmp_path, monkeypatch):
+    """In a folder with the files that a reader has made by then."""
+    monkeypatch.chdir(tmp_path)
+    Path("my_task.py").write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
+    Path("ant.toml").write_text(preset("ant", "sapo").to_toml(), encoding="utf-8")
+    arguments = shlex.split(command.partition(" > ")[0])[1:]
     if "--help" in arguments:
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments)
