@@ -1,4 +1,4 @@
-"""The command line from outside: what it prints, what it leaves, how it fails."""
+"""The command line as a user sees it: output, files and failures."""
 
 import errno
 import json
@@ -35,7 +35,7 @@ def rfo(capsys, *words):
 
 
 def fails(capsys, *words):
-    """The one line on stderr with which a command fails."""
+    """The line on stderr with which a command fails."""
     status, out, err = rfo(capsys, *words)
     assert status not in (0, None)
     assert out == "" and "Traceback" not in err
@@ -64,7 +64,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def quick_timing(monkeypatch):
-    """Leave out the timing of an update's parts, which `run` covers: it compiles three programs."""
+    """Skip the timing of an update's parts: it compiles three programs, and `run` covers it."""
     parts = ("update", "physics", "policy", "critic")
     speeds = {f"{part}_steps_per_second": 1.0 for part in parts}
     monkeypatch.setattr("rfo.train.timing.split", lambda *_: speeds)
@@ -72,7 +72,7 @@ def quick_timing(monkeypatch):
 
 @pytest.fixture
 def copied(run, tmp_path):
-    """A copy to spoil."""
+    """A copy of the run, which a test may damage."""
     return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
@@ -359,7 +359,7 @@ def test_divergence_ends_with_a_dump_and_a_status(tmp_path, capsys, monkeypatch)
 def test_ctrl_c_checkpoints_and_the_resumed_run_equals_an_uninterrupted_one(
     tmp_path, capsys, quick_timing
 ):
-    """A process is stopped amid training; another one goes on and ends with the same numbers."""
+    """A process is stopped during training. Another continues and ends with the same numbers."""
     words = ["train", "truncating", *SMALL, "--steps", "32000"]
     out, whole = tmp_path / "stopped", tmp_path / "whole"
     process = subprocess.Popen(
@@ -388,7 +388,7 @@ def test_ctrl_c_checkpoints_and_the_resumed_run_equals_an_uninterrupted_one(
 
 
 def metrics_so_far(run):
-    """Complete lines of a file that is being written."""
+    """Complete lines of a metrics file that is being written."""
     return [
         line
         for line in (run / "metrics.jsonl").read_text().splitlines(keepends=True)

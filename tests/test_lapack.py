@@ -1,4 +1,4 @@
-"""No program calls LAPACK for a batch of matrices, which can wait for ever on two CPUs.
+"""No program calls LAPACK for a batch of matrices, which can hang on two CPUs.
 
 jaxlib splits a batch among the CPU's threads and waits for them, from one of these threads. Two
 such calls side by side on two CPUs leave no thread that could work. The programs are lowered,
@@ -20,7 +20,7 @@ from rfo.experiment.record import preset
 CALL = re.compile(r"custom_call @(?:lapack|cusolver|cublas)[^\n]*")
 BATCHED = re.compile(r'num_batch_dims = "[1-9]')
 METHODS = {find_method(name).load(): name for name in reversed(REGISTERED)}
-"""One name for each class: variants differ in numbers."""
+"""One name for each class; its variants differ only in numbers."""
 KINDS = (
     "cartpole",
     "hand_reorient",
@@ -31,7 +31,7 @@ KINDS = (
     "fluid_move_small",
     "hand_flip_small",
 )
-"""A task of each kind of physics and of observation."""
+"""One task for each kind of physics and of observation."""
 
 
 def lapack_calls(function, *arguments):
@@ -49,7 +49,7 @@ KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 @pytest.mark.parametrize("name", METHODS.values())
 def test_no_method_makes_batched_calls(name):
-    """Several seeds in one program, on a task with a point cloud, which has the most networks."""
+    """Initialises several seeds in one program, on a task with a point cloud (most networks)."""
     algorithm, env = preset("reach_cloud", name).algorithm, Batch(build_task("reach_cloud"), 2)
     start = lapack_calls(lambda key: algorithm.init(key, env), KEY)
     assert start and not any_batched(start), "networks start from QR decompositions"
@@ -59,7 +59,7 @@ def test_no_method_makes_batched_calls(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_no_task_makes_batched_calls(name):
-    """Reset, step, and the gradient of the reward in the action."""
+    """Covers reset, step and the gradient of the reward with respect to the action."""
     env = Batch(build_task(name, threads=1), 2)
 
     def reward_slope(key):

@@ -1,4 +1,4 @@
-"""What the documents tell a reader to type works, and what they link to is there."""
+"""Commands in the documents work, and the targets of their links exist."""
 
 import os
 import re
@@ -24,7 +24,7 @@ MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), r
 
 
 def commands(document):
-    """Lines of the fenced blocks of shell commands, and inline commands of make and rfo."""
+    """Lines of fenced blocks with shell commands, and inline commands of make and rfo."""
     text = document.read_text(encoding="utf-8")
     blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
@@ -34,7 +34,7 @@ def commands(document):
 
 COMMANDS = sorted({command for document in DOCUMENTS for command in commands(document)})
 OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
-"""What `make test` hands down to a make within."""
+"""Variables that `make test` passes on to an inner make."""
 TEMPLATE = ROOT / "src" / "rfo" / "cli" / "template_task.py"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
@@ -100,7 +100,7 @@ def test_example_of_an_own_task_learns():
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_names_of_the_code_exist(document):
-    """`room.module.name` and paths in backticks."""
+    """Checks paths and names such as `room.module.name` in backticks."""
     for code in re.findall(r"`([\w./]+)`", document.read_text(encoding="utf-8")):
         if "/" in code:
             assert any((base / code).exists() for base in (ROOT, ROOT / "src" / "rfo")), code

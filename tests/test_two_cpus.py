@@ -57,7 +57,7 @@ def test_a_training_on_two_cpus_ends(task, tmp_path):
 
 
 def end(process):
-    """End a process and all that it started."""
+    """Kill a process and all processes that it started."""
     try:
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
