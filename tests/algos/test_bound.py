@@ -15,7 +15,7 @@ from tuned import tuned
 
 
 class Slope:
-    """One step that pays the sum of the actions: without L_bound the best one is 1 in every dimension."""
+    """One step that pays the sum of the actions; without L_bound the best actions are 1."""
 
     spec = EnvSpec("slope", observation=1, action_size=2, episode_length=4, dt=1.0)
 
@@ -59,8 +59,8 @@ def trained(method, c_bound):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_actions_stop_where_the_reward_and_the_bound_balance(method):
-    """By hand: with a reward of 1 for each of A = 2 dimensions, ``-a - c / 2 * log(1 - a^2)`` is least where
-    ``1 - a^2 = c a``, for c = 0.6 at ``a = (sqrt(c^2 + 4) - c) / 2 = 0.744``."""
+    """By hand: with a reward of 1 for each of A = 2 dimensions, ``-a - c / 2 * log(1 - a^2)`` is
+    least where ``1 - a^2 = c a``, for c = 0.6 at ``a = (sqrt(c^2 + 4) - c) / 2 = 0.744``."""
     actions, metrics = trained(method, c_bound=0.6)
     best = (np.sqrt(0.6**2 + 4) - 0.6) / 2
     np.testing.assert_allclose(actions, best, atol=0.01)

@@ -1,4 +1,4 @@
-"""What ties the methods together, and what makes a run repeatable."""
+"""Identities between the methods, and what makes a run repeatable."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ SHAC_ONE = SHAC(target_keep=0.0, **COMMON)
 
 
 class GaussianInPlaceOfFlow(GaussianPolicy):
-    """A Gaussian that answers to the flow's interface; its field is never used with weights of zero."""
+    """A Gaussian with the flow's interface; with weights of zero its field is never used."""
 
     source_noise: float = eqx.field(static=True, default=1.0)
 
@@ -100,8 +100,8 @@ def test_rfo_without_matching_and_with_a_gaussian_is_shac(shac):
 def test_sapo_with_one_critic_and_no_entropy_is_shac(shac):
     """SAPO's state-dependent sigma starts as SHAC's constant: zero weights, the right bias.
 
-    Adam then moves a bias per output differently from SHAC's log sigma (its unit differs), so one update
-    compares the networks and the gradient norm the rest.
+    From then on Adam moves a bias per output differently from SHAC's log sigma, whose unit differs.
+    So the test compares one update, and in it the networks.
     """
     start, _, _ = shac
     sapo = SAPO(initial_alpha=1e-30, alpha_learning_rate=0.0, critic_target="mean", **COMMON)
@@ -148,7 +148,7 @@ def test_entropy_is_scaled_and_tuned_around_its_target():
 
 
 def test_return_scale_weighs_sapos_reward_against_its_entropy():
-    """Scaling the return by c is scaling the entropy by 1 / c, for the actor and for the critics."""
+    """A factor c on the return is a factor 1 / c on the entropy, for the actor and the critics."""
     settings = COMMON | {"critic": dataclasses.replace(COMMON["critic"], learning_rate=1e-3)}
     scaled, weighed = SAPO(return_scale=50.0, **settings), SAPO(initial_alpha=0.02, **settings)
     after, metrics = run(scaled, begin(scaled), updates=1)
@@ -217,7 +217,7 @@ def test_seeds_repeat_differ_and_train_together_as_alone(algorithm, task):
 
 @pytest.mark.parametrize("algorithm", SEEDED, ids=lambda a: a.name)
 def test_actor_and_critics_have_encoders_of_their_own_and_vectors_have_none(algorithm):
-    """The keys of the networks are those from before there were encoders."""
+    """The keys of the networks do not depend on whether there are encoders."""
     vector = begin(algorithm)
     assert not jax.tree.leaves(vector.actor.encoder)
     cloud = algorithm.init(jax.random.key(0), Batch(ReachCloud(points=4), 2))
@@ -238,13 +238,13 @@ def test_actor_and_critics_have_encoders_of_their_own_and_vectors_have_none(algo
 
 
 def inputs_beside(actor):
-    """What the first layer sees beside the encoding: of a flow, the latent and the time."""
+    """Inputs of the first layer beside the encoding: a flow has the latent and the time."""
     return actor.action_size + 1 if isinstance(actor, FlowPolicy) else 0
 
 
 @pytest.mark.parametrize("algorithm", SEEDED + MODEL_FREE, ids=lambda a: a.name)
 def test_a_state_keeps_its_types(algorithm):
-    """Weak ones included: another type after the first update would compile the update twice."""
+    """This includes weak types: another type after the first update would compile it twice."""
     start = jax.eval_shape(lambda key: algorithm.init(key, ENV), jax.random.key(0))
     after, _ = jax.eval_shape(lambda s: algorithm.update(s, ENV), start)
     types = [
@@ -257,7 +257,7 @@ def test_a_state_keeps_its_types(algorithm):
 @pytest.mark.parametrize("algorithm", MODEL_FREE, ids=lambda a: a.name)
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_model_free_updates_keep_their_state_with_points_and_chunks(algorithm, chunk):
-    """In shapes alone; minibatches that do not divide the decisions are refused."""
+    """Computes shapes only. Minibatches that do not divide the decisions are refused."""
     env = ChunkedBatch(ReachCloud(points=4), 8, chunk, algorithm.gamma)
     start = jax.eval_shape(lambda key: algorithm.init(key, env), jax.random.key(0))
     after, metrics = jax.eval_shape(lambda s: algorithm.update(s, env), start)

@@ -1,4 +1,4 @@
-"""Every method finds the known optimum of a closed-form task, and does not when the gradient is cut."""
+"""Every method finds the known optimum of a closed-form task, but not without the gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ class Severed:
 
 
 class Blinded:
-    """A task whose point cloud is not seen, all zero, where `hidden` is true."""
+    """A task whose point cloud is all zero where `hidden` is true."""
 
     def __init__(self, task, hidden):
         self.task, self.hidden, self.spec, self.reset = task, hidden, task.spec, task.reset
@@ -63,7 +63,7 @@ def train(
     ways=(False, True),
     batch=Batch,
 ):
-    """Train on ``impair(task, way)`` for all ways, with and without gradient unless told, in one program.
+    """Train on ``impair(task, way)`` for all ways in one program: with gradient and without.
 
     Returns states, metrics and `check` of the states, each with a leading axis over the ways.
     """
@@ -82,8 +82,10 @@ def train(
 
 
 def explained(algorithm, task, relevant=lambda states: jnp.ones(1)):
-    """Share of the best action's variance over states that the deterministic policy gets right; of a chunk,
-    the best first action's."""
+    """Share of the best action's variance over states that the deterministic policy gets right.
+
+    With chunks it is about the first action.
+    """
     states = task.reset(jax.random.key(99), 256)
     best = task.best_action(states)
     keep = relevant(states)
@@ -101,13 +103,12 @@ METHODS = {
     "shac": tuned(SHAC(), initial_log_std=-2.0, **SMALL, **CRITIC),
     "apg": tuned(APG(), initial_log_std=-2.0, **SMALL | {"horizon": 16}),
 }
-"""Without a critic, actions near the end of a rollout or episode answer to few rewards: APG's rollouts
-are longer."""
+"""APG's rollouts are longer: without a critic, actions near their end answer to few rewards."""
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_finds_the_lqr_optimum_only_through_the_gradient(name):
-    """The best action explains the policy's; without the environment's gradient it does not."""
+    """The policy gets the best action right, but not without the environment's gradient."""
     task = LQR(episode_length=16)
     _, metrics, (intact, cut) = train(
         METHODS[name], task, 32, 300, check=explained(METHODS[name], task)
@@ -119,7 +120,7 @@ def test_finds_the_lqr_optimum_only_through_the_gradient(name):
 
 @pytest.mark.parametrize("name", ["rfo", "sapo"])
 def test_finds_the_lqr_optimum_in_chunks(name):
-    """Without noise the open-loop optimum is the closed-loop one: a chunk's first action is -K x."""
+    """Without noise the open-loop optimum is the closed-loop one: a chunk starts with -K x."""
     task = LQR(episode_length=16)
     method = METHODS[name]
     _, _, (intact, cut) = train(
@@ -150,7 +151,10 @@ SEEING = {
 
 @pytest.mark.parametrize("name", SEEING)
 def test_reaches_what_only_the_points_tell(name):
-    """Not without the gradient, and not without the points, which leave 0.16 / 1.17 of the variance."""
+    """It fails without the gradient, and without the points.
+
+    They have 1.01 / 1.17 of the variance.
+    """
     task = ReachCloud(points=8)
     _, metrics, (intact, cut, blind) = train(
         SEEING[name],
@@ -181,7 +185,7 @@ BOOTSTRAPPED = {
 
 @pytest.mark.parametrize("name", BOOTSTRAPPED)
 def test_bootstraps_from_the_next_observation(name):
-    """Rollouts of one step whose reward never depends on that step's action: V(s_t+1) alone teaches.
+    """In rollouts of one step the reward never depends on the action: only V(s_t+1) teaches.
 
     A bootstrap from V(s_t) has no gradient in the action and would fail like the severed task.
     """
@@ -194,9 +198,10 @@ def test_bootstraps_from_the_next_observation(name):
 
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_critics_learn_the_value_across_terminations(chunk):
-    """On the countdown task V is 1 + g + ... + g^(n-1); ignoring terminations it would be 1 / (1 - g).
+    """On the countdown task V is 1 + g + ... + g^(n-1).
 
-    In chunks too, where lives of 1 to 7 steps end inside the first or the second one.
+    Without the terminations it would be 1 / (1 - g). It holds in chunks, too, where lives of 1 to 7
+    steps end inside the first or the second chunk.
     """
     task = Terminating(life=4 if chunk == 1 else 7, discount=0.9)
     algorithm = tuned(SHAC(), gamma=0.9, initial_log_std=-3.0, **SMALL, **CRITIC)

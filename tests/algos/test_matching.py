@@ -21,9 +21,10 @@ MEAN, STD, SOURCE = 0.7, 0.4, 0.5
 
 @dataclass
 class LinearField:
-    """The minimiser for targets N(MEAN, STD^2) and an independent source N(0, SOURCE^2), plus an error.
+    """The best field plus an error, for targets N(MEAN, STD^2) and a source N(0, SOURCE^2).
 
-    E[z - z0 | z_u = x] = m + k(u) (x - u m) with k = (u S^2 - (1 - u) s^2) / (u^2 S^2 + (1 - u)^2 s^2).
+    Target and source are independent. E[z - z0 | z_u = x] = m + k(u) (x - u m) with
+    k = (u S^2 - (1 - u) s^2) / (u^2 S^2 + (1 - u)^2 s^2).
     """
 
     shift: float = 0.0

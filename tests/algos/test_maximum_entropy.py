@@ -32,8 +32,8 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_finds_the_boltzmann_policy_of_a_known_reward(name):
-    """``E[r] + tau H`` is largest at a density in proportion to ``exp(r / tau)``, here a Gaussian cut off at
-    the bounds: tau = alpha / (2 |target|) = 0.2, standard deviation 0.3."""
+    """``E[r] + tau H`` is largest at a density proportional to ``exp(r / tau)``, here a Gaussian
+    cut off at the bounds: tau = alpha / (2 |target|) = 0.2, standard deviation 0.3."""
     method, env = METHODS[name], Batch(Quadratic(), 64)
 
     def advance(state, _):
@@ -55,7 +55,7 @@ def test_finds_the_boltzmann_policy_of_a_known_reward(name):
 
 
 def test_entropy_of_a_flow_that_does_not_move_is_that_of_its_squashed_noise():
-    """By the Gaussian's log density; a flow knows its source's entropy, and does not estimate that part."""
+    """By the Gaussian's log density; the entropy of the flow's source is known, not estimated."""
     method = SoftFlow(flow=Flow(last_scale=1e-12, source_noise=0.7))
     state = method.init(jax.random.key(0), Batch(Quadratic(), 5))
     noise = jax.random.normal(jax.random.key(1), (2, 5, 2))

@@ -1,4 +1,4 @@
-"""PPO, SAC and FPO find a known optimum and its value from rewards alone, and from no others."""
+"""PPO, SAC and FPO find a known optimum and its value from rewards, but only from their own."""
 
 import jax
 import jax.numpy as jnp
@@ -81,9 +81,10 @@ def values(state, observation):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_finds_the_optimum_and_its_value_only_from_its_own_rewards(name):
-    """The best action, and a value of 1 / (1 - 0.9) = 10 across episodes that the clock cuts after 5 steps.
+    """They find the best action, and a value of 1 / (1 - 0.9) = 10 although the clock cuts episodes
+    after 5 steps.
 
-    A cut that counted as an end would make it 2.8 at the most.
+    If a cut counted as an end, the value would be 2.8 at the most.
     """
     algorithm, updates = METHODS[name]
     task = Truncating(discount=0.9)

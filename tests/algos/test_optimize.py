@@ -46,7 +46,7 @@ def test_equals_optax_adamw_with_schedule_and_clip():
 
 
 def test_first_step_by_hand():
-    """Adam's first step is the learning rate along the sign; decay takes lr * wd * w on top."""
+    """Adam's first step is the learning rate times the sign; decay takes lr * wd * w on top."""
     descent = Descent(replace(FREE, weight_decay=0.5), 0.1)
     gradient = {"w": jnp.array([[2.0, -3.0], [4.0, -5.0]]), "b": jnp.array([1.0, -1.0])}
     params, _, report = descent.step(PARAMS, DescentState.init(PARAMS), gradient)
@@ -150,7 +150,7 @@ def test_critics_combine_by_name():
 
 
 def test_an_extended_schedule_goes_on_from_where_it_is_to_the_new_end():
-    """By hand: after 30 of 100 updates 0.7 of the way is left, whose half is gone halfway to 230."""
+    """By hand: after 30 of 100 updates 0.7 of the way is left, and half of that halfway to 230."""
     old = Schedule(updates=100)
     new = old.extended(30, 230)
     assert new == Schedule(updates=230, begin=30, fraction=0.7)

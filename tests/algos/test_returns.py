@@ -1,4 +1,4 @@
-"""Returns and targets against hand arithmetic and against loops that follow the definitions step by step."""
+"""Returns and targets against hand arithmetic, and against loops that follow the definitions."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def slow_return(reward, next_value, terminated, truncated, duration, gamma):
 
 
 def slow_td_lambda(reward, next_value, terminated, truncated, duration, gamma, lambda_):
-    """Weigh every n-step return of the segment by (1 - lambda) lambda^(n - 1), the longest by the rest."""
+    """Weigh n-step returns by (1 - lambda) lambda^(n - 1), the segment's longest by the rest."""
     steps, targets = len(reward), []
     for t in range(steps):
         end = next(i for i in range(t, steps) if terminated[i] or truncated[i] or i == steps - 1)
@@ -72,8 +72,10 @@ def slow_n_step(reward, next_value, terminated, truncated, duration, gamma, step
 
 @pytest.fixture(scope="module", params=[1, 4], ids=["steps", "chunks"])
 def data(request):
-    """Random rollouts full of terminations and truncations, at the first and last step, too; of steps
-    that take one control step each, or several."""
+    """Random rollouts with many terminations and truncations, at the first and last step, too.
+
+    Each step takes one control step, or several.
+    """
     generator = np.random.default_rng(0)
     shape = (12, 40)
     kind = generator.choice(3, shape, p=[0.7, 0.15, 0.15])
@@ -112,7 +114,7 @@ def test_td_lambda_follows_its_definition(data, lambda_):
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.7, 1.0])
 def test_gae_follows_its_definition(data, lambda_):
-    """The values of a segment are those of one trajectory: V(s_t) is the next value of the step before."""
+    """A segment has the values of one trajectory: V(s_t) is the next value of the step before."""
     reward, next_value, terminated, truncated, duration = data
     value = np.random.default_rng(1).normal(size=reward.shape)
     value[1:] = np.where((terminated | truncated)[:-1], value[1:], next_value[:-1])
@@ -137,14 +139,15 @@ def test_n_step_follows_its_definition(data, steps):
 
 
 def test_advantages_and_n_step_returns_by_hand():
-    """Three steps, gamma = lambda = 1/2: column 0 goes on, 1 terminates at step 0, 2 is truncated there."""
+    """Three steps, gamma = lambda = 1/2; column 1 terminates at step 0, 2 is truncated there."""
     reward = jnp.array([[1.0], [2.0], [4.0]]) * jnp.ones((3, 3))
     value = jnp.array([[3.0], [8.0], [10.0]]) * jnp.ones((3, 3))
     next_value = jnp.array([[8.0, 8.0, 100.0], [10.0] * 3, [16.0] * 3])
     one, end = jnp.ones((3, 3), int), jnp.zeros((3, 3), bool)
     terminated, truncated = end.at[0, 1].set(True), end.at[0, 2].set(True)
     advantage = gae(reward, value, next_value, terminated, truncated, 0.5, 0.5, one)
-    # delta_2 = 4 + 16/2 - 10 = 2; delta_1 = 2 + 10/2 - 8 = -1; delta_0 = 1 + 8/2 - 3, 1 - 3, 1 + 100/2 - 3
+    # delta_2 = 4 + 16/2 - 10 = 2; delta_1 = 2 + 10/2 - 8 = -1
+    # delta_0 = 1 + 8/2 - 3, 1 - 3, 1 + 100/2 - 3
     second = -1 + 2 / 4
     np.testing.assert_allclose(advantage, [[2 + second / 4, -2, 48], [second] * 3, [2] * 3])
     ahead = n_step(reward, terminated, truncated, 0.5, 2, one)
@@ -154,7 +157,7 @@ def test_advantages_and_n_step_returns_by_hand():
 
 
 def test_by_hand():
-    """Four steps, gamma = 1/2: column 0 goes on, 1 terminates at step 1, 2 is truncated there."""
+    """Four steps, gamma = 1/2; column 1 terminates at step 1, 2 is truncated there."""
     reward = jnp.array([[1.0], [2.0], [4.0], [8.0]]) * jnp.ones((4, 3))
     value = jnp.array([[100.0], [10.0], [1000.0], [16.0]]) * jnp.ones((4, 3))
     one, end = jnp.ones((4, 3), int), jnp.zeros((4, 3), bool)
@@ -173,7 +176,7 @@ def test_by_hand():
 
 
 def test_a_chunk_by_hand():
-    """gamma = 1/2: three control steps, then two until the clock ends the episode, then three more."""
+    """gamma = 1/2; three control steps, then two until the clock ends the episode, then three."""
     end, duration = jnp.array([[False], [True], [False]]), jnp.array([[3], [2], [3]])
     reward, value = jnp.array([[1.0], [16.0], [5.0]]), jnp.array([[64.0], [32.0], [8.0]])
     never = jnp.zeros_like(end)
@@ -185,7 +188,7 @@ def test_a_chunk_by_hand():
 
 
 def test_values_reach_the_return_only_where_a_segment_ends(data):
-    """The gradient in each next value is its discount, or 0: a NaN elsewhere would be harmless, too."""
+    """The gradient in each next value is its discount, or 0: a NaN elsewhere is harmless."""
     reward, value, terminated, truncated, duration = map(jnp.asarray, data)
     gradient = jax.grad(
         lambda v: segment_return(reward, v, terminated, truncated, 0.9, duration).sum()

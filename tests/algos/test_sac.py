@@ -1,4 +1,4 @@
-"""SAC's targets and its buffer by hand, and as part of a state that stops and goes on."""
+"""SAC's targets and its buffer, by hand and through a checkpoint."""
 
 import jax
 import jax.numpy as jnp
@@ -56,10 +56,11 @@ def gathered(task, steps, horizon=10, size=40, gamma=0.9):
 
 @pytest.mark.parametrize("steps", [1, 3, 7])
 def test_stored_transitions_give_the_closed_form_value(steps):
-    """Of the best policy, with the right V at the stored next observation, across both kinds of ends.
+    """The best policy has its value, with the right V at the stored next observation.
 
-    `Terminating` shows its steps left: V = (1 - g^n) / (1 - g), and no bootstrap at n = 0. `Truncating` draws
-    a new target at every reset: bootstrapping from the observation after it would be told by the target.
+    `Terminating` shows its steps left: V = (1 - g^n) / (1 - g), with no bootstrap at n = 0.
+    `Truncating` draws a new target at every reset, so that a bootstrap from the observation after
+    the reset would show.
     """
     gamma = 0.9
     _, made = gathered(Terminating(life=5, discount=gamma), steps)
@@ -108,7 +109,7 @@ TINY = SAC(
 
 
 def test_buffer_goes_through_a_checkpoint_and_no_draw_sees_its_empty_part(tmp_path):
-    """Stop and go on equals no stop, bit for bit; what is not a number in the empty part does no harm."""
+    """A stop in between changes no bit; NaN in the buffer's empty part does no harm."""
     env = Batch(ReachCloud(points=4), 8)
     update = jax.jit(lambda s: TINY.update(s, env)[0])
     start = jax.jit(lambda k: TINY.init(k, env))(jax.random.key(0))

@@ -52,7 +52,7 @@ def test_the_surrogate_stops_paying_beyond_the_clip_but_never_stops_punishing():
 
 
 def test_the_asymmetric_surrogate_leads_bad_actions_back():
-    """Good actions as above; for bad ones the derivative is 0 at 1 - clip and changes its sign there."""
+    """Good actions as above; for bad ones the derivative changes its sign at 1 - clip."""
     cases = [
         (1.5, 2.0, 1.2 * 2, 0.0),
         (0.5, 2.0, 0.5 * 2, 2.0),
@@ -131,7 +131,7 @@ class Probed:
 
 
 def test_errors_of_a_field_at_rest():
-    """v = 0 misses the straight line from each draw to the latent by the whole of it."""
+    """v = 0 misses all of the straight line from each draw to the latent."""
     rest = jax.tree.map(jnp.zeros_like, Probed.policy)
     line = 0.8 - 0.5 * Probed.probe.noise
     found = errors(rest, Probed.observation, Probed.probe)
@@ -161,7 +161,7 @@ def test_flow_ratio_is_1_at_the_old_parameters_and_rises_towards_the_action():
 
 
 class ConstantCritics:
-    """Says 2 in its own unit, whatever it sees."""
+    """Critics with a value of 2 in their own unit in every state."""
 
     def __call__(self, observation):
         return jnp.full((1, *observation.shape[:-1]), 2.0)
@@ -169,7 +169,7 @@ class ConstantCritics:
 
 @pytest.mark.usefixtures("annotations_unchecked")
 def test_estimate_bootstraps_in_the_units_of_the_rewards_and_cuts_at_terminations_only():
-    """One step per environment, values 10 + 5 * 2 = 20: r + 0.9 * 20 - 20, or r - 20 at a termination."""
+    """Values are 10 + 5 * 2 = 20; one step has r + 0.9 * 20 - 20, or r - 20 at a termination."""
     ones = jnp.ones((1, 3))
     terminated, truncated = jnp.array([[False, True, False]]), jnp.array([[False, False, True]])
     data = Rollout(
@@ -199,7 +199,7 @@ def test_minibatches_are_stretches_of_time():
 
 
 def test_clocks_start_at_random_ages_and_cut_the_first_episodes_short():
-    """Every age of the episode occurs, and an environment of age a is cut after the remaining steps."""
+    """Every age of the episode occurs, and each environment is cut after its remaining steps."""
     env = Batch(Truncating(episode_length=5), 400)
     start = env.staggered(jax.random.key(0))
     assert set(np.asarray(start.elapsed).tolist()) == {0, 1, 2, 3, 4}
@@ -222,8 +222,8 @@ def _data(state):
 
 
 def test_episodes_cut_short_at_the_start_are_not_recorded():
-    """Of five steps from random ages only environments of age 0 end an episode that was seen whole; after
-    five more, every episode is counted once, with the return of its five rewards."""
+    """In five steps from random ages only environments of age 0 end an episode that was seen whole.
+    In five more, every episode is counted once, with the return of its five rewards."""
     env = Batch(Truncating(episode_length=5), 40)
     start = env.staggered(jax.random.key(0))
     noise = jnp.zeros((5, 1))

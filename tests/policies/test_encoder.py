@@ -1,4 +1,4 @@
-"""The point encoder against plain NumPy, hand arithmetic, finite differences and its own symmetries."""
+"""The point encoder against NumPy, hand arithmetic, finite differences and its symmetries."""
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def plain_layers(net, x):
 
 
 def test_parameters_of_the_reference_network():
-    """3 -> 64 -> 128 -> 256, 256 -> 64 and n -> 128, each with weights, biases, scales and offsets."""
+    """3 -> 64 -> 128 -> 256, 256 -> 64, n -> 128, each with weights, biases, scales and offsets."""
     encoder = encoder_for(
         jax.random.key(0), {"particle_q": (250, 3), "com_q": (3,), "joint_q": (24,)}
     )
@@ -59,7 +59,7 @@ def test_parameters_of_the_reference_network():
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_equals_a_plain_network(pooling):
-    """Each point through the layers, pooled, one layer more; vectors in sorted order: com_q, joint_q."""
+    """Points pass the layers, are pooled and pass one more; vectors are sorted: com_q, joint_q."""
     with jax.enable_x64(True):
         encoder, observation = small(pooling=pooling), observed()
         cloud = encoder.clouds["particle_q"]
@@ -182,7 +182,7 @@ def test_flow_encodes_once_whatever_the_number_of_steps():
 def test_bad_settings_are_refused_by_name():
     with pytest.raises(ValueError, match="pooling must be one of mean, max, not 'sum'"):
         small(pooling="sum")
-    with pytest.raises(ValueError, match="activation must be one of .*, not 'gelu'"):
+    with pytest.raises(ValueError, match=r"activation must be one of .*, not 'gelu'"):
         small(activation="gelu")
 
 

@@ -1,4 +1,4 @@
-"""The flow: order of its integrators, its gradients, and what it computes written out plainly."""
+"""The flow's integrators and their order, its gradients, and its values by plain NumPy."""
 
 import itertools
 from functools import partial
@@ -110,7 +110,7 @@ def test_gradients_to_weights_noise_and_state_match_finite_differences(solver):
 
 @pytest.mark.parametrize("solver", ["euler", "rk4"])
 def test_log_determinant_and_its_gradient_are_those_of_the_map(solver):
-    """Hutchinson's estimate is exact in the mean over all signs, and the series converges term by term."""
+    """Hutchinson's estimate is exact in the mean over all signs; the series converges."""
     with jax.enable_x64(True):
         policy = eqx.tree_at(
             lambda p: p.net.weights[-1], random_flow(solver, 2), replace_fn=lambda w: 0.3 * w
@@ -156,7 +156,7 @@ def test_time_is_one_feature_without_frequencies():
 
 
 def test_bad_settings_are_refused_by_name():
-    with pytest.raises(ValueError, match="solver must be one of .*, not 'verlet'"):
+    with pytest.raises(ValueError, match=r"solver must be one of .*, not 'verlet'"):
         integrate(lambda z, u: z, jnp.ones(2), 2, "verlet")
     with pytest.raises(ValueError, match="at least one integration step"):
         integrate(lambda z, u: z, jnp.ones(2), 0, "euler")

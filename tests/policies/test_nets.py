@@ -1,4 +1,4 @@
-"""The perceptron against a plain NumPy one; its hand-written derivative against finite differences."""
+"""The perceptron against plain NumPy, and its hand-written derivative against differences."""
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def test_initial_matrices_are_orthogonal_with_gain():
 
 
 def test_bad_settings_are_refused_by_name():
-    with pytest.raises(ValueError, match="activation must be one of .*, not 'gelu'"):
+    with pytest.raises(ValueError, match=r"activation must be one of .*, not 'gelu'"):
         MLP(jax.random.key(0), (3, 8, 1), "gelu")
     with pytest.raises(ValueError, match="layer sizes"):
         MLP(jax.random.key(0), (3, 0, 1), "silu")
