@@ -156,8 +156,8 @@ class RFO(ActorCritic):
         J, after, data, values, dropped = self.play(state, env, noise)
         past = Past(data.observation, data.extras, jnp.ones(()))
         current, previous = (
-            rollout._replace(observation=normalize(rollout.observation))
-            for rollout in (past, state.past)
+            played._replace(observation=normalize(played.observation))
+            for played in (past, state.past)
         )
         actor, actor_optimizer, actor_metrics = self.reuse.descend(
             lambda actor, key: self.objective(actor, J, current, previous, noise, key),
