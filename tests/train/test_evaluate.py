@@ -11,7 +11,7 @@ from toy import Lives
 
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import LQR, Truncating
-from rfo.train.evaluate import Episodes, Evaluator, shares, summarise
+from rfo.train.evaluate import Episodes, Evaluator, evaluation_key, shares, summarise
 
 
 class Noisy(NamedTuple):
@@ -115,3 +115,14 @@ def test_shares_reach_the_number_with_few_to_spare(wanted, environments, split):
     size, each = shares(wanted, environments)
     assert (size, each) == split
     assert size <= environments and wanted <= size * each < wanted + each
+
+
+def test_evaluations_share_no_key_with_the_training_of_the_same_seed():
+    """Nor with each other. A training splits its key first; here into more than any method does."""
+    known = {tuple(jax.random.key_data(jax.random.key(3)).tolist())}
+    known |= {
+        tuple(x.tolist()) for x in jax.random.key_data(jax.random.split(jax.random.key(3), 64))
+    }
+    keys = [evaluation_key(3, deterministic) for deterministic in (False, True)]
+    given = {tuple(jax.random.key_data(key).tolist()) for key in keys}
+    assert len(given) == 2 and not given & known

@@ -17,7 +17,7 @@ from rfo.experiment import build, own
 from rfo.experiment import run as runs
 from rfo.experiment.record import Experiment, TaskSettings, preset, require_seed, scheduled
 from rfo.train import metrics
-from rfo.train.evaluate import Evaluator, shares, summarise
+from rfo.train.evaluate import Evaluator, evaluation_key, shares, summarise
 from rfo.train.record import RunFolder, default_path, require_wandb
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ def evaluate(
     env = make(task, episodes, **options) if isinstance(task, str) else task
     size, per_environment = shares(episodes, env.size)
     evaluator = Evaluator(env if size == env.size else env.resized(size), deterministic)
-    outcome = evaluator(policy, jax.random.key(seed), per_environment)
+    outcome = evaluator(policy, evaluation_key(seed, deterministic), per_environment)
     return summarise(outcome, deterministic)
 
 

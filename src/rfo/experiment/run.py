@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import jax
 
 from rfo.envs.base import EnvSpec, Renderable
 from rfo.envs.batch import Batch
@@ -20,7 +19,7 @@ from rfo.experiment import build as experiments
 from rfo.experiment import memory, own
 from rfo.experiment.record import Experiment, TaskSettings
 from rfo.train import checkpoint, timing, trainer
-from rfo.train.evaluate import Episodes, Evaluator, shares, summarise
+from rfo.train.evaluate import Episodes, Evaluator, evaluation_key, shares, summarise
 from rfo.train.output import outliving_output
 from rfo.train.record import RunFolder, refuse_taken
 from rfo.train.screen import Phase
@@ -366,7 +365,7 @@ class Evaluation:
 
     def __call__(self, state: PyTree, seed: int) -> Episodes:
         """Run the episodes of one state's policy."""
-        key = jax.random.fold_in(jax.random.key(seed), 1 + self.deterministic)
+        key = evaluation_key(seed, self.deterministic)
         return self._evaluate(self._algorithm.policy(state), key, self._per_environment)
 
 

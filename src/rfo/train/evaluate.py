@@ -21,6 +21,9 @@ from rfo.envs.base import Renderable
 from rfo.envs.batch import Batch, BatchState
 from rfo.types import Array, PRNGKey
 
+FIRST_EVALUATION_KEY = 2**31
+"""Number folded into a seed's key for its evaluations, beyond all that trainings split off."""
+
 STRETCH = 100
 """Steps of the batch in one compiled call; between two calls the evaluation may stop."""
 
@@ -128,6 +131,15 @@ class Evaluator:
 
         (state, tally), trace = jax.lax.scan(step, (state, tally), jax.random.split(key, STRETCH))
         return state, tally, trace
+
+
+def evaluation_key(seed: int, deterministic: bool) -> PRNGKey:
+    """Key of an evaluation's episodes.
+
+    ``jax.random.split(key, n)[i]`` is ``fold_in(key, i)``: folding in small numbers would give an
+    evaluation the keys from which the training with the same seed made its networks.
+    """
+    return jax.random.fold_in(jax.random.key(seed), FIRST_EVALUATION_KEY + deterministic)
 
 
 def summarise(episodes: Episodes, deterministic: bool) -> dict[str, Any]:
