@@ -21,7 +21,7 @@ from rfo.train import checkpoint, trainer
 
 STEPS = 8  # of one update
 WORDS = ["lqr", "--algo", "apg", "--envs", "2", "--horizon", "4", "--checkpoint-every", "1"]
-WORDS += ["--evaluation-episodes", "2"]
+WORDS += ["--evaluation.episodes", "2"]
 CLOCKS = {"seconds", "steps_per_second"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -68,9 +69,13 @@ class Run:
         """Columns of the metrics, each with one float per update, NaN where there is no value.
 
         ``update``, ``env_steps``, ``seconds`` [s], ``return_mean`` (of the last 100 finished
-        episodes) and what the method reports. ``pandas.DataFrame(run.metrics)`` takes them as they are.
+        episodes) and what the method reports. ``pandas.DataFrame(run.metrics)`` takes them as they
+        are. A damaged line is left out, with a warning.
         """
-        rows = metrics.read(self.path / "metrics.jsonl").lines
+        file = metrics.read(self.path / "metrics.jsonl")
+        if file.complaint is not None:
+            warnings.warn(file.complaint, stacklevel=2)
+        rows = file.lines
         names = dict.fromkeys(name for row in rows for name in row)
         return {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
 
@@ -150,14 +155,19 @@ class Run:
         folder = RunFolder.open(self.path)
         return runs.evaluate(experiment, folder, deterministic, seed, on)
 
-    def resume(self) -> Run:
+    def resume(self, steps: int | None = None) -> Run:
         """Go on with the training from the newest checkpoint; returns the run.
 
+        Args:
+            steps: length of the whole training in environment steps, to make the run longer.
+
         Raises:
-            RunError: if it is finished, or has no checkpoint.
+            RunError: if it is finished, or has no checkpoint, or has come further than `steps`.
         """
-        runs.resume(self.path, self.experiment.threads)
-        return Run(self.path, self.experiment)
+        name, threads = self.experiment.task.name, self.experiment.threads
+        task = name if own.is_own(name) else None
+        runs.resume(self.path, threads, steps, task)
+        return load(self.path, threads=threads, task=task)
 
 
 def train(
@@ -228,7 +238,10 @@ def train_runs(
         for folder in folders:
             folder.mirror(wandb)
     runs.train(several, folders)
-    return [Run(path, run) for path, run in zip(paths, several, strict=True)]
+    return [
+        Run(folder.path, runs.with_kept_robot(folder, run))
+        for folder, run in zip(folders, several, strict=True)
+    ]
 
 
 def load(path: str | Path, *, threads: int | None = None, task: str | None = None) -> Run:

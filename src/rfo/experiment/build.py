@@ -104,6 +104,7 @@ def build(experiment: Experiment) -> tuple[Algorithm, Batch]:
     """
     env = _batch(
         experiment.task.name,
+        _content(experiment.task.name),
         json.dumps(dict(experiment.task.options), sort_keys=True),
         experiment.threads,
         experiment.environments,
@@ -115,9 +116,19 @@ def build(experiment: Experiment) -> tuple[Algorithm, Batch]:
     return experiment.algorithm, env
 
 
+def _content(task: str) -> str:
+    """Hash of a robot file with all that belongs to it: the file may change while we run."""
+    if not is_robot(task):
+        return ""
+    from rfo.experiment.robot import content_hash
+
+    return content_hash(task)
+
+
 @lru_cache(maxsize=8)
 def _batch(
     task: str,
+    content: str,
     options: str,
     threads: int | None,
     environments: int,

@@ -1,4 +1,4 @@
-"""A run is its robot: its folder keeps the MJCF file that was trained, with all that belongs to it."""
+"""A run is its robot: its folder keeps the MJCF file that was trained, with what belongs to it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from rfo.errors import RunError, SettingError
 from rfo.physics.mjcf.pack import MODEL, digest, model_name, pack
 from rfo.train.record import RunFolder
 
+NO_FILE = "no MJCF file at {}"
 FOLDER = "robot"
 ABOUT = "task.json"
 """File in a run folder: where the robot came from, what it calls itself, and its hash."""
+
+
+def content_hash(source: str) -> str:
+    """Hash of a robot, by what it is made of and not by where it lies.
+
+    Raises:
+        SettingError: see `keep`.
+    """
+    return digest(_packed(source))
 
 
 def keep(source: str) -> dict[str, bytes]:
@@ -23,10 +33,7 @@ def keep(source: str) -> dict[str, bytes]:
     Raises:
         SettingError: if it cannot be kept, because a file that it names cannot be found, say.
     """
-    try:
-        files = pack(Path(source))
-    except (OSError, ValueError) as error:
-        raise SettingError(f"{source} cannot be kept with its run: {error}", "task") from None
+    files = _packed(source)
     name = f"{Path(source).stem}.xml"
     about = {
         "task": source,
@@ -36,6 +43,16 @@ def keep(source: str) -> dict[str, bytes]:
     }
     content = {f"{FOLDER}/{name if n == MODEL else n}": text for n, text in files.items()}
     return {**content, ABOUT: json.dumps(about, indent=2).encode() + b"\n"}
+
+
+def _packed(source: str) -> dict[str, bytes]:
+    try:
+        return pack(Path(source))
+    except FileNotFoundError as error:
+        missing = f"no MJCF file at {source}" if error.filename is not None else str(error)
+        raise SettingError(missing, "task") from None
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{source} cannot be kept with its run: {error}", "task") from None
 
 
 def kept(folder: RunFolder) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from rfo.envs.base import EnvSpec, Renderable
 from rfo.envs.batch import Batch
 from rfo.errors import RunError, SettingError
 from rfo.experiment import build as experiments
-from rfo.experiment import memory, own
+from rfo.experiment import memory, own, robot
+from rfo.experiment.catalogue import is_robot, short_name
 from rfo.experiment.record import Experiment, TaskSettings
 from rfo.train import checkpoint, timing, trainer
 from rfo.train.evaluate import Episodes, Evaluator, evaluation_key, shares, summarise
@@ -57,14 +59,28 @@ def create(runs: Sequence[Experiment], paths: Sequence[Path]) -> list[RunFolder]
     try:
         for run, path in zip(runs, paths, strict=True):
             config = {**run.to_json(), PARTS: [part_of(run)]}
-            folders.append(RunFolder.create(path, config))
-            if own.is_own(run.task.name):
-                folders[-1].write_json(OWN_TASK, own.source(run.task.name))
+            folders.append(RunFolder.create(path, config, _kept_files(run.task.name)))
     except BaseException:
         for folder in folders:
             folder.discard()
         raise
     return folders
+
+
+def _kept_files(task: str) -> dict[str, bytes]:
+    """What a run folder keeps of a task that is a file: the robot, or the source of its code.
+
+    The source is kept to be read. What is run is the user's own file, see `rfo.experiment.own`."""
+    if is_robot(task):
+        return robot.keep(task)
+    if not own.is_own(task):
+        return {}
+    about = own.source(task)
+    files = {OWN_TASK: json.dumps(about, indent=2).encode() + b"\n"}
+    if about["file"] is not None:
+        source = Path(about["file"])
+        files[f"source/{source.name}"] = source.read_bytes()
+    return files
 
 
 def open_run(
@@ -99,8 +115,27 @@ def read_experiment(
         raise RunError(
             f"{folder.path / CONFIG} does not fit this version of rfo: {error}"
         ) from None
-    experiment = _with_own_task(folder, experiment, task)
+    experiment = with_kept_robot(folder, _with_own_task(folder, experiment, task))
     return experiment if threads is None else experiment.edited({"threads": threads})
+
+
+def with_kept_robot(folder: RunFolder, experiment: Experiment) -> Experiment:
+    """The experiment with the robot that the run keeps, in place of the file it was copied from.
+
+    Raises:
+        RunError: if the robot that the run keeps is not what was trained, or there is none at all.
+    """
+    source = experiment.task.name
+    if not is_robot(source):
+        return experiment
+    kept = robot.kept(folder)
+    if kept is None:
+        if not Path(source).is_file():
+            raise RunError(f"{folder.path} keeps no copy of its robot, and there is no {source}")
+        _tell(f"{folder.path} keeps no copy of its robot: {source} is used as it is now")
+        return experiment
+    settings = dataclasses.replace(experiment.task, name=str(kept))
+    return dataclasses.replace(experiment, task=settings)
 
 
 def _with_own_task(folder: RunFolder, experiment: Experiment, task: str | None) -> Experiment:
@@ -294,6 +329,7 @@ def train(
         RunError: if the disk refuses; the checkpoints written before stay usable.
     """
     try:
+        runs = [with_kept_robot(*pair) for pair in zip(folders, runs, strict=True)]
         with outliving_output():
             return _train(runs, folders, start)
     finally:
@@ -488,7 +524,7 @@ def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) ->
             if any(name in missing for name in REPLAY) and isinstance(env.task, Renderable):
                 phase.now("writing the replay")
                 description = {
-                    "task": run.task.name,
+                    "task": short_name(run.task.name),
                     "dt": env.spec.dt * env.stride,
                     **env.task.scene(),
                 }

@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -153,7 +154,7 @@ def find_runs(root: Path) -> list[RunResult]:
 def _cell(folder: Path, root: Path, run: RunResult) -> str:
     """Name of the cell in the path of a run; empty if there is none."""
     *_, task, label, seed = ("", "", *folder.resolve().parts)
-    if (task, seed) == (run.task, f"s{run.seed}"):
+    if (task, seed) == (_task(_read_json(folder / "config.json")), f"s{run.seed}"):
         return label
     return "/".join(folder.relative_to(root).parent.parts)
 
@@ -173,7 +174,7 @@ def read_run(folder: Path) -> RunResult:
     name = algorithm.get("name") if isinstance(algorithm, Mapping) else None
     method = settings.get("method") or name
     record = {
-        "task": _task(settings),
+        "task": _shown_task(settings, folder),
         "label": method,
         "algorithm": method,
         "seed": settings.get("seed"),
@@ -191,6 +192,20 @@ def _task(settings: Mapping[str, Any]) -> Any:
     task = settings.get("task")
     name = task.get("name") if isinstance(task, Mapping) else task
     return short_name(name) if isinstance(name, str) else name
+
+
+def _shown_task(settings: Mapping[str, Any], folder: Path) -> Any:
+    """Name of the task for a report: robots and tasks of one's own are told apart by their content.
+
+    A path tells neither: the file may change, and the same one may lie in two places."""
+    name, about = _task(settings), folder / "task.json"
+    if not about.exists():
+        return name
+    there = _read_json(about)
+    digest = there.get("sha256")
+    if not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
+        return name
+    return f"{there.get('model', name)} {digest[:8]}"
 
 
 def _status(folder: Path) -> str:
