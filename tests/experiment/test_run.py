@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -221,3 +222,20 @@ def test_a_hangup_saves_a_checkpoint(started):
     assert process.wait(60) == 130
     newest = checkpoint.newest_first(run / "checkpoints")[0]
     assert int(newest.stem.rpartition("-")[2]) == updates(run)[-1]
+
+
+@pytest.mark.parametrize(
+    ("mode", "variable"),
+    [(jax.enable_x64, "JAX_ENABLE_X64"), (jax.debug_nans, "JAX_DEBUG_NANS")]
+    + [(jax.debug_infs, "JAX_DEBUG_INFS")],
+)
+def test_modes_of_jax_that_cannot_work_are_refused_in_one_line(
+    mode, variable, finished, tmp_path, capsys
+):
+    new = ["train", "lqr", *TINY, "--steps", "8", "--out", str(tmp_path / "run")]
+    for words in (new, ["eval", str(finished)], ["train", "--resume", str(finished)]):
+        with mode(True):
+            assert main(words) != 0
+        line = [text for text in capsys.readouterr().err.splitlines() if text.startswith("rfo: ")]
+        assert len(line) == 1 and line[0].endswith(f"unset {variable}")
+    assert not (tmp_path / "run").exists()

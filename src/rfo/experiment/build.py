@@ -100,8 +100,10 @@ def build(experiment: Experiment) -> tuple[Algorithm, Batch]:
     """The algorithm and the batch of environments of an experiment.
 
     Raises:
-        SettingError: if the algorithm needs what the environment does not offer.
+        SettingError: if the algorithm needs what the environment does not offer, or JAX is set to
+            what training cannot do.
     """
+    refuse_modes()
     env = _batch(
         experiment.task.name,
         _content(experiment.task.name),
@@ -114,6 +116,27 @@ def build(experiment: Experiment) -> tuple[Algorithm, Batch]:
     )
     check_fit(experiment.algorithm, env)
     return experiment.algorithm, env
+
+
+def refuse_modes(double: bool = False) -> None:
+    """Refuse modes of JAX, set by the environment or a program, in which nothing here can run.
+
+    Args:
+        double: whether double precision is no hindrance.
+
+    Raises:
+        SettingError: naming the variable to unset.
+    """
+    import jax
+
+    if jax.config.jax_enable_x64 and not double:
+        raise SettingError("policies train in single precision: unset JAX_ENABLE_X64")
+    for name in ("jax_debug_nans", "jax_debug_infs"):
+        if getattr(jax.config, name):
+            raise SettingError(
+                f"numbers that are not finite are contained and counted here, and no error: "
+                f"unset {name.upper()}"
+            )
 
 
 def _content(task: str) -> str:
