@@ -239,3 +239,52 @@ def test_modes_of_jax_that_cannot_work_are_refused_in_one_line(
         line = [text for text in capsys.readouterr().err.splitlines() if text.startswith("rfo: ")]
         assert len(line) == 1 and line[0].endswith(f"unset {variable}")
     assert not (tmp_path / "run").exists()
+
+
+OWN = """
+import pathlib
+from rfo.envs.tasks.probe import LQR
+with pathlib.Path(__file__).with_suffix(".log").open("a") as log:
+    log.write("executed\\n")
+class Mine(LQR):
+    pass
+"""
+
+
+def forget(monkeypatch, file):
+    """Have a Python file imported anew, as by another process."""
+    for name in [name for name in sys.modules if f"_{file}_" in name]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_the_source_of_a_task_is_kept_and_never_executed(tmp_path, capsys, monkeypatch):
+    """The user's own file is; without it nothing is."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    mine, run = tmp_path / "mine.py", tmp_path / "run"
+    mine.write_text(OWN)
+    assert main(["train", f"{mine}:Mine", *TINY, "--steps", "8", "--out", str(run)]) == 0
+    assert (run / "source" / "mine.py").read_text() == OWN
+    mine.unlink()
+    forget(monkeypatch, "mine")
+    capsys.readouterr()
+    assert main(["eval", str(run)]) != 0
+    assert "no file" in capsys.readouterr().err
+    assert not (run / "source" / "mine.log").exists()
+
+
+def test_a_task_that_only_a_run_folder_of_someone_else_names_is_not_executed(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
+    run = tmp_path / "run"
+    (tmp_path / "theirs.py").write_text(OWN)
+    words = [f"{tmp_path / 'theirs.py'}:Mine", *TINY, "--steps", "8", "--out", str(run)]
+    assert main(["train", *words]) == 0
+    log = tmp_path / "theirs.log"
+    log.unlink()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "ours"))  # on another machine
+    forget(monkeypatch, "theirs")
+    for words in (["eval", str(run)], ["train", "--resume", str(run)], ["report", str(run)]):
+        capsys.readouterr()
+        main([*words, *(["--out", str(tmp_path / "report")] if "report" in words else [])])
+        assert not log.exists(), words
