@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rfo.experiment.build import build_task
+from rfo.experiment.build import build_task, refuse_modes
 from rfo.experiment.catalogue import find_task
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def check_gradient(
     """
     import jax
 
+    refuse_modes(double=True)
     checks = _checks(task, environments, horizons, settling_steps, seed, threads)
     fine = find_task(task).fine
     while True:
