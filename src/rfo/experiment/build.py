@@ -129,14 +129,13 @@ def refuse_modes(double: bool = False) -> None:
     """
     import jax
 
-    if jax.config.jax_enable_x64 and not double:
-        raise SettingError("policies train in single precision: unset JAX_ENABLE_X64")
-    for name in ("jax_debug_nans", "jax_debug_infs"):
+    not_finite = "numbers that are not finite are counted here, and no error"
+    modes = {"jax_debug_nans": not_finite, "jax_debug_infs": not_finite}
+    if not double:
+        modes["jax_enable_x64"] = "policies train in single precision"
+    for name, reason in modes.items():
         if getattr(jax.config, name):
-            raise SettingError(
-                f"numbers that are not finite are contained and counted here, and no error: "
-                f"unset {name.upper()}"
-            )
+            raise SettingError(f"{reason}: unset {name.upper()}")
 
 
 def _content(task: str) -> str:
