@@ -33,6 +33,7 @@ struct Boxes {
   F sum;      // sum_k q_k (blurred / (d_k + r_k / 1000))^4
   F total;    // sum_k q_k (least / d_k)^4
   F size;     // length of the mean that n is the direction of
+  F half[3];  // half extents of the target, grown
   F on;       // 1 where they overlap, else 0
 };
 struct Axis {
@@ -93,6 +94,9 @@ auto aside = [&](const Boxes& two, real sign, F* way) {
 };
 const real vague = real(1e-2);  // length of the mean below which `aside` is mixed in
 
+// How far axis j lies across n: 1 across, 0 from about 14 degrees on.
+auto crosswise = [&](const Boxes& two, int j) { return MAX(F(1) - two.n[j] * two.n[j] * real(16), F(0)); };
+
 // False where the boxes are apart in every environment. `gap` is the way between the centres, in the world.
 auto meet_boxes = [&](int k, const Quat& own, const Quat& target, const V3& gap, Boxes& two) {
   const Quat back = target.conjugate(), relative = back * own;
@@ -140,21 +144,16 @@ auto meet_boxes = [&](int k, const Quat& own, const Quat& target, const V3& gap,
     square += n[j] * n[j];
   }
   two.size = MAX(SQRT(square), F(real(0.1) * vague));
-  for (int j = 0; j < 3; ++j) two.n[j] = n[j] / two.size;
+  for (int j = 0; j < 3; ++j) {
+    two.n[j] = n[j] / two.size;
+    two.half[j] = F(h[j]) * (F(1) + crosswise(two, j) * grown);
+  }
   return true;
-};
-
-// How far axis j lies across n: 1 across, 0 from about 14 degrees on.
-auto crosswise = [&](const Boxes& two, int j) { return MAX(F(1) - two.n[j] * two.n[j] * real(16), F(0)); };
-
-// Half extent j of the grown target.
-auto grown_half = [&](const Boxes& two, const real* h, int j) {
-  return F(h[j]) * (F(1) + crosswise(two, j) * grown);
 };
 
 // Part of a point p that counts across axis j: its place between the rims of the grown and of a shrunk box.
 auto place_on_rim = [&](const Boxes& two, const real* h, F p, int j) {
-  return MIN(MAX((grown_half(two, h, j) - magnitude(p)) * (1 / (2 * grown * h[j])), F(0)), F(1));
+  return MIN(MAX((two.half[j] - magnitude(p)) * (1 / (2 * grown * h[j])), F(0)), F(1));
 };
 
 // Part of the point p on the edge u that counts.
@@ -166,11 +165,11 @@ auto share_of_edge = [&](const Boxes& two, const real* h, const F* p, const F* u
 };
 
 // Depth of a point p, and the face that limits it: 2 j or 2 j + 1 for the upper or lower one across axis j, or 6.
-auto depth_in_box = [&](const Boxes& two, const real* h, const F* p, F* face) {
+auto depth_in_box = [&](const Boxes& two, const F* p, F* face) {
   F depth = two.most;
   *face = F(6);
   for (int j = 0; j < 3; ++j) {
-    const F half = grown_half(two, h, j), least = F(1 / steepest);
+    const F half = two.half[j], least = F(1 / steepest);
     const F up = (half - p[j]) / MAX(two.n[j], least), down = (half + p[j]) / MAX(-two.n[j], least);
     *face = (up < depth) ? F(2 * j) : *face;
     depth = MIN(depth, up);

@@ -41,13 +41,13 @@ auto share_of_edge_adjoint = [&](const Boxes& two, const real* h, const F* p, co
 auto depth_in_box_adjoint = [&](const Boxes& two, const real* h, const F* p, F g, F* g_p, BoxesAdjoint& to) {
   const F none = F(0), least = F(1 / steepest);
   F face;
-  depth_in_box(two, h, p, &face);
+  depth_in_box(two, p, &face);
   to.most += (face == F(6)) ? g : none;
   for (int j = 0; j < 3; ++j) {
     for (int side = 0; side < 2; ++side) {
       const F outward = side ? -two.n[j] : two.n[j], along = MAX(outward, least), s = side ? F(-1) : F(1);
       const F here = (face == F(2 * j + side)) ? g / along : none;
-      const F depth = (grown_half(two, h, j) - s * p[j]) / along;
+      const F depth = (two.half[j] - s * p[j]) / along;
       g_p[j] -= s * here;
       grown_half_adjoint(two, h, j, here, to);
       to.n[j] -= (outward > least) ? s * here * depth : none;

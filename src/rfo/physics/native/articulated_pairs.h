@@ -72,9 +72,15 @@ struct Mixed {
   F fade, size;
 };
 auto mix = [&](const V3& d, const V3& way, F near, Mixed& mixed) {
-  const F bare = MAX(F(1) - d.dot(d) / (near * near), F(0));
-  mixed.fade = bare * bare;
-  mixed.d = d + way * (mixed.fade * near * real(0.25));
+  const F square = d.dot(d);
+  auto fades = square < near * near;
+  mixed.fade = F(0);
+  mixed.d = d;
+  if (ANY(fades)) {
+    const F bare = MAX(F(1) - square / (near * near), F(0));
+    mixed.fade = bare * bare;
+    mixed.d = d + way * (mixed.fade * near * real(0.25));
+  }
   mixed.size = MAX(SQRT(mixed.d.dot(mixed.d)), near * real(0.125));
   return mixed.d * (F(1) / mixed.size);
 };
@@ -132,9 +138,12 @@ auto closest = [&](Touch& t, real length, real h) {
 };
 
 auto quat_of = [](const real* t) { return Quat{F(t[0]), F(t[1]), F(t[2]), F(t[3])}; };
+// What all segments of a pair share; false where nothing touches in any environment.
 auto part = [&](int k, const Meeting& at, Boxes& two) {
-  return m.pair_box[k] != BOX_ON_BOX ||
-         meet_boxes(k, rot_of(at.a) * quat_of(m.pair_own_quat + 4 * k), at.turn, at.gap, two);
+  if (m.pair_box[k] == BOX_ON_BOX)
+    return meet_boxes(k, rot_of(at.a) * quat_of(m.pair_own_quat + 4 * k), at.turn, at.gap, two);
+  for (int j = 0; j < 3; ++j) two.half[j] = F(m.pair_target_half[3 * k + j]) + F(m.pair_radius[k]);
+  return true;
 };
 
 // Contact of segment j with the target of pair k; false where there is none in any environment.
@@ -159,16 +168,16 @@ auto touch = [&](int k, int j, const Meeting& at, const Boxes& two, Touch& t) {
     t.depth = radius - t.distance;
   } else {
     const bool boxes = m.pair_box[k] == BOX_ON_BOX;
-    clip(t.p.x, t.u.x, boxes ? grown_half(two, h, 0) : F(h[0]) + radius, t.enter, t.leave);
-    clip(t.p.y, t.u.y, boxes ? grown_half(two, h, 1) : F(h[1]) + radius, t.enter, t.leave);
-    clip(t.p.z, t.u.z, boxes ? grown_half(two, h, 2) : F(h[2]) + radius, t.enter, t.leave);
+    clip(t.p.x, t.u.x, two.half[0], t.enter, t.leave);
+    clip(t.p.y, t.u.y, two.half[1], t.enter, t.leave);
+    clip(t.p.z, t.u.z, two.half[2], t.enter, t.leave);
     t.s = (t.enter + t.leave) * F(real(0.5));
     if (!ANY(t.leave > t.enter)) return false;
     const V3 point = t.p + t.u * t.s;
     if (boxes) {
       const F p[3] = {point.x, point.y, point.z}, u[3] = {t.u.x, t.u.y, t.u.z};
       F face;
-      t.depth = depth_in_box(two, h, p, &face) * two.on;
+      t.depth = depth_in_box(two, p, &face) * two.on;
       share = share_of_edge(two, h, p, u, m.segment_length[j]);
       n = V3{two.n[0], two.n[1], two.n[2]};
     } else {

@@ -70,10 +70,9 @@ auto touch_adjoint = [&](int k, int j, const Touch& t, const Boxes& two, V3 g, F
     const F g_s = g.dot(t.u) * F(real(0.5)), none = F(0);
     const F g_enter = t.enter > F(-1) ? g_s : none, g_leave = t.leave < F(1) ? g_s : none;
     F g_half[3];
-    auto half = [&](int i) { return boxes ? grown_half(two, h, i) : F(h[i]) + radius; };
-    clip_adjoint(t.p.x, t.u.x, half(0), t, g_enter, g_leave, g_p.x, g_u.x, g_half[0]);
-    clip_adjoint(t.p.y, t.u.y, half(1), t, g_enter, g_leave, g_p.y, g_u.y, g_half[1]);
-    clip_adjoint(t.p.z, t.u.z, half(2), t, g_enter, g_leave, g_p.z, g_u.z, g_half[2]);
+    clip_adjoint(t.p.x, t.u.x, two.half[0], t, g_enter, g_leave, g_p.x, g_u.x, g_half[0]);
+    clip_adjoint(t.p.y, t.u.y, two.half[1], t, g_enter, g_leave, g_p.y, g_u.y, g_half[1]);
+    clip_adjoint(t.p.z, t.u.z, two.half[2], t, g_enter, g_leave, g_p.z, g_u.z, g_half[2]);
     if (boxes)
       for (int i = 0; i < 3; ++i) grown_half_adjoint(two, h, i, g_half[i], shared);
     return;
@@ -110,7 +109,8 @@ auto pair_powers = [&](const Spatial* W, Spatial* P_V, Spatial* P_W, Spatial* G,
     Meeting at;
     Boxes two;
     if (!meet(k, at) || !part(k, at, two)) continue;
-    BoxesAdjoint shared = {};
+    BoxesAdjoint shared;
+    if (m.pair_box[k] == BOX_ON_BOX) shared = BoxesAdjoint{};
     for (int j = m.pair_start[k]; j < m.pair_start[k + 1]; ++j) {
       Touch t;
       if (!touch(k, j, at, two, t)) continue;
