@@ -18,7 +18,7 @@ from rfo.physics.articulated import ArticulatedState
 from rfo.physics.reference import stable_step
 from rfo.train.record import default_path
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "02_your_own_robot.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_robot.py"
 DOG = EXAMPLE.parent / "dog.xml"
 
 FREE = """<mujoco><worldbody><geom type="plane" size="1 1 1"/>

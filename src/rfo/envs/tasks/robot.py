@@ -39,7 +39,7 @@ def forward(state: ArticulatedState, action: Float[Array, "B A"]) -> Float[Array
 
 
 class Robot:
-    """A model of one's own as a task: `examples/02_your_own_robot.py`.
+    """A model of one's own as a task: `examples/own_robot.py`.
 
     The first joint is a free joint, or a slide along the world's x. Action: one number in [-1, 1]
     for each motor. Observation: all coordinates but those of the place on the ground, then all

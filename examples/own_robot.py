@@ -1,6 +1,6 @@
 """Train your own robot: its MJCF file becomes a task, and RFO teaches it to run.
 
-    python examples/02_your_own_robot.py
+    python examples/own_robot.py
 
 rfo reads bodies, joints (free, ball, slide, hinge), motors, planes, spheres, capsules and boxes. It
 refuses anything else and says what it is. The reward is any JAX function of the state after a step
