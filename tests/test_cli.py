@@ -238,7 +238,7 @@ def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
         ("train lqr --chunk 16", "critic.batches (4) must divide the 2 steps"),
         ("train lqr --chunk 2 --executed 3", "executed must be from 1 to the chunk's 2"),
         ("train lqr --seed -1", "seed must be from 0 to 4294967295"),
-        ("train lqr --seeds 0", "--seeds must be at least 1"),
+        ("train lqr --seeds 0", "seeds must be at least 1"),
         ("train lqr --threads -2", "threads must be at least 1"),
         ("train lqr --checkpoint-every 0", "checkpoint_every must be at least 1"),
         ("train lqr --gamma 1.5", "gamma must be in"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rfo.algos.rfo import RFO
     from rfo.algos.sac import SAC
     from rfo.algos.sapo import SAPO
+    from rfo.algos.settings import Critic, Flow, Network, Optimiser
     from rfo.algos.shac import SHAC
     from rfo.algos.soft_flow import SoftFlow
     from rfo.envs.base import Environment, EnvSpec, Step
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rfo.envs.chunk import ChunkedBatch
     from rfo.envs.tasks.robot import Robot
     from rfo.errors import RunError, SettingError
-    from rfo.experiment.api import Run, evaluate, load, make, train
+    from rfo.experiment.api import Run, evaluate, load, make, train, train_seeds
     from rfo.experiment.catalogue import methods, register_task, tasks
     from rfo.experiment.gradients import check_gradient
     from rfo.experiment.record import Evaluation, Experiment, TaskSettings, preset
@@ -41,6 +42,10 @@ _PLACES = {
     "SAPO": "algos.sapo",
     "SHAC": "algos.shac",
     "SoftFlow": "algos.soft_flow",
+    "Critic": "algos.settings",
+    "Flow": "algos.settings",
+    "Network": "algos.settings",
+    "Optimiser": "algos.settings",
     "EnvSpec": "envs.base",
     "Environment": "envs.base",
     "Step": "envs.base",
@@ -54,6 +59,7 @@ _PLACES = {
     "load": "experiment.api",
     "make": "experiment.api",
     "train": "experiment.api",
+    "train_seeds": "experiment.api",
     "methods": "experiment.catalogue",
     "register_task": "experiment.catalogue",
     "tasks": "experiment.catalogue",
@@ -69,23 +75,27 @@ _PLACES = {
 
 __all__ = [
     "APG",
-    "FPO",
-    "PPO",
-    "RFO",
-    "SAC",
-    "SAPO",
-    "SHAC",
     "Batch",
     "ChunkedBatch",
+    "Critic",
     "EnvSpec",
     "Environment",
     "Evaluation",
     "Experiment",
+    "FPO",
+    "Flow",
     "FlowPolicy",
     "GaussianPolicy",
+    "Network",
+    "Optimiser",
+    "PPO",
+    "RFO",
     "Robot",
     "Run",
     "RunError",
+    "SAC",
+    "SAPO",
+    "SHAC",
     "SettingError",
     "SoftFlow",
     "Step",
@@ -99,6 +109,7 @@ __all__ = [
     "register_task",
     "tasks",
     "train",
+    "train_seeds",
 ]
 
 

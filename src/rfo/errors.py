@@ -12,6 +12,14 @@ class SettingError(ValueError):
         message: names the setting, what was given, and a value that works.
         field: name of the setting, dotted where it is nested ("critic.iterations"); "" if the
             fault is not one setting's.
+
+    Example:
+        >>> import rfo
+        >>> try:
+        ...     rfo.preset("lqr", "rfo", **{"critic.iterations": 0})
+        ... except rfo.SettingError as error:
+        ...     print(error.field)
+        critic.iterations
     """
 
     def __init__(self, message: str, field: str = ""):
@@ -34,7 +42,16 @@ class SettingError(ValueError):
 
 
 class RunError(Exception):
-    """A run folder that cannot be read or written: one line that says what to do."""
+    """A run folder that cannot be read or written: one line that says what to do.
+
+    Example:
+        >>> import rfo
+        >>> try:
+        ...     rfo.load("nowhere")
+        ... except rfo.RunError as error:
+        ...     print(error)
+        no run folder nowhere; `rfo train TASK` makes one under runs/
+    """
 
 
 def require_known(value: str, known: Collection[str], field: str) -> None:

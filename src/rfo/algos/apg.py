@@ -35,6 +35,11 @@ class APG(Method):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.APG(horizon=16).horizon
+        16
     """
 
     name: ClassVar[str] = "apg"

@@ -61,6 +61,11 @@ class FPO(ActorCritic):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.FPO(gamma=0.95).gamma
+        0.95
     """
 
     name: ClassVar[str] = "fpo"

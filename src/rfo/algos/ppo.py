@@ -59,6 +59,11 @@ class PPO(ActorCritic):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.PPO(horizon=128).horizon
+        128
     """
 
     name: ClassVar[str] = "ppo"

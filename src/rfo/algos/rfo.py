@@ -59,6 +59,11 @@ class RFO(ActorCritic):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.RFO(c_uni=0.3, flow=rfo.Flow(steps=8)).flow.steps
+        8
     """
 
     name: ClassVar[str] = "rfo"

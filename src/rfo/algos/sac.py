@@ -76,6 +76,11 @@ class SAC(Method):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.SAC(capacity=4096).capacity
+        4096
     """
 
     name: ClassVar[str] = "sac"

@@ -22,6 +22,11 @@ class SAPO(MaximumEntropy):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.SAPO(initial_alpha=0.2).initial_alpha
+        0.2
     """
 
     name: ClassVar[str] = "sapo"

@@ -72,6 +72,11 @@ class Network:
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.RFO(network=rfo.Network(hidden=(64, 64))).network.hidden
+        (64, 64)
     """
 
     hidden: tuple[int, ...] = (128, 64, 32)
@@ -127,6 +132,11 @@ class Critic(Ensemble):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.SAPO(critic=rfo.Critic(iterations=8)).critic.iterations
+        8
     """
 
     iterations: int = 16
@@ -145,6 +155,11 @@ class Flow:
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.Flow(steps=2, solver="heun").steps
+        2
     """
 
     steps: int = 4
@@ -170,6 +185,11 @@ class Optimiser:
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.SHAC(optimiser=rfo.Optimiser(learning_rate=1e-3)).optimiser.beta1
+        0.7
     """
 
     learning_rate: float = 2e-3

@@ -42,6 +42,11 @@ class SHAC(ActorCritic):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.SHAC(td_lambda=0.9).td_lambda
+        0.9
     """
 
     name: ClassVar[str] = "shac"

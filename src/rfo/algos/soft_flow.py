@@ -28,6 +28,11 @@ class SoftFlow(MaximumEntropy):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.SoftFlow(flow=rfo.Flow(solver="midpoint")).flow.solver
+        'midpoint'
     """
 
     name: ClassVar[str] = "soft_flow"

@@ -34,4 +34,6 @@ class Resume:
         """Train on."""
         from rfo.experiment.run import resume
 
-        return resume(self.resume, self.threads, self.steps, self.task)
+        status = resume(self.resume, self.threads, self.steps, self.task)
+        print(self.resume)
+        return status

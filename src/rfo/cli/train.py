@@ -9,7 +9,6 @@ from typing import Annotated
 import tyro
 
 from rfo.cli.settings import Settings
-from rfo.errors import SettingError
 from rfo.experiment.record import Experiment
 
 OutPath = Annotated[
@@ -39,9 +38,8 @@ class Train(Settings):
 
     def run(self, experiment: Experiment) -> int:
         """Train and evaluate."""
-        if self.seeds < 1:
-            raise SettingError(f"--seeds must be at least 1, not {self.seeds}", "seeds")
-        from rfo.experiment.api import train_runs
+        from rfo.experiment.api import train_seeds
 
-        runs = train_runs(experiment, self.seeds, self.out, self.wandb)
+        runs = train_seeds(experiment, self.seeds, out=self.out, wandb=self.wandb)
+        print(*(run.path for run in runs), sep="\n")
         return max(run.exit_status for run in runs)

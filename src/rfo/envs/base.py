@@ -20,6 +20,11 @@ class EnvSpec:
 
     Raises:
         ValueError: if the observation has another shape than those listed below.
+
+    Example:
+        >>> import rfo
+        >>> rfo.EnvSpec("reach", observation=6, action_size=3, episode_length=100, dt=0.05).dt
+        0.05
     """
 
     name: str
@@ -48,7 +53,14 @@ class EnvSpec:
 
 
 class Step(NamedTuple):
-    """Result of one control step, before any reset."""
+    """Result of one control step, before any reset.
+
+    Example:
+        >>> import jax, rfo
+        >>> task = rfo.make("lqr", 4).task
+        >>> task.step(task.reset(jax.random.key(0), 4), jax.numpy.zeros((4, 1))).reward.shape
+        (4,)
+    """
 
     state: PyTree
     observation: Observation
@@ -59,7 +71,13 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Environment(Protocol):
-    """A task: pure functions of a state, all of whose arrays have the leading axis B."""
+    """A task: pure functions of a state, all of whose arrays have the leading axis B.
+
+    Example:
+        >>> import rfo
+        >>> isinstance(rfo.make("lqr", 4).task, rfo.Environment)
+        True
+    """
 
     @property
     def spec(self) -> EnvSpec:

@@ -85,6 +85,12 @@ class Batch:
 
     Raises:
         SettingError: if `size` is not positive.
+
+    Example:
+        >>> import jax, rfo
+        >>> env = rfo.Batch(rfo.make("lqr").task, size=4)
+        >>> env.init(jax.random.key(0)).observation.shape
+        (4, 2)
     """
 
     def __init__(self, task: Environment, size: int):

@@ -35,6 +35,12 @@ class ChunkedBatch(Batch):
 
     Raises:
         SettingError: if a number is out of range.
+
+    Example:
+        >>> import rfo
+        >>> env = rfo.ChunkedBatch(rfo.make("lqr").task, size=4, chunk=2, discount=0.99)
+        >>> env.spec.action_size
+        2
     """
 
     def __init__(

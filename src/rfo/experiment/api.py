@@ -104,12 +104,10 @@ class Run:
             RunError: if the run has no checkpoint.
         """
         act, spec = self._policy
-        shapes = spec.observation if isinstance(spec.observation, Mapping) else (spec.observation,)
+        named = isinstance(spec.observation, Mapping)
+        wanted = dict(spec.observation) if named else (spec.observation,)
         observation = jax.tree.map(jnp.asarray, observation)
-        wanted = dict(shapes) if isinstance(shapes, Mapping) else shapes
-        given = jax.tree.map(
-            lambda x: x.shape, observation, is_leaf=lambda x: not isinstance(x, dict)
-        )
+        given = {n: x.shape for n, x in observation.items()} if named else observation.shape
         batched = _without_batch(given) == wanted
         if not batched and given != wanted:
             raise SettingError(
@@ -205,12 +203,16 @@ def train(
         (0, 'lqr_run')
     """
     experiment = preset(task, method) if isinstance(task, str) else task
-    (run,) = train_runs(experiment.edited(settings), 1, Path(out) if out else None, wandb)
+    (run,) = train_seeds(experiment.edited(settings), 1, out=out, wandb=wandb)
     return run
 
 
-def train_runs(
-    experiment: Experiment, seeds: int = 1, out: Path | None = None, wandb: str | None = None
+def train_seeds(
+    experiment: Experiment,
+    seeds: int,
+    *,
+    out: str | Path | None = None,
+    wandb: str | None = None,
 ) -> list[Run]:
     """Train several seeds of an experiment in one compiled program.
 
@@ -223,14 +225,22 @@ def train_runs(
     Raises:
         SettingError: for settings that cannot work, before anything is made.
         RunError: if a folder exists already, or the disk refuses.
+
+    Example:
+        >>> import rfo
+        >>> experiment = rfo.preset("quadratic", "apg", steps=16, environments=4, horizon=4)
+        >>> [run.path.name for run in rfo.train_seeds(experiment, 2, out="both")]
+        ['s0', 's1']
     """
+    if seeds < 1:
+        raise SettingError(f"seeds must be at least 1, not {seeds}", "seeds")
     require_seed(experiment.seed + seeds - 1)
     first = scheduled(_located(experiment))
     runs.refuse_misfit(first, seeds)
     several = [dataclasses.replace(first, seed=first.seed + i) for i in range(seeds)]
     if wandb is not None:
         require_wandb()
-    paths = [_path(run, out, seeds) for run in several]
+    paths = [_path(run, Path(out) if out else None, seeds) for run in several]
     if own.is_own(first.task.name):
         own.trust(first.task.name)
     folders = runs.create(several, paths)

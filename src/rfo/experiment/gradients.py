@@ -58,6 +58,12 @@ def check_gradient(
         settling_steps: control steps before the settled start.
         seed: seed of states, actions and directions.
         threads: CPU threads of the physics.
+
+    Example:
+        >>> import rfo
+        >>> checks = list(rfo.check_gradient("lqr", environments=4, horizons=(1, 3)))
+        >>> all(check.ok for check in checks)
+        True
     """
     import jax
 

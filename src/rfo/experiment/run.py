@@ -318,7 +318,7 @@ def refuse_misfit(experiment: Experiment, seeds: int = 1) -> None:
 def train(
     runs: Sequence[Experiment], folders: Sequence[RunFolder], start: trainer.Start | None = None
 ) -> int:
-    """Train runs that differ in their seeds only, evaluate them, and print their folders last.
+    """Train runs that differ in their seeds only, and evaluate them.
 
     The folders are locked, and unlocked in the end.
 
@@ -366,8 +366,6 @@ def _train(
     for folder, reason in zip(folders, diverged, strict=True):
         if reason is not None:
             print(f"rfo: {folder.path} diverged: {reason}; see its diverged/", file=sys.stderr)
-    for folder in folders:
-        print(folder.path)
     return DIVERGED if any(diverged) else FINISHED
 
 
@@ -379,7 +377,6 @@ def _tell_how_to_resume(folders: Sequence[RunFolder], outcome: trainer.Outcome) 
                 f"go on with: rfo train --resume {folder.path}",
                 file=sys.stderr,
             )
-        print(folder.path)
 
 
 class Evaluation:
@@ -541,10 +538,11 @@ def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) ->
                 folder.write_json("diverged/report.json", report)
             elif EVALUATION in missing:
                 folder.write_json(EVALUATION, summaries)
-    print(*told, sep="\n")
+    for line in told:
+        print(line, file=sys.stderr)
     if speeds is not None:
         parts = ("update", "physics", "policy", "critic")
         rates = {part: speeds[f"{part}_steps_per_second"] for part in parts}
         shown = ", ".join(f"{part} {rate:,.0f}" for part, rate in rates.items() if rate is not None)
-        print(f"steps per second, each part alone: {shown}")
+        print(f"steps per second, each part alone: {shown}", file=sys.stderr)
     return reasons

@@ -94,6 +94,15 @@ class FlowPolicy(eqx.Module):
         gain: gain of the orthogonal initial weights.
         last_scale: further factor on the last layer; with small values actions start near
             ``tanh(z_0)``.
+
+    Example:
+        >>> import jax, rfo
+        >>> from rfo.policies.encoder import encoder_for
+        >>> key = jax.random.key(0)
+        >>> policy = rfo.FlowPolicy(key, encoder_for(key, 2), action_size=1, hidden=(8,), steps=4)
+        >>> action, latent = policy(jax.numpy.zeros((4, 2)), jax.numpy.zeros((4, 1)))
+        >>> action.shape
+        (4, 1)
     """
 
     encoder: Encoder

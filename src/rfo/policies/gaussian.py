@@ -27,6 +27,15 @@ class GaussianPolicy(eqx.Module):
         activation: activation of the hidden layers.
         initial_log_std: initial log sigma of each action dimension.
         gain: gain of the orthogonal initial weights.
+
+    Example:
+        >>> import jax, rfo
+        >>> from rfo.policies.encoder import encoder_for
+        >>> key = jax.random.key(0)
+        >>> policy = rfo.GaussianPolicy(key, encoder_for(key, 2), action_size=1, hidden=(8,))
+        >>> action, latent = policy(jax.numpy.zeros((4, 2)), jax.numpy.zeros((4, 1)))
+        >>> action.shape
+        (4, 1)
     """
 
     encoder: Encoder

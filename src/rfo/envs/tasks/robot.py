@@ -67,6 +67,17 @@ class Robot:
         SettingError: see `rfo.physics.mjcf.load`; or if there is no motor, if the first joint is
             another, if it starts outside of a joint's limits, if `lowest` is given for a first link
             on a slide, if a number must be positive, or if it takes more than 400 substeps.
+
+    Example:
+        >>> import rfo
+        >>> ball = '''<mujoco>
+        ...   <worldbody><body>
+        ...     <joint name="x" type="slide" axis="1 0 0"/> <geom size="0.1" mass="1"/>
+        ...   </body></worldbody>
+        ...   <actuator><motor joint="x" ctrlrange="-1 1" ctrllimited="true"/></actuator>
+        ... </mujoco>'''
+        >>> rfo.Robot(ball, episode_length=100).spec.action_size
+        1
     """
 
     def __init__(
