@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -51,11 +50,10 @@ class BenchSpeed:
             raise SettingError("name at least one task; --cores must be at least 1")
         from rfo.lab.speed.measure import measure
         from rfo.lab.speed.table import show
+        from rfo.train.screen import Phase
 
-        def tell(line: str) -> None:
-            print(line, file=sys.stderr, flush=True)
-
-        result = measure(self.tasks, self.algo, self.cores, self.peer_python, tell)
+        with Phase("compiling and measuring") as phase:
+            result = measure(self.tasks, self.algo, self.cores, self.peer_python, phase.now)
         show(result, to_stderr=self.json)
         if self.json:
             print(json.dumps(result))
