@@ -45,8 +45,8 @@ class Task:
     """Whether its gradient is checked in double precision, with smaller steps: where kinks are many
     and small, differences at the steps that single precision can resolve do not converge."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that differ from a method's defaults, by dotted name (``critic.iterations``), for the
-    methods that have them."""
+    """Settings that differ from a method's defaults, by dotted name (``critic.iterations``). They
+    apply to the methods that have them."""
     factory: Callable[..., Environment] | None = None
     """What makes the task, where it was registered by the program that runs."""
 
@@ -85,8 +85,8 @@ SOFT = {
     "critic.iterations": 8,
     "capacity": 32_768,
 }
-"""The reference's networks for soft bodies, but for what costs most on a CPU: its encoder has the layers (64,
-128, 256) per point, and its critics make 16 passes. Equal for all methods."""
+"""The reference's networks for soft bodies, except for what costs most on a CPU: its encoder has the
+layers (64, 128, 256) per point, and its critics make 16 passes. Equal for all methods."""
 
 SOFT_SMALL = {
     "network.hidden": (128, 64),
@@ -101,11 +101,12 @@ SOFT_SMALL = {
 
 
 MUSCLES = SOFT | {"c_uni": 1.0}
-"""For 222 actions: L_uni is a mean over them, so that each is held to uniform ones with c_uni / 222."""
+"""For 222 actions: L_uni is a mean over them, so that each has a weight of c_uni / 222."""
 
 PARTICLES = SOFT | {"network.point_hidden": (32, 64)}
 SMALL_REWARDS, TINY_REWARDS = {"return_scale": 10.0}, {"return_scale": 100.0}
-"""Unscaled, rewards of 0.5 or 0.1 a control step drown beside RFO's matching terms and SAPO's entropy."""
+"""Without a scale, rewards of 0.5 or 0.1 a control step are small beside RFO's matching terms and
+SAPO's entropy."""
 
 
 def _humanoid(name: str, summary: str) -> Task:
@@ -328,7 +329,7 @@ METHODS: dict[str, Method] = {
         "rfo.algos.rfo", "RFO", "RFO without its two matching terms", {"c_past": 0.0, "c_uni": 0.0}
     ),
     "rfo_bound": Method(
-        "rfo.algos.rfo", "RFO", "RFO with actions held off their bounds, too", {"c_bound": 0.3}
+        "rfo.algos.rfo", "RFO", "RFO that keeps actions away from their bounds", {"c_bound": 0.3}
     ),
     "rfo_reuse": Method(
         "rfo.algos.rfo",
@@ -336,8 +337,15 @@ METHODS: dict[str, Method] = {
         "RFO with several actor steps on each rollout's gradient",
         REUSE | HELD,
     ),
-    "sapo_reuse": Method("rfo.algos.sapo", "SAPO", "SAPO, likewise", REUSE),
-    "soft_flow_reuse": Method("rfo.algos.soft_flow", "SoftFlow", "the soft flow, likewise", REUSE),
+    "sapo_reuse": Method(
+        "rfo.algos.sapo", "SAPO", "SAPO with several actor steps on each rollout", REUSE
+    ),
+    "soft_flow_reuse": Method(
+        "rfo.algos.soft_flow",
+        "SoftFlow",
+        "the soft flow with several actor steps on each rollout",
+        REUSE,
+    ),
     "shac2": Method(
         "rfo.algos.sapo",
         "SAPO",
