@@ -85,8 +85,8 @@ SOFT = {
     "critic.iterations": 8,
     "capacity": 32_768,
 }
-"""The reference's networks for soft bodies, except for what costs most on a CPU: its encoder has the
-layers (64, 128, 256) per point, and its critics make 16 passes. Equal for all methods."""
+"""The reference's networks for soft bodies, except for what costs most on a CPU: its encoder has
+the layers (64, 128, 256) per point, and its critics make 16 passes. Equal for all methods."""
 
 SOFT_SMALL = {
     "network.hidden": (128, 64),
