@@ -90,10 +90,12 @@ def test_a_policy_acts_on_one_observation_and_on_many(run):
     many = run.policy(np.zeros((3, 2), np.float32))
     assert one.shape == (1,) and many.shape == (3, 1)
     np.testing.assert_allclose(many, np.broadcast_to(one, (3, 1)), rtol=1e-6)
+    np.testing.assert_array_equal(one, run.policy([0.0, 0.0]))
     drawn = [run.policy(jnp.zeros(2), jax.random.key(seed)) for seed in (0, 1)]
     assert not np.array_equal(*drawn)
-    with pytest.raises(SettingError, match=r"has the shape \(2,\), or one axis more in front"):
-        run.policy(np.zeros(3))
+    for wrong in (np.zeros(3), [0.0], 0.0, {"vector": np.zeros(2)}):
+        with pytest.raises(SettingError, match=r"has the shape \(2,\), or one axis more in front"):
+            run.policy(wrong)
 
 
 def test_a_loaded_run_is_the_run(run):
@@ -104,7 +106,7 @@ def test_a_loaded_run_is_the_run(run):
 
 
 def test_evaluating_a_runs_policy_by_hand_agrees_with_the_run(run):
-    """Both draw other episodes; a deterministic policy's mean return differs by its episodes only."""
+    """Both draw other episodes, by which alone a deterministic policy's mean return differs."""
     by_hand = rfo.evaluate(run.policy, "lqr", episodes=64, deterministic=True)
     own = run.evaluate(episodes=64, deterministic=True)
     spread = np.hypot(by_hand["std"], own["std"]) / 8

@@ -75,12 +75,3 @@ def test_every_picture_is_shown_by_a_document():
 
 def test_the_tracked_files_stay_below_10_megabytes():
     assert sum(path.stat().st_size for path in tracked()) < 10_000_000
-
-
-def test_the_page_on_the_library_has_every_public_name():
-    import rfo
-
-    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    assert {name for name in dir(rfo) if not name.startswith("_")} - set(
-        re.findall(r"`(\w+)`", page)
-    ) == set()

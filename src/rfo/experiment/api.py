@@ -53,7 +53,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``finished``, ``diverged``, or ``unfinished``: stopped, or another process trains it now."""
+        """``finished``, ``diverged``, or ``unfinished``: stopped, or in training elsewhere."""
         if (self.path / "evaluation.json").exists():
             return "finished"
         return "diverged" if (self.path / "diverged").exists() else "unfinished"
@@ -92,8 +92,8 @@ class Run:
         """Actions of the newest checkpoint's policy.
 
         Args:
-            observation: (O,) or (B, O), or a dict of arrays as the task's specification says, with
-                or without the leading axis B.
+            observation: array or list (O,) or (B, O), or a dict of them as the task's specification
+                says, with or without the leading axis B.
             key: draws the policy's noise; None acts with noise zero.
 
         Returns:
@@ -104,10 +104,11 @@ class Run:
             RunError: if the run has no checkpoint.
         """
         act, spec = self._policy
-        named = isinstance(spec.observation, Mapping)
-        wanted = dict(spec.observation) if named else (spec.observation,)
-        observation = jax.tree.map(jnp.asarray, observation)
-        given = {n: x.shape for n, x in observation.items()} if named else observation.shape
+        shape = spec.observation
+        wanted = dict(shape) if isinstance(shape, Mapping) else (shape,)
+        # a list is one array, not a tree of numbers
+        observation = jax.tree.map(jnp.asarray, observation, is_leaf=lambda x: isinstance(x, list))
+        given = jax.tree.map(jnp.shape, observation)
         batched = _without_batch(given) == wanted
         if not batched and given != wanted:
             raise SettingError(
@@ -260,8 +261,8 @@ def load(path: str | Path, *, threads: int | None = None, task: str | None = Non
     Args:
         path: the run folder.
         threads: CPU threads of the physics, in place of the run's own.
-        task: the run's task, where it is code of your own that has moved, or that comes from someone
-            else and that you trust.
+        task: the run's task, where it is code of your own that has moved, or code of someone else
+            that you trust.
 
     Raises:
         RunError: if this is not a run folder, or it is damaged.
