@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import rfo
+from rfo.envs.tasks.probe import LQR
 from rfo.errors import RunError, SettingError
 from rfo.train import record
 
@@ -132,8 +133,8 @@ def test_a_finished_run_goes_on_to_a_new_length(tmp_path):
         (lambda: rfo.preset("lqr", c_past=float("inf")), "c_past"),
         (lambda: rfo.preset("lqr", steps=10**30), "steps"),
         (lambda: rfo.train_seeds(rfo.preset("lqr", seed=2**32 - 1), 2), "seed"),
-        (lambda: rfo.register_task("ant", object), "name"),
-        (lambda: rfo.evaluate(None, "lqr", episodes=0), "episodes"),
+        (lambda: rfo.register_task("ant", LQR), "name"),
+        (lambda: rfo.evaluate(lambda o, k: o, "lqr", episodes=0), "episodes"),
     ],
 )
 def test_an_error_of_the_users_names_the_field(call, field):
