@@ -127,6 +127,25 @@ def test_any_weight_stands_on_the_ground(source):
     assert heights.min() > 0.02 and np.abs(state.qd).max() < 60
 
 
+def test_what_spins_too_fast_ends_the_episode():
+    """Under a constant torque the arm spins up in the air, which no integrator follows for long:
+    until the end all is finite and slow enough to be meant."""
+    task = Robot(LIGHT)
+
+    def step(carry, _):
+        state, ended = carry
+        after = task.step(state, jnp.ones((16, 1)))
+        state = jax.tree.map(
+            lambda new, old: jnp.where(ended[:, None], old, new), after.state, state
+        )
+        return (state, ended | after.terminated), jnp.where(ended, 0, after.reward)
+
+    start = task.reset(jax.random.key(0), 16), jnp.zeros(16, bool)
+    (state, ended), rewards = jax.jit(lambda c: jax.lax.scan(step, c, None, 1000))(start)
+    assert np.isfinite(rewards).all() and np.abs(rewards).max() < 10
+    assert np.isfinite(state.qd).all() and ended.any()
+
+
 def test_user_data_belong_to_their_owner():
     """A label of four numbers on a ball leaves the ball on the ground."""
     text = LIGHT.replace('mass=".1"', 'mass=".1" user="1 0 0 0"')

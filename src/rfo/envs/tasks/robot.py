@@ -22,6 +22,8 @@ from rfo.types import Array, Bool, Float, PRNGKey
 Reward = Callable[[ArticulatedState, Array], Array]
 """Of arriving in a state by an action in [-1, 1]: (B, ...), (B, A) -> (B,)."""
 
+FASTEST_TURN = 0.1
+"""Turn of a joint in one substep beyond which its motion cannot be integrated [rad]."""
 LEAST_SUBSTEPS = 4
 """For the accuracy of what swings freely."""
 MOST_SUBSTEPS = 400
@@ -46,7 +48,9 @@ class Robot:
     velocities, as in `rfo.physics.model.Joint`. Reset: the file's first keyframe, or its reference
     pose where it has none, coordinates and velocities +-0.05, uniform.
 
-    `simulator.substeps` is the number of integration steps per control step, chosen or given.
+    An episode terminates where a joint turns by more than a tenth of a radian in a substep: what
+    spins faster cannot be integrated; more substeps allow more. `simulator.substeps` is the number
+    of integration steps per control step, chosen or given.
 
     Args:
         source: MJCF file or text, see `rfo.physics.mjcf.load`.
@@ -114,6 +118,8 @@ class Robot:
             dt=dt,
         )
         self.simulator = Articulated(model, dt, substeps or _substeps(model, dt), threads=threads)
+        # velocities at which an episode terminates, by degree of freedom
+        self._fastest = np.where(_turns(model), FASTEST_TURN * self.simulator.substeps / dt, np.inf)
 
     def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
         """Near the start, see the class."""
@@ -145,9 +151,8 @@ class Robot:
         return {"poses": link_poses(self.simulator.model, state.q)}
 
     def _terminated(self, state: ArticulatedState) -> Bool[Array, " B"]:
-        if not np.isfinite(self.lowest):
-            return jnp.zeros(len(state.q), bool)
-        return state.q[:, 2] < self.lowest
+        ended = jnp.any(jnp.abs(state.qd) > self._fastest, axis=-1)
+        return ended | (state.q[:, 2] < self.lowest) if np.isfinite(self.lowest) else ended
 
 
 def _start(model: Model) -> np.ndarray:
@@ -193,3 +198,14 @@ def _refuse(model: Model, lowest: float | None) -> None:
 def _scalar_names(model: Model) -> list[str]:
     """Names of the slides and hinges."""
     return [model.dof_names[dof] for dof in model.v_start[model.v_count == 1]]
+
+
+def _turns(model: Model) -> np.ndarray:
+    """(nv,) whether a degree of freedom is a rotation."""
+    turns = {
+        Joint.FREE: (0, 0, 0, 1, 1, 1),
+        Joint.BALL: (1, 1, 1),
+        Joint.SLIDE: (0,),
+        Joint.HINGE: (1,),
+    }
+    return np.concatenate([turns[Joint(kind)] for kind in model.joint]).astype(bool)
