@@ -21,6 +21,11 @@ PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 TINY = {"environments": 4, "horizon": 4, "network.hidden": (4,), "critic.hidden": (4,)}
 
 
+def rest(observation, key):
+    """A policy that does nothing."""
+    return jnp.zeros((len(observation), 1))
+
+
 def public(name):
     """A public object; `rfo.train` may be the room of that name, which is called like it."""
     return rfo.__getattr__(name)
@@ -134,7 +139,7 @@ def test_a_finished_run_goes_on_to_a_new_length(tmp_path):
         (lambda: rfo.preset("lqr", steps=10**30), "steps"),
         (lambda: rfo.train_seeds(rfo.preset("lqr", seed=2**32 - 1), 2), "seed"),
         (lambda: rfo.register_task("ant", LQR), "name"),
-        (lambda: rfo.evaluate(lambda o, k: o, "lqr", episodes=0), "episodes"),
+        (lambda: rfo.evaluate(rest, "lqr", episodes=0), "episodes"),
     ],
 )
 def test_an_error_of_the_users_names_the_field(call, field):
