@@ -1,10 +1,11 @@
 """Run folders: nothing is overwritten, and what is written can be read."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def line(update):
 
 
 def events(folder):
-    """(step, {tag: value}) of every event, by the record format: length, checksum, data, checksum."""
+    """(step, {tag: value}) of every event. A record is length, checksum, data, checksum."""
     found = []
     for path in sorted(folder.glob("events.*")):
         content, at = path.read_bytes(), 0
@@ -154,32 +155,23 @@ def test_default_paths_of_one_second_differ(tmp_path, monkeypatch):
     assert RunFolder.open(second).read_json("config.json") == {"number": 1}
 
 
-def start_a_run(barrier, answers, number):
-    """In a process of its own."""
-    barrier.wait()
-    try:
-        path = default_path("cartpole", "shac", 0)
-        RunFolder.create(path, {"number": number})
-        answers.put(str(path))
-    except Exception as error:
-        answers.put(f"refused {number}: {error}")
-
-
 def test_runs_that_start_in_the_same_moment_never_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    context = multiprocessing.get_context("fork")
-    for trial in range(10):
-        barrier, answers = context.Barrier(4), context.Queue()
-        workers = [
-            context.Process(target=start_a_run, args=(barrier, answers, i)) for i in range(4)
-        ]
-        for worker in workers:
-            worker.start()
-        paths = {answers.get() for _ in workers}
-        for worker in workers:
-            worker.join()
-        assert len(paths) == 4 and all(path.startswith("runs/") for path in paths), paths
-        assert len(list(Path("runs").iterdir())) == 4 * (trial + 1)
+    barrier = threading.Barrier(4)
+
+    def start(number):
+        barrier.wait()
+        path = default_path("cartpole", "shac", 0)
+        RunFolder.create(path, {"number": number})
+        return str(path)
+
+    with ThreadPoolExecutor(4) as pool:
+        for trial in range(20):
+            paths = list(pool.map(start, range(4)))
+            assert len(set(paths)) == 4, paths
+            assert len(list(Path("runs").iterdir())) == 4 * (trial + 1)
+            kept = [json.loads((Path(path) / "config.json").read_text()) for path in paths]
+            assert kept == [{"number": number} for number in range(4)]
 
 
 def test_a_folder_that_another_process_is_about_to_fill_is_left_to_it(tmp_path):

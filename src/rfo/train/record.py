@@ -1,15 +1,19 @@
 """The run folder: what a training run leaves on disk.
 
 ===================  =========================================================================
-config.json          the resolved experiment
+config.json          the resolved experiment, and the `parts` of a run that was extended
 versions.json        packages, git revision, platform
-metrics.jsonl        one object per update, see `RunFolder.append`
+metrics.jsonl        one object per update, see `RunFolder.append` and `rfo.train.metrics`
 events.*             the same scalars for TensorBoard
 checkpoints/         whole training states, see `rfo.train.checkpoint`
 timing.json          where the time of an update goes, see `rfo.train.timing`
 evaluation.json      both evaluation protocols, see `rfo.train.evaluate`
 replay.json, .npz    one evaluated episode: scene, frames and rewards
 wandb.json           where the metrics go at Weights & Biases, with `--wandb`
+robot/, source/      the robot or the code of a task that is a file
+task.json            where that came from, and its hash
+ends/                what the earlier ends of a run left that was extended
+.lock                which process writes here, see `rfo.train.lock`
 diverged/            dump of a run that diverged, see `rfo.train.guard`
 ===================  =========================================================================
 """
