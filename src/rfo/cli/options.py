@@ -59,7 +59,7 @@ def parse(kind: type, name: str, arguments: list[str], defaults: Any = None) -> 
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        raise SettingError(f"{_first_sentence(said.getvalue())}; see rfo {name} --help") from None
+        raise SettingError(f"{_told(said.getvalue())}; see rfo {name} --help") from None
     except ValueError as error:  # what a record refuses
         field = _given_name(getattr(error, "field", ""), arguments)
         message = str(error)
@@ -145,6 +145,15 @@ def _given_name(field: str, arguments: list[str]) -> str:
         if word.startswith("--") and field and option.rpartition(".")[2] == field:
             return option
     return field
+
+
+def _told(box: str) -> str:
+    """What the parser says, with the names that its options have."""
+    message = _first_sentence(box)
+    refused = re.fullmatch(r"Error parsing (?:hyperparameters\.?)?([\w.]*): (.*)", message)
+    if refused is None or refused[1].startswith("-"):
+        return message
+    return f"{refused[1]}.{refused[2]}" if refused[1] else refused[2]
 
 
 def _first_sentence(box: str) -> str:

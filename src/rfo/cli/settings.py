@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import json
 import re
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from rfo.cli.options import FLAT, TaskName, Threads, value_of
 from rfo.errors import SettingError
 from rfo.experiment import build, own
 from rfo.experiment.catalogue import TASKS, find_task, is_robot, tasks
-from rfo.experiment.nested import alternatives, field_types
+from rfo.experiment.nested import alternatives, required_fields
 from rfo.experiment.record import Evaluation, Experiment, TaskSettings, preset, scheduled
 
 Executed = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
@@ -233,10 +234,8 @@ def _option_kind(hint: Any) -> Any:
     if len(kinds) != 1:
         return None
     (kind,) = kinds
-    members = getattr(kind, "__annotations__", {}) if hasattr(kind, "_fields") else {}
-    if dataclasses.is_dataclass(kind):
-        members = field_types(kind)  # pyright: ignore[reportArgumentType]
-    if members and set(members.values()) <= {float, "float"}:
+    members = required_fields(kind) if isinstance(kind, type) else []
+    if members and {typing.get_type_hints(kind)[name] for name in members} == {float}:
         return tuple[(float,) * len(members)]  # pyright: ignore[reportInvalidTypeArguments]
     simple = kind in (bool, int, float, str) or getattr(kind, "__origin__", None) in (
         tuple,
@@ -262,7 +261,7 @@ def _described(maker: Callable[..., Any], name: str, default: Any) -> Any:
 
 def _metavar(maker: Callable[..., Any], name: str) -> str | None:
     kinds = [k for k in alternatives(build.option_types(maker)[name]) if k is not type(None)]
-    fields = getattr(kinds[0], "_fields", ()) if kinds else ()
+    fields = required_fields(kinds[0]) if kinds and isinstance(kinds[0], type) else []
     return " ".join(fields).upper() or None
 
 

@@ -181,7 +181,8 @@ def _fitted(value: Any, kind: Any, name: str) -> Any:
             return value
         if isinstance(value, Mapping):
             return kind(**value)
-        if isinstance(value, (list, tuple)) and len(value) == len(typing.get_type_hints(kind)):
+        needed = len(required_fields(kind))
+        if isinstance(value, (list, tuple)) and needed <= len(value) <= len(all_fields(kind)):
             return kind(*value)
     elif origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         if isinstance(value, Mapping):
@@ -189,6 +190,22 @@ def _fitted(value: Any, kind: Any, name: str) -> Any:
     else:
         return value
     raise _misfit(value, kind, name)
+
+
+def all_fields(kind: type) -> list[str]:
+    """Names of the fields of a NamedTuple or a dataclass, none of another type."""
+    if dataclasses.is_dataclass(kind):
+        return names(kind)
+    return list(getattr(kind, "_fields", ()))
+
+
+def required_fields(kind: type) -> list[str]:
+    """Names of those fields that have no default."""
+    given = getattr(kind, "_field_defaults", {})
+    if dataclasses.is_dataclass(kind):
+        fields = dataclasses.fields(kind)
+        given = {f.name for f in fields if f.default is not dataclasses.MISSING}
+    return [name for name in all_fields(kind) if name not in given]
 
 
 PLAIN = {
@@ -214,7 +231,7 @@ def _described(kind: Any) -> str:
         return " or ".join(_described(option) for option in options)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a table of settings"
-    fields = typing.get_type_hints(kind) if hasattr(kind, "_fields") else {}
+    fields = required_fields(kind) if isinstance(kind, type) else []
     return f"{len(fields)} numbers ({', '.join(fields)})" if fields else PLAIN.get(kind, str(kind))
 
 

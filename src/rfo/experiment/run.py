@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-
 from rfo.envs.base import EnvSpec, Renderable
 from rfo.envs.batch import Batch
 from rfo.errors import RunError, SettingError
