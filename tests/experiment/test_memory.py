@@ -9,8 +9,8 @@ from rfo.cli.main import main
 from rfo.errors import SettingError
 from rfo.experiment import memory
 from rfo.experiment.build import build
-from rfo.experiment.record import preset
 from rfo.experiment.memory import MemoryPlan, plan, refuse_beyond
+from rfo.experiment.record import preset
 from rfo.train import trainer
 
 GB = 10**9
