@@ -118,6 +118,8 @@ class HandReorient:
 
     **Contact** of all links and the cube with one another: stiffness 500 N/m, damping 100 N s/m,
     friction slope 100 N s/m, friction coefficient 0.5. Joint limits: 100 N m/rad and 10 N m s/rad.
+    Each point of a box's edge has a normal of its own, as in the recorded results; two boxes of a
+    robot file part in one direction (docs/physics.md).
 
     `hand_reorient_smooth` has the same reward, but forces whose gradient a policy can learn from.
     Its contact damping is 1e4 N s/m^2 times the depth, so that the force does not jump at first

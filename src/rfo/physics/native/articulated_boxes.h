@@ -7,15 +7,16 @@
 //
 //     d_k = (r_k^2 - x_k^2) / (2 r_k),    x_k: distance of the centres along it,  r_k: sum of the half widths along it,
 //
-// which is r_k - |x_k| where that is small, and smooth where the centres coincide. The direction n is that of the mean of
-// x_k / r_k times axis k, with the weights q_k (d_k + r_k / 1000)^-4: nearly the axis of the least overlap, and continuous
-// down to the first touch. q_k fades a product out where its edges are parallel. The smooth minimum of the overlaps is
-// (sum_k q_k d_k^-4)^(-1/4).
+// which is r_k - |x_k| where that is small, and smooth where the centres coincide. The direction n is that of the mean
+// of x_k / r_k times axis k, with the weights q_k (d_k + r_k / 1000)^-4: nearly the axis of the least overlap, and
+// continuous down to the first touch. q_k fades a product out where its edges are parallel. The smooth minimum of the
+// overlaps is (sum_k q_k d_k^-4)^(-1/4).
 //
 // A point is as deep as the way along n to the first face that it meets, and no deeper than twice the smooth minimum.
-// Across n the box is grown by a twentieth, and within a twentieth of its rim a point counts in part, on it by half: where
-// faces are aligned both boxes' edges lie on the rim, and carry together what one's carry alone on a larger face. Edges
-// count with the squared sine of their angle to n, times 3/2, so that the three directions of a box count 1 in the mean.
+// Across n the box is grown by a twentieth, and within a twentieth of its rim a point counts in part, on it by half:
+// where faces are aligned both boxes' edges lie on the rim, and carry together what one's carry alone on a larger face.
+// Edges count with the squared sine of their angle to n, times 3/2, so that the three directions of a box count 1 in
+// the mean.
 
 const real grown = real(0.05);   // share of a half extent by which a box grows across n
 const real steepest = real(4);  // depth gained for each metre across n from the rim of the grown box

@@ -18,7 +18,8 @@ auto grown_half_adjoint = [&](const Boxes& two, const real* h, int j, F g, Boxes
 // From the adjoint of the part that counts to those of the point, of its edge and of n.
 auto share_of_edge_adjoint = [&](const Boxes& two, const real* h, const F* p, const F* u, real length, F g, F* g_p,
                                  F* g_u, BoxesAdjoint& to) {
-  const F along = u[0] * two.n[0] + u[1] * two.n[1] + u[2] * two.n[2], flat = F(real(1.5)) - along * along * (real(1.5) / (length * length));
+  const F along = u[0] * two.n[0] + u[1] * two.n[1] + u[2] * two.n[2];
+  const F flat = F(real(1.5)) - along * along * (real(1.5) / (length * length));
   F rim[3], part[3];
   for (int j = 0; j < 3; ++j) {
     rim[j] = place_on_rim(two, h, p[j], j);

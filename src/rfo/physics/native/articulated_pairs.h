@@ -9,9 +9,9 @@
 //   whichever end rounding favours;
 // - against an axis, the minimum of  |p + s u - tau e_z|^2 + softness (|s u|^2 + tau^2),  unique even if parallel.
 //
-// Edges of a box are pushed in the direction in which the two boxes part. Elsewhere each point has its own normal; inside
-// a box the distance is minus a smooth minimum of those to its faces, so that its gradient n has no jumps. Where a
-// point's direction fades, on an axis or in the middle of a box, a fixed one is mixed in.
+// Edges of a box are pushed in the direction in which the two boxes part. Elsewhere each point has its own normal;
+// inside a box the distance is minus a smooth minimum of those to its faces, so that its gradient n has no jumps. Where
+// a point's direction fades, on an axis or in the middle of a box, a fixed one is mixed in.
 
 enum { AXIS = 0, ROUND_ON_BOX = 1, BOX_ON_BOX = 2 };
 
