@@ -39,21 +39,24 @@ def fit_critics(
         settings: passes over the rollout, and minibatches in a pass, which must divide T.
 
     Returns:
-        Critics, optimiser state and metrics: ``critic_loss`` (mean squared error over the last
+        Critics, optimiser state and metrics: ``critic_loss`` (what is minimised, over the last
         pass), ``critic_error`` (mean squared error before fitting, on data not yet seen),
         ``critic_explained_variance`` (before fitting), ``value`` (mean prediction before fitting),
         ``critic_grad_norm`` (mean), ``critic_skipped``.
     """
     descent, state = optimizer
     target = jax.lax.stop_gradient(target)
+    before = critics(observation)
+    residual = target - before
     inputs, outputs = jax.tree.map(
         lambda x: x.reshape(settings.batches, -1, *x.shape[2:]),
-        (jax.lax.stop_gradient(observation), target),
+        (jax.lax.stop_gradient(observation), target / critics.unit),
     )
-    flat, unravel = ravel_pytree(critics)  # flattened once, not at each of the many small steps
+    # flattened once, not at each of the many small steps
+    flat, unravel = ravel_pytree(critics)
 
     def loss(flat: Array, x: Observation, y: Array) -> Array:
-        return jnp.sum(jnp.mean((unravel(flat)(x) - y) ** 2, axis=-1))
+        return jnp.sum(jnp.mean((unravel(flat).output(x) - y) ** 2, axis=-1))
 
     def minibatch(carry: tuple, batch: tuple[Observation, Array]) -> tuple[tuple, tuple]:
         flat, state = carry
@@ -64,8 +67,6 @@ def fit_critics(
     def sweep(carry: tuple, _: None) -> tuple[tuple, tuple]:
         return jax.lax.scan(minibatch, carry, (inputs, outputs))
 
-    before = critics(observation)
-    residual = target - before
     (flat, state), (losses, reports) = jax.lax.scan(
         sweep, (flat, state), None, length=settings.iterations
     )

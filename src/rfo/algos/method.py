@@ -24,6 +24,7 @@ from rfo.algos.settings import (
     require_divisible,
 )
 from rfo.envs.batch import Batch
+from rfo.errors import SettingError
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder, encoder_for
 from rfo.policies.flow import FlowPolicy
@@ -131,11 +132,16 @@ class ActorCritic(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_divisible(self.horizon, self.critic.batches, "critic.batches")
+        if self.critic.per_step and self.gamma == 1:
+            raise SettingError(
+                "critic.per_step needs a gamma below 1, as in 0.99", "critic.per_step"
+            )
 
     def begin(self, keys: StartKeys, env: Batch) -> dict[str, Any]:
         """The fields that the initial states of all methods with critics have."""
         require_divisible(decisions(self.horizon, env), self.critic.batches, "critic.batches")
-        critics = new_critics(self.critic, self.network, keys, env)
+        unit = 1 / (1 - self.gamma) if self.critic.per_step else 1.0
+        critics = new_critics(self.critic, self.network, keys, env, unit=unit)
         return super().begin(keys, env) | {
             "critics": critics,
             "critic_optimizer": DescentState.init(critics),
@@ -172,7 +178,12 @@ def new_encoder(network: Network, key: PRNGKey, observation: ObservationShape) -
 
 
 def new_critics(
-    ensemble: Ensemble, network: Network, keys: StartKeys, env: Batch, action_size: int = 0
+    ensemble: Ensemble,
+    network: Network,
+    keys: StartKeys,
+    env: Batch,
+    action_size: int = 0,
+    unit: float = 1.0,
 ) -> Critics:
     """New critics of a task's observations, and of actions if they have a size."""
     return Critics(
@@ -183,6 +194,7 @@ def new_critics(
         ensemble.count,
         network.gain,
         action_size,
+        unit,
     )
 
 

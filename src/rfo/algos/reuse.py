@@ -41,7 +41,7 @@ class FirstOrder(NamedTuple):
     """dJ / dz through the physics."""
     latent: Float[Array, "T B A"]
     """Latents z of the rollout."""
-    reach: float
+    reach: float | Float[Array, ""]
     """An action that has moved this far along its slope, or farther, counts no more."""
 
     def __call__(self, latent: Float[Array, "T B A"]) -> Float[Array, ""]:

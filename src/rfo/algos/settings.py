@@ -143,6 +143,8 @@ class Critic(Ensemble):
     """Passes over a rollout."""
     batches: int = 4
     """Minibatches of each pass; they divide the rollout's decisions T."""
+    per_step: bool = False
+    """Whether the networks predict V (1 - gamma), the reward per control step, in place of V."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -331,6 +331,9 @@ METHODS: dict[str, Method] = {
     "rfo_bound": Method(
         "rfo.algos.rfo", "RFO", "RFO that keeps actions away from their bounds", {"c_bound": 0.3}
     ),
+    "rfo_tuned": Method(
+        "rfo.algos.self_tuned", "SelfTunedRFO", "RFO with weights that tune themselves"
+    ),
     "rfo_reuse": Method(
         "rfo.algos.rfo",
         "RFO",

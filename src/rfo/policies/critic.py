@@ -25,6 +25,7 @@ class Critics(eqx.Module):
         ensemble: number E of critics, at least 1.
         gain: gain of the orthogonal initial weights.
         action_size: A for functions Q(s, a); 0 for functions V(s).
+        unit: value that an output of 1 stands for; the initial values do not depend on it.
 
     Raises:
         SettingError: if `ensemble` is not positive.
@@ -33,6 +34,9 @@ class Critics(eqx.Module):
     encoder: Encoder
     nets: MLP
     """Every array has a leading axis E."""
+    unit: float = eqx.field(static=True)
+    """Value that an output of 1 stands for. An optimiser moves a weight by about its learning rate,
+    whatever the size of the loss, so that outputs near 1 follow their targets best."""
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Critics(eqx.Module):
         ensemble: int = 2,
         gain: float = 1.0,
         action_size: int = 0,
+        unit: float = 1.0,
     ):
         if ensemble < 1:
             raise SettingError(
@@ -50,14 +55,21 @@ class Critics(eqx.Module):
             )
         self.encoder = encoder
         sizes = (encoder.size + action_size, *hidden, 1)
-        self.nets = jax.vmap(lambda k: MLP(k, sizes, activation, gain))(
+        self.nets = jax.vmap(lambda k: MLP(k, sizes, activation, gain, 1 / unit))(
             jax.random.split(key, ensemble)
         )
+        self.unit = unit
 
     def __call__(
         self, observation: Observation, *action: Float[Array, "*batch A"]
     ) -> Float[Array, "E ..."]:
         """Each critic's value of a normalised observation, with an action for functions Q(s, a)."""
+        return self.unit * self.output(observation, *action)
+
+    def output(
+        self, observation: Observation, *action: Float[Array, "*batch A"]
+    ) -> Float[Array, "E ..."]:
+        """What the networks predict: values divided by `unit`."""
         encoding = jnp.concatenate([self.encoder(observation), *action], axis=-1)
         # unrolled: on a CPU, separate matrix products beat one with a batch dimension
         members = len(self.nets.biases[0])
