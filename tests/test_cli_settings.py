@@ -216,3 +216,11 @@ def test_a_bug_keeps_its_traceback(folder):
         text=True,
     )
     assert done.returncode != 0 and "Traceback" in done.stderr and "mine" in done.stderr
+
+
+def test_a_nested_option_is_understood_with_dashes_for_its_dot():
+    words = ["--critic-batches", "2", "--actor-hidden", "8,4", "--evaluation_episodes=4"]
+    made = parsed("lqr", *words, "--horizon", "4")
+    assert made.algorithm.critic.batches == 2
+    assert made.algorithm.network.hidden == (8, 4)
+    assert made.evaluation.episodes == 4

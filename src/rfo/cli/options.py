@@ -15,6 +15,12 @@ import tyro
 from rfo.errors import SettingError
 from rfo.experiment.nested import alternatives, field_types, unknown
 
+ACTOR = {
+    "--actor-hidden": "--network.hidden",
+    "--actor-learning-rate": "--optimiser.learning-rate",
+}
+"""Names that people give to settings of the actor, which is what these records are about."""
+
 FLAT = tyro.conf.arg(name="")
 """Marks a field that holds a record whose options have no prefix."""
 
@@ -111,17 +117,25 @@ def _plain_words(arguments: list[str], known: dict[str, Any]) -> Iterator[str]:
     for word in arguments:
         option, assigned, value = word.partition("=")
         if word.startswith("--"):
-            kind = known.get(option.replace("_", "-"))
-            if not assigned:
-                yield word
-                continue
+            option = _nested_name(option, known)
+            kind = known.get(option)
             yield option
+            if not assigned:
+                continue
             word = value
         elements = _element_types(kind)
         parts = word.split(",") if elements and "," in word.strip(",") else [word]
         yield from (
             _whole(part) if int in (elements or alternatives(kind)) else part for part in parts
         )
+
+
+def _nested_name(option: str, known: dict[str, Any]) -> str:
+    """The option that is meant: with dashes, and with a dot where --critic-batches has a dash."""
+    option = option.replace("_", "-")
+    record, dash, field = option.removeprefix("--").partition("-")
+    dotted = ACTOR.get(option, f"--{record}.{field}" if dash else option)
+    return dotted if option not in known and dotted in known else option
 
 
 def _element_types(kind: Any) -> tuple[Any, ...]:
