@@ -103,10 +103,10 @@ def test_lists_may_have_commas_and_whole_numbers_exponents():
     ("words", "line"),
     [
         ("--critic.iteration 8", "did you mean --critic.iterations"),
-        ("--critic-iterations 8", "did you mean --critic.iterations"),
+        ("--critic.iteration 8", "did you mean --critic.iterations"),
         ("--iterations 8", "did you mean --critic.iterations"),
         ("--hidden 8", "did you mean --critic.hidden or --network.hidden"),
-        ("--evaluation-episodes 8", "did you mean --evaluation.episodes"),
+        ("--evaluation.episode 8", "did you mean --evaluation.episodes"),
         ("--critic.iterations 0", "critic.iterations must be positive, not 0"),
         ("--network.hidden -4", "network.hidden must be positive widths"),
         ("--schedule.updates 8", "unknown option '--schedule.updates'"),
