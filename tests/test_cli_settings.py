@@ -158,6 +158,30 @@ def test_a_robots_settings_are_plain_options(folder):
         rfo.make("slider.xml", 2, dt=-1.0)
 
 
+def test_the_chosen_substeps_are_told(folder, capsys):
+    (folder / "slider.xml").write_text(SLIDER)
+    words = [
+        "slider.xml",
+        "--algo",
+        "apg",
+        *TINY[:6],
+        "--steps",
+        "16",
+        "--evaluation.episodes",
+        "4",
+    ]
+    for options, told in (["--episode-length", "8"], True), (["--substeps", "4"], False):
+        main(["train", *words, *options, "--out", str(folder / f"run{told}")])
+        assert ("substeps of the physics per control step" in capsys.readouterr().err) == told
+    config = json.loads((folder / "runFalse" / "config.json").read_text())
+    assert config["task"]["options"] == {"substeps": 4}
+
+
+def test_a_closed_stderr_ends_nothing():
+    command = f"{sys.executable} -m rfo.cli check-grad cartpole --envs 2 --horizons 1 2>&-"
+    assert subprocess.run(command, shell=True, stdout=subprocess.DEVNULL).returncode == 0
+
+
 @pytest.mark.parametrize("kind", FINDINGS)
 def test_a_model_that_cannot_move_is_refused(kind, folder, capsys):
     (folder / "model.xml").write_text(FINDINGS[kind])

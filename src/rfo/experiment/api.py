@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
@@ -16,6 +17,7 @@ import numpy as np
 from rfo.errors import SettingError
 from rfo.experiment import build, own
 from rfo.experiment import run as runs
+from rfo.experiment.catalogue import is_robot
 from rfo.experiment.record import Experiment, TaskSettings, preset, require_seed, scheduled
 from rfo.train import metrics
 from rfo.train.evaluate import Evaluator, evaluation_key, shares, summarise
@@ -248,6 +250,7 @@ def train_seeds(
     if wandb is not None:
         for folder in folders:
             folder.mirror(wandb)
+    _tell_substeps(first)
     runs.train(several, folders)
     return [
         Run(folder.path, runs.with_kept_robot(folder, run))
@@ -366,6 +369,17 @@ def evaluate(
     evaluator = Evaluator(env if size == env.size else env.resized(size), deterministic)
     outcome = evaluator(policy, evaluation_key(seed, deterministic), per_environment)
     return summarise(outcome, deterministic)
+
+
+def _tell_substeps(experiment: Experiment) -> None:
+    """Say which substeps a robot's physics chose, if none were asked for."""
+    if is_robot(experiment.task.name) and "substeps" not in experiment.task.options:
+        task: Any = build.build(experiment)[1].task
+        print(
+            f"{experiment.title}: {task.simulator.substeps} substeps of the physics per control "
+            f"step of {task.spec.dt:.3g} s, chosen from the model; --substeps sets others",
+            file=sys.stderr,
+        )
 
 
 def _located(experiment: Experiment) -> Experiment:

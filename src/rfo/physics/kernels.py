@@ -14,7 +14,12 @@ import warp as wp
 def _start_warp() -> None:
     """Start Warp without its native warning, written past Python, that a machine has no GPU."""
     wp.config.log_level = wp.LOG_WARNING
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed: nobody would read the warning
+        wp.init()
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)
         wp.init()
