@@ -93,7 +93,7 @@ def test_no_hyperparameter_hides_an_option_of_the_command_line(algorithm):
 
 
 def test_the_ant_has_the_published_budget_and_networks():
-    """SAPO's AntRun: 64 environments, 4.1M steps in 2000 updates of 32 steps, [128, 64, 32], [64, 64]."""
+    """SAPO's AntRun: 64 environments, 4.1M steps in 2000 updates of 32 steps, networks as below."""
     for name in METHODS:
         experiment = preset("ant", name)
         assert (experiment.environments, experiment.steps, experiment.updates) == (

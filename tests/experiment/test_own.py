@@ -1,4 +1,4 @@
-"""Tasks of one's own: named by their code, with settings, checked, trusted, and told when changed."""
+"""Tasks of one's own: named by their code, with settings, checked, and told when changed."""
 
 import sys
 from importlib import metadata, resources

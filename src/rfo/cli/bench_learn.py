@@ -34,9 +34,9 @@ CoreNumbers = Annotated[
 class BenchLearn:
     """Train a suite: tasks x methods x seeds, one process a core.
 
-    What is finished is skipped, and what was interrupted goes on from its checkpoint, so the same command
-    may be given again at any time. A run that fails does not stop the others. `rfo report` makes tables
-    and figures of the folder.
+    What is finished is skipped, and what was interrupted goes on from its checkpoint, so the same
+    command may be given again at any time. A run that fails does not stop the others. `rfo report`
+    makes tables and figures of the folder.
     """
 
     suite: SuitePath = None

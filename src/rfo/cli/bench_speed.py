@@ -22,9 +22,10 @@ PeerPython = Annotated[
 class BenchSpeed:
     """Measure how fast tasks simulate and train on this machine, on one core and on all.
 
-    Every measurement is a process of its own that cannot use more cores than it is told. Physics is a
-    rollout of 32 control steps and its gradient, without any policy; training is whole updates. Beside
-    the ant stands a peer, Brax, if it is installed (pip install 'rfo[peers]'). A few minutes in all.
+    Every measurement is a process of its own that cannot use more cores than it is told. Physics is
+    a rollout of 32 control steps and its gradient, without any policy; training is whole updates.
+    Beside the ant stands a peer, Brax, if it is installed (pip install 'rfo[peers]'). A few minutes
+    in all.
     """
 
     tasks: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASK ...")]] = (
@@ -38,8 +39,8 @@ class BenchSpeed:
     peer_python: PeerPython = None
     """Interpreter that has Brax, where it shall not be installed beside rfo."""
     json: bool = False
-    """Print one JSON object with physics_env_steps_per_s, train_env_steps_per_s (of the first task),
-    threads and all details; the tables go to stderr."""
+    """Print one JSON object with physics_env_steps_per_s, train_env_steps_per_s (of the first
+    task), threads and all details; the tables go to stderr."""
 
     def run(self) -> int:
         """Measure and print."""

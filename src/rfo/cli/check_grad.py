@@ -14,12 +14,13 @@ from rfo.experiment.record import require_seed
 class CheckGrad:
     """Check a task's gradient against central differences, environment by environment.
 
-    Rolls out random actions over several horizons and compares the adjoint with differences along the
-    gradient and along random directions. The exit status is 1 if the gradient is wrong.
+    Rolls out random actions over several horizons and compares the adjoint with differences along
+    the gradient and along random directions. The exit status is 1 if the gradient is wrong.
     """
 
     task: TaskName = ""
-    """Task to check: a name that `rfo list` shows, an MJCF file, or a task of your own (FILE.py:CLASS)."""
+    """Task to check: a name that `rfo list` shows, an MJCF file, or a task of your own
+    (FILE.py:CLASS)."""
     envs: int = 32
     """Environments, each compared on its own."""
     horizons: tuple[int, ...] = (1, 8, 32)

@@ -24,9 +24,11 @@ class Eval:
     run_folder: RunPath = ""
     """Run folder; its newest checkpoint is used."""
     on: OtherTask = None
-    """Task to evaluate on, of the same sizes: say, the recorded forces after training under softer ones."""
+    """Task to evaluate on, of the same sizes: say, the recorded forces after training under softer
+    ones."""
     task: OwnTask = None
-    """The run's task, where it is code of your own that has moved or that rfo has not run before."""
+    """The run's task, where it is code of your own that has moved or that rfo has not run
+    before."""
     episodes: int = 128
     """Episodes, rounded up to equal shares of the environments."""
     deterministic: bool = False

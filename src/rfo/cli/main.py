@@ -1,4 +1,4 @@
-"""The command line: reads `rfo NAME ...`, runs the command, and tells what goes wrong in one line."""
+"""The command line: reads `rfo NAME ...`, runs it, and tells in one line what goes wrong."""
 
 from __future__ import annotations
 

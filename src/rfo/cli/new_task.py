@@ -21,7 +21,8 @@ class NewTask:
     """Write a Python file with a task of your own to start from.
 
     The task is small and whole: a reset, a reward, a scene to draw, and two settings. Train it with
-    `rfo train FILE.py:Reach`, check its gradient with `rfo check-grad FILE.py:Reach`, then change it.
+    `rfo train FILE.py:Reach`, check its gradient with `rfo check-grad FILE.py:Reach`, then change
+    it.
     """
 
     file: NewFile = None

@@ -16,7 +16,8 @@ from rfo.experiment.nested import unknown
 class Report:
     """Compare runs: learning curves, final tables with intervals, sample efficiency.
 
-    Writes Markdown, CSV and PNG, and the thinned raw results, from which the same report can be made.
+    Writes Markdown, CSV and PNG, and the thinned raw results, from which the same report can be
+    made.
     """
 
     runs: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUNS ...")]] = ()
@@ -24,7 +25,8 @@ class Report:
     out: Path = Path("report")
     """Folder to write to; a report that is there already is replaced."""
     reference: str = "sapo"
-    """Label of the method that the others are compared with; the first one, if nothing has this label."""
+    """Label of the method that the others are compared with; the first one, if nothing has this
+    label."""
     labels: tuple[str, ...] = ()
     """Labels to show; all, if none is given. The raw results are those of all runs in any case."""
     points: int = 100

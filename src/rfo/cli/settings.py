@@ -1,4 +1,4 @@
-"""The settings of an experiment as options, for the commands that make one: `rfo train`, `rfo show`.
+"""The settings of an experiment as options, for `rfo train` and `rfo show`.
 
 Which options there are depends on the method and on the task. Their defaults are the preset's, or
 those of the file that --config names.
@@ -44,8 +44,8 @@ class Settings:
     hyperparameters: Any
     task_options: Any
     task: TaskName = ""
-    """What to train on: a name that `rfo list` shows; a robot's MJCF file, as with --mjcf; or a task
-    of your own as my_task.py:Reach or my_package.tasks:Reach, see `rfo new-task`."""
+    """What to train on: a name that `rfo list` shows; a robot's MJCF file, as with --mjcf; or a
+    task of your own as my_task.py:Reach or my_package.tasks:Reach, see `rfo new-task`."""
     mjcf: MjcfFile = None
     """Robot to train in place of a task: its MJCF file, which ends in .xml."""
     reward: Literal["forward"] = "forward"
@@ -53,13 +53,15 @@ class Settings:
     algo: str = "rfo"
     """Method: rfo, sapo, soft_flow, shac, apg, ppo, sac or fpo; or a variant, see `rfo list`."""
     config: ConfigFile = None
-    """TOML file of settings, as `rfo show` prints them, or a run's config.json. Options override it."""
+    """TOML file of settings, as `rfo show` prints them, or a run's config.json. Options override
+    it."""
     steps: int = 1_000_000
     """Environment steps to train, rounded up to whole updates."""
     envs: int = 64
     """Environments simulated in parallel."""
     chunk: int = 1
-    """Actions of one decision: the policy draws so many at once, and they are carried out open loop."""
+    """Actions of one decision: the policy draws so many at once, and they are carried out open
+    loop."""
     executed: Executed = None
     """How many of them are carried out before the next decision."""
     seed: int = 0
@@ -229,7 +231,7 @@ def _task_options(task: TaskSettings, arguments: list[str]) -> Any:
 
 
 def _option_kind(hint: Any) -> Any:
-    """A type that an option can have, for that of a constructor's argument; None if there is none."""
+    """The option's type for a constructor argument's type; None if it can be no option."""
     kinds = [kind for kind in alternatives(hint) if kind is not type(None)]
     if len(kinds) != 1:
         return None

@@ -4,8 +4,8 @@
     rfo train my_task.py:Reach --steps 200_000  # learn it
     rfo train my_task.py:Reach --task.gain 8    # with another setting
 
-A task works on B environments at a time: every array has the leading axis B. Reward and next state are
-JAX functions of state and action, which is all that the gradient needs.
+A task works on B environments at a time: every array has the leading axis B. Reward and next state
+are JAX functions of state and action, which is all that the gradient needs.
 """
 
 from typing import NamedTuple

@@ -23,14 +23,15 @@ WandbProject = Annotated[
 class Train(Settings):
     """Train a policy, evaluate it, and write a replay.
 
-    The defaults are the preset of the task and the method. Everything lands in one run folder, whose
-    path is the last line printed. Ctrl-C saves a checkpoint and stops; `rfo train --resume RUN` goes
-    on from it. Every setting of the chosen method is an option too: `rfo train ant --algo sapo --help`
-    shows SAPO's.
+    The defaults are the preset of the task and the method. Everything lands in one run folder,
+    whose path is the last line printed. Ctrl-C saves a checkpoint and stops; `rfo train --resume
+    RUN` goes on from it. Every setting of the chosen method is an option too: `rfo train ant --algo
+    sapo --help` shows SAPO's.
     """
 
     seeds: int = 1
-    """Seeds to train together in one program, counted up from --seed, each with its own run folder."""
+    """Seeds to train together in one program, counted up from --seed, each with its own run
+    folder."""
     out: OutPath = None
     """Run folder to make; with --seeds, the folder around theirs. It must not exist."""
     wandb: WandbProject = None

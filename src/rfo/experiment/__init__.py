@@ -1,1 +1,1 @@
-"""What a training run is: its record, the tasks and methods by name, and a run from start to end."""
+"""Experiments: their record, tasks and methods by name, and a run from start to end."""

@@ -1,4 +1,4 @@
-"""Check that a task keeps the contract of `rfo.envs.base.Environment`, before anything is compiled."""
+"""Check that a task keeps the contract of `rfo.envs.base.Environment`, without compiling."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from rfo.types import PyTree
 from rfo.view.replay import check_drawing
 
 SIZE = 3
-"""Environments of the check: a number that is unlikely to be one of the task's own sizes by chance."""
+"""Environments of the check; a task is unlikely to have a size of its own that equals it."""
 METHODS = ("spec", "reset", "observe", "step")
 
 
 def check_contract(task: Any, name: str) -> None:
     """Trace a task's methods once, for three environments, and check what they return.
 
-    Nothing is compiled or computed. An error inside a method is the task's own, and keeps its traceback.
+    Nothing is compiled or computed. An error inside a method is the task's own, and keeps its
+    traceback.
 
     Args:
         task: what should be an `rfo.envs.base.Environment`.

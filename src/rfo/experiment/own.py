@@ -1,8 +1,8 @@
 """Tasks of one's own, named by the place of their code: ``my_task.py:Reach``, ``my_package:Reach``.
 
-Such a task is code that rfo runs. Whoever names it on the command line or in a program wants that. A run
-folder also names its task, and may come from someone else: what it names is run only where the same
-code was named before by the user of this machine, see `require_trust`.
+Such a task is code that rfo runs. Whoever names it on the command line or in a program wants that.
+A run folder also names its task, and may come from someone else: what it names is run only where
+the same code was named before by the user of this machine, see `require_trust`.
 """
 
 from __future__ import annotations

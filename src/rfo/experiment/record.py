@@ -1,7 +1,8 @@
 """What a training run is: the `Experiment`, one frozen record that every part passes on.
 
-It is what the library's functions take, a run folder stores, suites list and the command line edits.
-It is written as JSON and TOML and read back equal. `preset` makes the experiment of a task and a method.
+It is what the library's functions take, a run folder stores, suites list and the command line
+edits. It is written as JSON and TOML and read back equal. `preset` makes the experiment of a task
+and a method.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class TaskSettings:
     name: str
     """Name of a known task; an MJCF file; or `my_task.py:Reach`, `my_package.tasks:Reach`."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Arguments of the task's constructor by name, as plain values; what is left out has its default."""
+    """Arguments of the task's constructor by name, as plain values; what is left out has its
+    default."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Evaluation:
     """
 
     episodes: int | None = None
-    """Episodes of each protocol, rounded up to equal shares of the environments; None: two for each."""
+    """Episodes of each protocol, rounded up to equal shares of the environments; None: two for
+    each."""
 
     def __post_init__(self) -> None:
         if self.episodes is not None:
@@ -220,7 +223,8 @@ def preset(task: str, method: str = "rfo", **settings: Any) -> Experiment:
     """The default experiment of a task and a method.
 
     Args:
-        task: name of a known task; an MJCF file; or ``my_task.py:Reach``, ``my_package.tasks:Reach``.
+        task: name of a known task; an MJCF file; or the place of your own task's code, as
+            ``my_task.py:Reach`` or ``my_package.tasks:Reach``.
         method: name of a known method.
         settings: values that differ from the preset, see `Experiment.edited`. Dotted names are
             given as in ``**{"critic.iterations": 8}``.
