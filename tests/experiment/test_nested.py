@@ -78,8 +78,20 @@ def test_what_cannot_be_set_is_told_with_the_fields_name(edits, field, line):
 
 @pytest.mark.parametrize(
     "value",
-    ["plain", 'a "quote" and \\ and \t and \x7f and é and 😀', "line\nbreak", 1e-30, 1e16, -0.0]
-    + [2**53, True, [1, 2.5], ["a"], {"in.ner": {"deep": 1}}, {"tasks": {"a": [1]}, "b": 2}],
+    [
+        "plain",
+        'a "quote" and \\ and \t and \x7f and é and 😀',
+        "line\nbreak",
+        1e-30,
+        1e16,
+        -0.0,
+        2**53,
+        True,
+        [1, 2.5],
+        ["a"],
+        {"in.ner": {"deep": 1}},
+        {"tasks": {"a": [1]}, "b": 2},
+    ],
 )
 def test_toml_reads_back_equal(value):
     data = {"value": value, "table": {"value": value, 'odd "key"': 1}}

@@ -90,9 +90,10 @@ class _Check:
             self.array(method, "the observation", observation, (shapes,), floating=True)
             return
         if not isinstance(observation, dict) or observation.keys() != shapes.keys():
+            given = observation if isinstance(observation, dict) else [_kind(observation)]
             raise self.fault(
                 f"{method} must return a dict with {', '.join(shapes)}, as spec.observation says, "
-                f"not {sorted(observation) if isinstance(observation, dict) else _kind(observation)}"
+                f"not {', '.join(sorted(given))}"
             )
         for key, shape in shapes.items():
             self.array(method, f"observation['{key}']", observation[key], shape, floating=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import json
 import math
 import types
@@ -109,7 +110,7 @@ def field_types(kind: type) -> dict[str, Any]:
     """Types of a dataclass's fields; Any for one whose name only type checkers import."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
-        owner = next(c for c in kind.__mro__ if field.name in c.__dict__.get("__annotations__", {}))
+        owner = next(c for c in kind.__mro__ if field.name in inspect.get_annotations(c))
         try:
             found[field.name] = typing.get_type_hints(_only(field, owner), include_extras=True)["x"]
         except NameError:
