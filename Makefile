@@ -65,7 +65,8 @@ walls: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(BIN)/rfo bench speed $(TASK) $(ARGS)
 
-# A wheel, and proof that it works without its source: installed into an empty environment it trains.
+# A wheel, and proof that it works without its source: installed into an empty environment it
+# trains.
 dist: $(INSTALLED)
 	@rm -rf dist build && mkdir dist
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \

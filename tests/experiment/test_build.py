@@ -162,8 +162,8 @@ def test_variants_are_algorithms_with_other_settings_which_come_before_the_task(
         ({"method": "sappo"}, "did you mean sapo"),
         (
             {"method": "zzz"},
-            "choose from apg, fpo, naive_flow, ppo, rfo, rfo_bound, rfo_reuse, rfo_tuned, sac, sapo, "
-            "sapo_reuse, shac, shac2, soft_flow, soft_flow_reuse",
+            "choose from apg, fpo, naive_flow, ppo, rfo, rfo_bound, rfo_reuse, rfo_tuned, sac, "
+            "sapo, sapo_reuse, shac, shac2, soft_flow, soft_flow_reuse",
         ),
         ({"gama": 0.9}, "did you mean gamma"),
         ({"gamma": 1.5}, "gamma must be"),

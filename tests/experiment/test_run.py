@@ -226,8 +226,11 @@ def test_a_hangup_saves_a_checkpoint(started):
 
 @pytest.mark.parametrize(
     ("mode", "variable"),
-    [(jax.enable_x64, "JAX_ENABLE_X64"), (jax.debug_nans, "JAX_DEBUG_NANS")]
-    + [(jax.debug_infs, "JAX_DEBUG_INFS")],
+    [
+        (jax.enable_x64, "JAX_ENABLE_X64"),
+        (jax.debug_nans, "JAX_DEBUG_NANS"),
+        (jax.debug_infs, "JAX_DEBUG_INFS"),
+    ],
 )
 def test_modes_of_jax_that_cannot_work_are_refused_in_one_line(
     mode, variable, finished, tmp_path, capsys

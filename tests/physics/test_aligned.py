@@ -1,5 +1,7 @@
-"""Contacts where a point alone does not tell which way out is meant: faces on faces, edges on edges,
-parallel and coinciding axes, coinciding centres."""
+"""Contacts where a point alone does not tell which way out is meant.
+
+They are faces on faces, edges on edges, parallel and coinciding axes, and coinciding centres.
+"""
 
 import mujoco
 import numpy as np
@@ -110,8 +112,9 @@ CASES = {
         CUBE, AS_IS, CAPSULE, LIES_Y, (0.1 + 0.05 * S, 0, 0.1 + 0.05 * S - TIGHT), (S, 0, S),
     ),
 }  # fmt: skip
-"""The lower shape and its attitude, the upper one and its, where that is, and where it is pushed: a unit
-vector, None for anywhere, an entry of None for what remains."""
+"""The lower shape and its attitude, the upper shape and its attitude and place, and its push.
+
+The push is a unit vector, or None for any direction; an entry of None stands for what remains."""
 
 
 def pose(case):
@@ -126,7 +129,10 @@ def model(case, law=SOFT):
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_pushed_apart(case):
-    """In the right direction, however it is rounded: in each precision and from poses a hair off."""
+    """The push has the right direction however it is rounded.
+
+    That holds in each precision and from poses a hair off.
+    """
     way = CASES[case][-1]
     for dtype, hair in ((np.float32, 0), (np.float64, 0), (np.float64, 1e-9)):
         noise = hair * np.random.default_rng(1).normal(size=(8, 14))

@@ -1,4 +1,7 @@
-"""The articulated simulator against mechanics: closed forms, conserved quantities, and its contact law."""
+"""The articulated simulator against mechanics.
+
+It is held to closed forms, conserved quantities, and its contact law.
+"""
 
 from dataclasses import replace
 
@@ -54,7 +57,7 @@ def simulate(
     return qs[:, 0], qds[:, 0]
 
 
-# --------------------------------------------------------------------------------------------- free motion
+# -------------------------------------------------------------------------------------- free motion
 
 
 def test_free_fall_is_that_of_semi_implicit_euler():
@@ -142,7 +145,7 @@ def test_energy_of_a_conservative_tree_is_kept_to_first_order(seed):
     assert drifts[-1] < 0.01 * np.ptp(kinetic)
 
 
-# ------------------------------------------------------------------------------------------------- pendulum
+# ----------------------------------------------------------------------------------------- pendulum
 
 
 def period(amplitude: float, dt: float) -> float:
@@ -166,7 +169,7 @@ def test_period_of_a_pendulum(amplitude):
     assert errors[1] < 1e-3 and 3.6 < errors[0] / errors[1] < 4.4  # second order
 
 
-# -------------------------------------------------------------------------------- one degree of freedom
+# ---------------------------------------------------------------------------- one degree of freedom
 
 
 def test_damping_is_implicit():
@@ -205,13 +208,16 @@ def test_a_weight_rests_beyond_its_limit():
     assert abs(qd[-1, 0]) < 1e-9
 
 
-# -------------------------------------------------------------------------------------------------- contact
+# ------------------------------------------------------------------------------------------ contact
 
 
 def expected_contact(
     of: Model, q: np.ndarray, qd: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Force and moment about its centre on a free sphere, by the law in `rfo.physics.articulated`."""
+    """Force on a free sphere and moment about its centre, by the law in `rfo.physics.articulated`.
+
+    The third value names the case.
+    """
     n = of.ground_normal
     lowest = -of.contact_radius[0] * n
     depth = of.ground_height - n @ (q[:3] + lowest)
@@ -307,7 +313,7 @@ def test_the_ground_never_pulls():
     np.testing.assert_allclose(qd[0, 2], 5 + 1e-3 * (500 * 0.01 / 3 - G), rtol=1e-12)
 
 
-# ---------------------------------------------------------------------------------------------- conventions
+# -------------------------------------------------------------------------------------- conventions
 
 
 def test_the_length_of_a_quaternion_does_not_matter():

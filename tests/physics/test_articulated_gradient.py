@@ -89,7 +89,10 @@ def test_the_public_step_has_the_same_gradient():
 
 
 def test_gradient_with_respect_to_a_quaternion_ignores_its_length():
-    """The rotation is the normalised quaternion's: the gradient is across it and scales inversely."""
+    """The rotation is that of the normalised quaternion.
+
+    So the gradient is across the quaternion and scales inversely with its length.
+    """
     rollout, inputs = Rollout(shipped("ant"), ENVS, DT, SUBSTEPS), shipped_inputs("ant", ENVS, 4)
     quat = slice(3, 7)
     longer = inputs.q.copy()
@@ -100,7 +103,7 @@ def test_gradient_with_respect_to_a_quaternion_ignores_its_length():
     assert np.abs(inner).max() < 1e-9 * np.abs(one).max()
 
 
-# --------------------------------------------------------------------------------------- singular places
+# ---------------------------------------------------------------------------------- singular places
 
 
 SLIDER = """<mujoco><option gravity="0 0 {gravity}"/>

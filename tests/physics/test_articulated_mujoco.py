@@ -1,4 +1,7 @@
-"""The simulator's mass matrix and bias against the mujoco package, on random trees and the shipped models."""
+"""The simulator's mass matrix and bias against the mujoco package.
+
+Both are compared on random trees and on the shipped models.
+"""
 
 from dataclasses import replace
 from importlib.resources import files

@@ -447,7 +447,9 @@ def test_leaving_the_interpreter_right_after_a_dispatch_is_no_crash():
         import jax
         from test_bridge import actions, ant, states
         state, control = states(2000), actions(2000)
-        step = jax.jit(lambda s, u: jax.lax.scan(lambda s, _: (ant().step(s, u), None), s, length=20)[0])
+        step = jax.jit(
+            lambda s, u: jax.lax.scan(lambda s, _: (ant().step(s, u), None), s, length=20)[0]
+        )
         step.lower(state, control).compile()
         step(state, control)
         """,

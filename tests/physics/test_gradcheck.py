@@ -17,7 +17,10 @@ def accelerate(position, velocity, control):
 
 
 def rollout_of(step):
-    """Rewards of B point masses pushed by controls (T, B, A): minus the squared distance to (1, ..)."""
+    """Rewards of B point masses that are pushed by controls (T, B, A).
+
+    A reward is minus the squared distance to (1, ..).
+    """
 
     def rollout(controls):
         start = jnp.linspace(-1.0, 1.0, B)[:, None] * jnp.ones(A)
@@ -32,7 +35,10 @@ def rollout_of(step):
 
 
 def known_gradient(controls):
-    """x_t = x_0 + dt^2 sum_{s <= t} (t - s + 1) a_s, so dR/da_s = sum_t -2 (x_t - 1) dt^2 (t - s + 1)."""
+    """Gradient of the rewards in closed form.
+
+    x_t = x_0 + dt^2 sum_{s <= t} (t - s + 1) a_s, so dR/da_s = sum_t -2 (x_t - 1) dt^2 (t - s + 1).
+    """
     controls = np.asarray(controls, np.float64)
     lag = np.arange(T)[:, None] - np.arange(T) + 1
     weight = DT**2 * np.where(lag > 0, lag, 0)

@@ -38,7 +38,10 @@ def test_geoms_are_where_mujoco_puts_them(case):
 
 
 def test_a_product_turns_by_its_right_factor_first():
-    """A quarter turn about x takes y to z, then one about y takes z to x; in the other order y to y to z."""
+    """A quarter turn about x takes y to z, then one about y takes z to x.
+
+    In the other order y stays y, then becomes z.
+    """
     quarter = jnp.array(jnp.pi / 2)
     about_x, about_y = axis_angle(jnp.eye(3)[0], quarter), axis_angle(jnp.eye(3)[1], quarter)
     x, y, z = jnp.eye(3)

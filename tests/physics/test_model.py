@@ -153,7 +153,8 @@ def test_a_reference_coordinate_shifts_the_zero():
     [
         (
             one_body(
-                outside='<tendon><fixed name="cord"><joint joint="elbow" coef="1"/></fixed></tendon>'
+                outside='<tendon><fixed name="cord"><joint joint="elbow" coef="1"/></fixed>'
+                "</tendon>"
             ),
             "cord",
         ),

@@ -1,4 +1,7 @@
-"""The native text as CUDA compiles it: one lane. Checked where there is no CUDA device to run it."""
+"""The native text as CUDA compiles it, with one lane.
+
+It is checked where there is no CUDA device to run it.
+"""
 
 import subprocess
 import sys
@@ -46,8 +49,10 @@ def boxes() -> Articulated:
 
 
 def computed() -> list:
-    """States and gradients of 20 ants, pairs of boxes, soft bodies, and 2 lumps of clay after a control step
-    in contact."""
+    """States and gradients after a control step in contact.
+
+    They are those of 20 ants, pairs of boxes, soft bodies, and 2 lumps of clay.
+    """
     state, control = states(20), actions(20)
     rigid = (ant().step(state, control), gradient(ant(), state, control))
     value = lambda s, u: jnp.sum(boxes().step(s, u).qd ** 2)  # noqa: E731

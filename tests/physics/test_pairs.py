@@ -1,4 +1,7 @@
-"""Contact of bodies with one another: geometry against mujoco's, continuity, momentum, gradients."""
+"""Contact of bodies with one another.
+
+The tests cover geometry against mujoco's, continuity, momentum, and gradients.
+"""
 
 from dataclasses import replace
 from functools import cache
@@ -48,7 +51,10 @@ def poses(seed, count, farthest=0.25):
 
 
 def wrenches(model, q, qd=None):
-    """Force and torque about its own origin on each free body (B, bodies, 6), where nothing spins."""
+    """Force on each free body and torque about its own origin (B, bodies, 6).
+
+    Nothing spins there.
+    """
     qd = np.zeros((len(q), model.nv)) if qd is None else qd
     simulator = Articulated(model, 1e-3, 1, dtype=np.float64)
     return -simulator.bias(ArticulatedState(q, qd)).reshape(len(q), -1, 6)
@@ -86,7 +92,10 @@ def axis_to_box(q):
 
 @pytest.mark.parametrize("other", SIZES)
 def test_a_sphere_is_pushed_along_the_shortest_way(other):
-    """Force = k_e times mujoco's depth along its normal; a centre inside a box has a smoothed distance."""
+    """The force is k_e times mujoco's depth along its normal.
+
+    A centre inside a box has a smoothed distance.
+    """
     q = poses(0, 200)
     force = wrenches(two("sphere", other), q)[:, 0, :3]
     distance, normal = theirs("sphere", other, q)
@@ -98,8 +107,10 @@ def test_a_sphere_is_pushed_along_the_shortest_way(other):
 
 @every_pair
 def test_bodies_push_when_they_overlap_and_only_then(one, other):
-    """Apart in mujoco's sense there is no force; where its depth is more than a hair, there is one, on the
-    whole along its normal."""
+    """Bodies that mujoco finds apart feel no force.
+
+    Where mujoco's depth is more than a hair there is a force, on the whole along mujoco's normal.
+    """
     q = poses(1, 300, farthest=0.35)
     force = wrenches(two(one, other), q)[:, 0, :3]
     distance, normal = theirs(one, other, q)
@@ -161,8 +172,10 @@ def test_friction_opposes_sliding_and_obeys_coulomb():
 
 @every_pair
 def test_the_force_is_continuous(one, other):
-    """Along a path of slides and turns, through flat and parallel, steps ten times smaller change the force
-    ten times less at their worst: no jump."""
+    """The force does not jump along a path of slides and turns, through flat and parallel poses.
+
+    Steps ten times smaller change the force ten times less at their worst.
+    """
 
     def path(points):
         """A swing about the parallel pose, over the middle and beyond the edges."""
@@ -203,8 +216,10 @@ RESTING = {
 
 @pytest.mark.parametrize("name", RESTING)
 def test_what_lies_on_a_box_stays_as_it_lies(name):
-    """Dropped onto it by a millimetre with a slight tilt, after 2 s it is at rest on its face and has not
-    wandered."""
+    """A body drops by a millimetre onto a box, with a slight tilt.
+
+    After 2 s it is at rest on its face and has not wandered.
+    """
     kind = name.split()[-1]
     table = '<geom type="box" size="0.5 0.4 0.1" pos="0 0 -0.1"/>'
     model = load(
@@ -272,13 +287,17 @@ def test_material_is_the_mean():
 
 
 def test_who_meets_whom():
-    """mujoco's filter: not a body and its parent, not what is excluded, not what contype keeps apart."""
+    """Pairs pass mujoco's filter.
+
+    It drops a body and its parent, what is excluded, and what contype keeps apart.
+    """
     text = """<mujoco><worldbody><geom name="wall" type="box" size="1 1 1"/>
       <body name="a"><freejoint/><geom size="0.1"/>
       <body name="b"><joint/><geom size="0.1"/>
       <body name="c"><joint/><geom size="0.1"/></body></body></body>
       <body name="d"><freejoint/><geom size="0.1"/></body>
-      <body name="ghost"><freejoint/><geom size="0.1" contype="0" conaffinity="0"/></body></worldbody>
+      <body name="ghost"><freejoint/><geom size="0.1" contype="0" conaffinity="0"/></body>
+      </worldbody>
       <contact><exclude body1="d" body2="b"/></contact></mujoco>"""
     m = load(text, ContactParameters(1, 0, 0, 0))
     names = ("wall", *m.link_names)
@@ -290,13 +309,16 @@ def test_who_meets_whom():
     assert got == {frozenset(pair.split()) for pair in expected}
 
 
-# ------------------------------------------------------------------------------------------------ gradients
+# ---------------------------------------------------------------------------------------- gradients
 
 
 @every_pair
 @pytest.mark.parametrize("steps", [1, 8])
 def test_gradient_of_collisions(one, other, steps):
-    """Two free bodies that overlap in any pose, at any velocity and spin, quaternions of any length."""
+    """Two free bodies overlap in any pose, at any velocity and spin.
+
+    Their quaternions have any length.
+    """
     model, rng = two(one, other, 20.0, 50.0, 0.5), np.random.default_rng(5)
     q = poses(5, 60, 0.2)
     q = q[np.abs(wrenches(model, q)).sum((1, 2)) > 0][:24]
@@ -319,8 +341,10 @@ MOTIONS = {
 
 @pytest.mark.parametrize("name", MOTIONS)
 def test_gradient_of_motions_on_a_box(name):
-    """Over 32 steps, pressed by gravity, from states scattered about the named one. Faces on faces bend
-    quickly: the differences converge from 1e-8 downwards."""
+    """Gravity presses the bodies over 32 steps, from states scattered about the named one.
+
+    Faces on faces bend quickly: the differences converge from 1e-8 downwards.
+    """
     kind, q, qd = MOTIONS[name]
     model = load(
         world(free("one", kind), GROUND, gravity="0 0 -9.81"), ContactParameters(2e3, 5, 20, 0.5)
@@ -338,9 +362,12 @@ def test_gradient_of_motions_on_a_box(name):
 def test_gradient_within_one_tree():
     """A chain whose last link strikes its first, motors included."""
     text = f"""<mujoco><compiler angle="radian"/><worldbody><body><freejoint/>
-      <geom type="box" size="{SIZES["box"]}" mass="1"/><body pos="0.2 0 0"><joint name="a" axis="0 1 0"/>
-      <geom type="capsule" size="0.05 0.1" mass="1"/><body pos="0 0 0.2"><joint name="b" axis="0 1 0"/>
-      <geom type="box" size="0.05 0.05 0.15" pos="0 0 0.1" mass="1"/></body></body></body></worldbody>
+      <geom type="box" size="{SIZES["box"]}" mass="1"/>
+      <body pos="0.2 0 0"><joint name="a" axis="0 1 0"/>
+      <geom type="capsule" size="0.05 0.1" mass="1"/>
+      <body pos="0 0 0.2"><joint name="b" axis="0 1 0"/>
+      <geom type="box" size="0.05 0.05 0.15" pos="0 0 0.1" mass="1"/>
+      </body></body></body></worldbody>
       <actuator><motor joint="a"/><motor joint="b"/></actuator></mujoco>"""
     model, rng = load(text, ContactParameters(KE, 5, 20, 0.5)), np.random.default_rng(7)
     assert len(model.pairs.link) == 2

@@ -35,8 +35,11 @@ def episodes(returns):
 
 
 def test_short_episodes_are_not_favoured():
-    """Lives last 1 or 20 steps and pay 1 per step: 10.5 on average. Of the first 600 to finish, whichever
-    environment they come from, hardly any is long; 4 per environment have the right mean."""
+    """Lives last 1 or 20 steps and pay 1 per step: 10.5 on average.
+
+    Hardly any of the first 600 to finish is long, whichever environment they come from. Four from
+    each environment have the right mean.
+    """
     result = Evaluator(Batch(Lives(), 150), deterministic=True)(
         STILL, jax.random.key(0), per_environment=4
     )
@@ -47,7 +50,10 @@ def test_short_episodes_are_not_favoured():
 
 
 def test_long_episodes_are_run_to_their_end():
-    """LQR is truncated after 250 steps, more than two chunks; at rest at the origin it pays nothing."""
+    """LQR is truncated after 250 steps, more than two chunks.
+
+    At rest at the origin it pays nothing.
+    """
     result = Evaluator(Batch(LQR(episode_length=250), 3), deterministic=True)(
         STILL, jax.random.key(0), 2
     )

@@ -12,7 +12,10 @@ from rfo.train.trainer import initial_state
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that ticks one second more each time it is read, so that no test waits for a real one."""
+    """A clock that ticks one second more each time it is read.
+
+    So no test waits for a real one.
+    """
     reading = {"time": 0.0}
 
     def read():

@@ -1,4 +1,7 @@
-"""Weights & Biases, with a stand-in for the package: what it is sent, and that its failures stop nothing."""
+"""Weights & Biases, with a stand-in for the package.
+
+The tests check what it is sent, and that its failures stop nothing.
+"""
 
 import json
 import sys
@@ -25,7 +28,10 @@ SMALL = [
 
 
 class StandIn:
-    """Its runs record their calls; it fails at the start, or at the log of a step, or in the end."""
+    """A package whose runs record their calls.
+
+    It fails at the start, or at the log of a step, or in the end.
+    """
 
     def __init__(self, fails=None):
         self.runs, self.fails = [], fails

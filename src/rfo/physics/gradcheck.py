@@ -1,15 +1,16 @@
 """Adjoint against central differences, for any differentiable rollout.
 
-The check treats every environment on its own: rewards are summed per environment in float64 outside of
-the compiled program, so that float32 noise stays that of single rewards and one environment at a kink
-of the contact law does not hide in, or spoil, a sum over the batch.
+The check treats every environment on its own. Rewards are summed per environment in float64 outside
+of the compiled program. So float32 noise stays that of single rewards, and one environment at a
+kink of the contact law does not hide in, or spoil, a sum over the batch.
 
-Which difference to believe is decided by the differences alone, never by the gradient under test: per
-environment and direction, of all three neighbouring step sizes (a decade) those whose values agree best.
-Two are not enough: a return with kinks is often smooth at a coarse scale, with another slope. Where even
-those three disagree, the return is rough at every scale tried, and that environment says nothing about
-the adjoint; its share is reported. Nor does one whose derivative is lost in the rounding of the rewards to
-float32. Over the others, the median relative error decides.
+Which difference to believe is decided by the differences alone, never by the gradient under test.
+For each environment and direction, every three neighbouring step sizes (a decade) are compared, and
+those whose values agree best are taken. Two are not enough: a return with kinks is often smooth at
+a coarse scale, with another slope. Where even the best three disagree, the return is rough at every
+scale tried, and that environment says nothing about the adjoint; the share of such environments is
+reported. An environment whose derivative is lost in the rounding of the rewards to float32 says
+nothing either. Over the others, the median relative error decides.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ ENOUGH = 0.25
 class Direction:
     """Directional derivatives of the B environments' returns along one direction of unit length.
 
-    `analytic` (B,) and `numeric` (steps, B), one row per step size; `scale` (steps, B) is what errors are
-    relative to: the size of the difference, or its root mean square over random directions where that is
-    larger (a direction that happens to lie across the gradient has nothing to be relative to). `noise`
-    (steps, B) is what the rounding of rewards to float32 makes of a difference, about.
+    `analytic` is (B,), and `numeric` is (steps, B), one row per step size. `scale` (steps, B) is
+    what errors are relative to: the size of the difference, or its root mean square over random
+    directions where that is larger (a direction that happens to lie across the gradient has nothing
+    to be relative to). `noise` (steps, B) is about how much the rounding of rewards to float32
+    changes a difference.
     """
 
     name: str
@@ -119,7 +121,8 @@ def _windows(values: np.ndarray) -> np.ndarray:
 class Report:
     """Result of `check`: `directions`, and the gradient's norms.
 
-    `norm` (B,) is each environment's gradient norm, `norm_by_step` (T, B) that of each control step's part.
+    `norm` (B,) is each environment's gradient norm, and `norm_by_step` (T, B) is the norm of each
+    control step's part.
     """
 
     directions: tuple[Direction, ...]
@@ -148,8 +151,10 @@ class Report:
 
     @property
     def worst_error(self) -> float:
-        """Largest median relative error of the judged directions (NaN if none); infinite if the gradient is
-        not finite."""
+        """Largest median relative error of the judged directions.
+
+        It is NaN if there are none, and infinite if the gradient is not finite.
+        """
         if not self.finite:
             return float("inf")
         return max((d.median_error for d in self.directions if d.judged), default=float("nan"))
@@ -222,7 +227,10 @@ def _gradient(rollout: Rollout) -> Callable[[Array], Array]:
 def _differences(
     forward: Rollout, base: np.ndarray, direction: np.ndarray, step_sizes: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, B) central differences along a direction (T, B, A) of unit length per environment; noise."""
+    """Central differences (steps, B) along a direction (T, B, A), and their noise.
+
+    The direction has unit length in each environment.
+    """
 
     def rewards(step: float) -> tuple[np.ndarray, np.ndarray]:
         moved = (base + step * direction).astype(base.dtype)

@@ -1,8 +1,8 @@
 """Kernels on the CPU: static buffers, one captured graph per thread.
 
-A Warp launch runs on one core, so the batch is shared out to threads. The launches of a whole control step,
-and those of its adjoint, are captured once per thread as a graph over static buffers; a call then is a few
-copies and one replay per thread, outside the interpreter lock.
+A Warp launch runs on one core, so the batch is shared out to threads. The launches of a whole
+control step, and those of its adjoint, are captured once per thread as a graph over static buffers.
+A call is then a few copies and one replay per thread, outside the interpreter lock.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def available_threads() -> int:
 
 
 NUMBERS_PER_THREAD = 100_000
-"""Numbers of work (`rfo.physics.kernels.Kernels.work`) from which on a share of the batch is worth a thread:
-those of 50 ants with 16 substeps, 0.3 ms forward and backward. Less gains nothing, and loses on a busy
+"""A share of the batch with at least so many numbers of work is worth a thread.
+
+For numbers of work see `rfo.physics.kernels.Kernels.work`. This is the work of 50 ants with 16
+substeps, 0.3 ms forward and backward. A smaller share gains nothing, and loses on a busy
 machine."""
 
 
@@ -47,7 +49,8 @@ def useful_threads(kernels: Kernels, envs: int) -> int:
 class Plan:
     """A control step of a fixed number of environments, from NumPy arrays to NumPy arrays.
 
-    Each thread takes its packs one after the other through one workspace, which stays in the core's cache.
+    Each thread takes its packs one after the other through one workspace, which stays in the core's
+    cache.
 
     Args:
         kernels: the simulator.

@@ -1,4 +1,7 @@
-"""Quaternions (w, x, y, z) and forward kinematics as plain JAX functions, differentiable and batched."""
+"""Quaternions (w, x, y, z) and forward kinematics as plain JAX functions.
+
+They are differentiable and batched.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,8 @@ def link_poses(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B links 7
 
     Args:
         model: an articulated model of L links.
-        q: coordinates, laid out as `rfo.physics.model.Joint` says [m, rad]; quaternions of length 1.
+        q: coordinates, laid out as `rfo.physics.model.Joint` says [m, rad]; quaternions have
+            length 1.
 
     Returns:
         Position [m] and quaternion, (x, y, z, qw, qx, qy, qz), of the L links.
@@ -85,8 +89,8 @@ def _generations(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     """Links by their distance from the world, G generations of up to W.
 
     Returns:
-        Links (G, W), each row filled up with others; the places (G, W) of their parents in the row before;
-        the place (L,) of each link among all G W.
+        Links (G, W), each row filled up with others; the places (G, W) of their parents in the row
+        before; the place (L,) of each link among all G W.
     """
     depth = np.zeros(len(parent), int)
     rank = np.zeros(len(parent), int)

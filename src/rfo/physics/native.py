@@ -1,9 +1,9 @@
 """Native Warp kernels whose numbers are lanes of environments.
 
-Warp turns one thread into one scalar program. On a CPU that leaves the vector units idle, so the simulators'
-inner loops are C++ text in ``native/`` on numbers of W lanes (16 floats on AVX-512), one environment a lane,
-compiled by the compiler inside Warp: for CUDA the same text has W = 1. Nothing but Warp is needed to build
-it.
+Warp turns one thread into one scalar program. On a CPU that leaves the vector units idle. So the
+simulators' inner loops are C++ text in ``native/`` on numbers of W lanes (16 floats on AVX-512),
+with one environment in each lane. The compiler inside Warp compiles it; for CUDA the same text has
+W = 1. Nothing but Warp is needed to build it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ def lanes(dtype: np.dtype, device: str) -> int:
 
 
 def snippet(dtype: np.dtype, model_struct: str, files: Sequence[str], team: int = 1) -> str:
-    """Body of a native function: lanes, the model's struct, teams, then the named files of ``native/``.
+    """Body of a native function.
 
-    `team` threads advance one pack on CUDA, one thread elsewhere."""
+    It is the lanes, the model's struct, the teams, then the named files of ``native/``. `team`
+    threads advance one pack on CUDA, one thread elsewhere.
+    """
     real = "double" if np.dtype(dtype) == np.float64 else "float"
     lanes_text, *texts = [(FOLDER / name).read_text() for name in ("lanes.h", "team.h", *files)]
     return "\n".join(

@@ -82,8 +82,10 @@ def kernels(source: Source, dtype_name: str) -> KernelSet:
 
 @dataclass
 class Workspace:
-    """A model, the scratch and tape of so many environments, and where the adjoint's control step may leave
-    its outputs; on one device."""
+    """A model with the scratch and tape of so many environments, on one device.
+
+    It also holds the place where the adjoint's control step may leave its outputs.
+    """
 
     envs: int
     packs: int
@@ -98,8 +100,8 @@ class PackedKernels:
 
     Args:
         source: of the kernels.
-        values: everything in the source's layout; ``substeps``, ``width`` (numbers on the tape per substep)
-            and ``scratch`` (numbers) among it.
+        values: everything in the source's layout, including ``substeps``, ``width`` (numbers on the
+            tape per substep) and ``scratch`` (numbers).
         nq, nv, nu: widths of q, qd and control.
         dtype: float32 or float64.
     """

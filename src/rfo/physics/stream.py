@@ -1,7 +1,7 @@
 """Kernels on a JAX stream, through Warp's foreign-function interface: the way on CUDA.
 
-XLA hands its own buffers to the launches, so nothing is copied, and its stream, which it may be capturing
-into a graph: whatever allocates or compiles happens before.
+XLA hands its own buffers to the launches, so nothing is copied. It also hands over its stream,
+which it may be capturing into a graph: whatever allocates or compiles happens before.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from rfo.types import Array
 
 
 class Stream:
-    """A control step of a fixed number of environments, as JAX functions that XLA runs on its stream.
+    """A control step of a fixed number of environments.
 
+    It consists of JAX functions that XLA runs on its stream.
     All calls share one workspace on each device: XLA runs them one after the other.
 
     Args:

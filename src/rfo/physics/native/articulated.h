@@ -1,8 +1,9 @@
 // Articulated dynamics shared by the step, its adjoint and inspection. Follows pack.h.
 //
-// Spatial vectors (Featherstone) are in world axes about the origin of their tree: the root link's own origin where
-// the root is a FREE joint (so numbers stay small far from home), the world's origin otherwise. There a FREE joint's
-// `qdd` is the spatial acceleration: its linear part is the classical one minus omega x v.
+// Spatial vectors (Featherstone) are in world axes about the origin of their tree: the root link's
+// own origin where the root is a FREE joint (so numbers stay small far from home), the world's
+// origin otherwise. There a FREE joint's `qdd` is the spatial acceleration: its linear part is the
+// classical one minus omega x v.
 
 enum { FREE = 0, BALL = 1, SLIDE = 2, HINGE = 3 };
 
@@ -109,7 +110,8 @@ auto move = [&](int i, bool with_qdd) {
   if (with_qdd) A[i] = A[i] + joint_sum(i, qdd);
 };
 
-// A contact sphere: its lowest point about the tree's origin and how deep that is in the ground [m].
+// A contact sphere: its lowest point about the tree's origin and how deep that is [m] in the
+// ground.
 auto contact_point = [&](int c, V3& centre, V3& x) {
   const int i = m.contact_link[c];
   centre = pos[i] + rot[i].rotate(broadcast(m.contact_pos + 3 * c));
@@ -117,7 +119,8 @@ auto contact_point = [&](int c, V3& centre, V3& x) {
   return F(m.ground_height) - up.dot(x + origin[i]);
 };
 
-// The penalty law of ../articulated.py with constants (k_e, k_d, k_f, mu, k_h): pressure N, grip min(k_f, mu N / |v_t|).
+// The penalty law of ../articulated.py with constants (k_e, k_d, k_f, mu, k_h): pressure N,
+// grip min(k_f, mu N / |v_t|).
 const real speed_floor = real(1e-6);
 auto contact_law = [&](const real* law, const V3& n, F depth, const V3& velocity, F& vn, V3& vt, F& pressure, F& speed,
                        F& grip) {

@@ -2,13 +2,14 @@
 //
 // A substep solves  r(qdd; q, qd, u) = H qdd + bias - tau = 0.  For an adjoint g of qdd,
 //
-//     lambda = H^-1 g,      adjoint of (q, qd, u) = - dP / d(q, qd, u),      P = lambda . r   (qdd, lambda held fixed).
+//     lambda = H^-1 g,     adjoint of (q, qd, u) = - dP / d(q, qd, u),
+//     P = lambda . r   (qdd, lambda held fixed).
 //
-// P is the virtual power of all forces under the joint velocities lambda:  with W the link velocities that lambda
-// gives,  P = sum_i W_i . (I_i A_i + V_i x* I_i V_i) - contact and joint powers.  Its derivative takes one sweep to the
-// leaves (V, A, W) and one back: P_V, P_A, P_W are the forces dual to V, A, W, and G the wrench dual to a rigid
-// displacement X of everything a link carries, since X moves a motion vector M by X x M and
-// P_M . (X x M) = X . (M x* P_M).
+// P is the virtual power of all forces under the joint velocities lambda:  with W the link
+// velocities that lambda gives,  P = sum_i W_i . (I_i A_i + V_i x* I_i V_i) - contact and joint
+// powers.  Its derivative takes one sweep to the leaves (V, A, W) and one back: P_V, P_A, P_W are
+// the forces dual to V, A, W, and G the wrench dual to a rigid displacement X of everything a link
+// carries, since X moves a motion vector M by X x M and P_M . (X x M) = X . (M x* P_M).
 
 F* gq = take(m.nq);    // adjoint of q after the substep, then before it
 F* gqd = take(m.nv);
@@ -19,7 +20,8 @@ Spatial* P_V = spatials(m.links);
 Spatial* P_A = f;
 Spatial* P_W = spatials(m.links);
 Spatial* G = spatials(m.links);
-V3* P_origin = (V3*)take(3 * m.links);  // dual to shifting the tree's origin with all about it: a link's and below
+// dual to shifting the tree's origin with all about it: a link's and below
+V3* P_origin = (V3*)take(3 * m.links);
 
 // Adjoint of normalising: removes the part along the unit quaternion r = raw / |raw|.
 auto through_unit = [](const Quat& r, const Quat& g, F length) { return (g + r * -g.dot(r)) * (F(1) / length); };
@@ -68,8 +70,8 @@ auto integrate_adjoint = [&](int i) {
   for (int c = 0; c < m.v_count[i]; ++c) lambda[iv + c] = dt * gqd[iv + c];
 };
 
-// Power of link i's inertial force, and the wrench of displacing its inertia alone: P does not change when V, A and
-// W are displaced along.
+// Power of link i's inertial force, and the wrench of displacing its inertia alone: P does not
+// change when V, A and W are displaced along.
 auto inertial_power = [&](int i) {
   const Inertia I = link_inertia(i);
   const Spatial h = I * V[i];
@@ -98,7 +100,8 @@ auto contact_power = [&](int c) {
   P_origin[i] = P_origin[i] - lowered;
 };
 
-// Leaf to root: pass everything of link i to its parent, subtract the joint's share from the adjoints.
+// Leaf to root: pass everything of link i to its parent, subtract the joint's share from the
+// adjoints.
 auto collect = [&](int i) {
   const int p = m.parent[i], kind = m.joint[i], iq = m.q_start[i];
   const Spatial Vp = p < 0 ? zero6 : V[p];

@@ -1,28 +1,30 @@
-// Two boxes: the direction in which they part, and how deep a point of the one is in the other. Follows
-// articulated.h, precedes articulated_pairs.h.
+// Two boxes: the direction in which they part, and how deep a point of the one is in the other.
+// Follows articulated.h, precedes articulated_pairs.h.
 //
-// Where faces lie on faces and edges on edges, a single point does not tell which way out is meant: a corner of a cube
-// on an equal cube lies on three faces at once. So the direction belongs to the pair. Of the 15 axes that can separate
-// two boxes (the three of each, and the products of an edge of each) number k is overlapped by
+// Where faces lie on faces and edges on edges, a single point does not tell which way out is meant:
+// a corner of a cube on an equal cube lies on three faces at once. So the direction belongs to the
+// pair. Of the 15 axes that can separate two boxes (the three of each, and the products of an edge
+// of each) number k is overlapped by
 //
-//     d_k = (r_k^2 - x_k^2) / (2 r_k),    x_k: distance of the centres along it,  r_k: sum of the half widths along it,
+//     d_k = (r_k^2 - x_k^2) / (2 r_k),
+//     x_k: distance of the centres along it,    r_k: sum of the half widths along it,
 //
-// which is r_k - |x_k| where that is small, and smooth where the centres coincide. The direction n is that of the mean
-// of x_k / r_k times axis k, with the weights q_k (d_k + r_k / 1000)^-4: nearly the axis of the least overlap, and
-// continuous down to the first touch. q_k fades a product out where its edges are parallel. The smooth minimum of the
-// overlaps is (sum_k q_k d_k^-4)^(-1/4).
+// which is r_k - |x_k| where that is small, and smooth where the centres coincide. The direction n
+// is that of the mean of x_k / r_k times axis k, with the weights q_k (d_k + r_k / 1000)^-4: nearly
+// the axis of the least overlap, and continuous down to the first touch. q_k fades a product out
+// where its edges are parallel. The smooth minimum of the overlaps is (sum_k q_k d_k^-4)^(-1/4).
 //
-// A point is as deep as the way along n to the first face that it meets, and no deeper than twice the smooth minimum.
-// Across n the box is grown by a twentieth, and within a twentieth of its rim a point counts in part, on it by half:
-// where faces are aligned both boxes' edges lie on the rim, and carry together what one's carry alone on a larger face.
-// Edges count with the squared sine of their angle to n, times 3/2, so that the three directions of a box count 1 in
-// the mean.
+// A point is as deep as the way along n to the first face that it meets, and no deeper than twice
+// the smooth minimum. Across n the box is grown by a twentieth, and within a twentieth of its rim a
+// point counts in part, on it by half: where faces are aligned both boxes' edges lie on the rim,
+// and carry together what one's carry alone on a larger face. Edges count with the squared sine of
+// their angle to n, times 3/2, so that the three directions of a box count 1 in the mean.
 
 const real grown = real(0.05);   // share of a half extent by which a box grows across n
-const real steepest = real(4);  // depth gained for each metre across n from the rim of the grown box
+const real steepest = real(4);  // depth gained for each metre across n from the grown box's rim
 const int axes = 15;
 const real blur = real(1e-3);     // share of r_k that is added to d_k for the weights
-const real parallel = real(1e-4);  // squared sine of the angle below which two edges have no product
+const real parallel = real(1e-4);  // squared sine of the angle below which edges have no product
 
 struct Boxes {
   F a[3][3];  // axes of the segments' box, in the target's frame
@@ -98,7 +100,8 @@ const real vague = real(1e-2);  // length of the mean below which `aside` is mix
 // How far axis j lies across n: 1 across, 0 from about 14 degrees on.
 auto crosswise = [&](const Boxes& two, int j) { return MAX(F(1) - two.n[j] * two.n[j] * real(16), F(0)); };
 
-// False where the boxes are apart in every environment. `gap` is the way between the centres, in the world.
+// False where the boxes are apart in every environment. `gap` is the way between the centres, in
+// the world.
 auto meet_boxes = [&](int k, const Quat& own, const Quat& target, const V3& gap, Boxes& two) {
   const Quat back = target.conjugate(), relative = back * own;
   const V3 c = back.rotate(gap);
@@ -152,7 +155,8 @@ auto meet_boxes = [&](int k, const Quat& own, const Quat& target, const V3& gap,
   return true;
 };
 
-// Part of a point p that counts across axis j: its place between the rims of the grown and of a shrunk box.
+// Part of a point p that counts across axis j: its place between the rims of the grown and of a
+// shrunk box.
 auto place_on_rim = [&](const Boxes& two, const real* h, F p, int j) {
   return MIN(MAX((two.half[j] - magnitude(p)) * (1 / (2 * grown * h[j])), F(0)), F(1));
 };
@@ -165,7 +169,8 @@ auto share_of_edge = [&](const Boxes& two, const real* h, const F* p, const F* u
   return share;
 };
 
-// Depth of a point p, and the face that limits it: 2 j or 2 j + 1 for the upper or lower one across axis j, or 6.
+// Depth of a point p, and the face that limits it: 2 j or 2 j + 1 for the upper or lower one across
+// axis j, or 6.
 auto depth_in_box = [&](const Boxes& two, const F* p, F* face) {
   F depth = two.most;
   *face = F(6);

@@ -1,4 +1,5 @@
-// H and right-hand side of  H qdd = tau - bias  in the state (q, qd), for controls `u`: qdd holds the latter.
+// H and right-hand side of  H qdd = tau - bias  in the state (q, qd), for controls `u`: qdd holds
+// the latter.
 
 auto equations = [&](const F* u) {
   for (int i = 0; i < m.links; ++i) {

@@ -1,17 +1,20 @@
 // Contact of bodies with one another. Follows articulated.h.
 //
-// A pair is directed: the segments of one shape, of half vector u about a middle p, against another shape, the target.
-// In the target's frame that is a box of half extents h or an axis from (0, 0, -h_z) to (0, 0, h_z), with a radius. On
-// each segment one point p + s u is in contact, chosen so that it moves continuously with the poses:
+// A pair is directed: the segments of one shape, of half vector u about a middle p, against another
+// shape, the target. In the target's frame that is a box of half extents h or an axis from
+// (0, 0, -h_z) to (0, 0, h_z), with a radius. On each segment one point p + s u is in contact,
+// chosen so that it moves continuously with the poses:
 //
-// - against a box, half way between where the segment enters and leaves it (grown by the radius, or for the edges of a
-//   box as articulated_boxes.h says), so that an edge that lies flat on a face touches at its middle and not at
-//   whichever end rounding favours;
-// - against an axis, the minimum of  |p + s u - tau e_z|^2 + softness (|s u|^2 + tau^2),  unique even if parallel.
+// - against a box, half way between where the segment enters and leaves it (grown by the radius, or
+//   for the edges of a box as articulated_boxes.h says), so that an edge that lies flat on a face
+//   touches at its middle and not at whichever end rounding favours;
+// - against an axis, the minimum of  |p + s u - tau e_z|^2 + softness (|s u|^2 + tau^2),  unique
+//   even if parallel.
 //
-// Edges of a box are pushed in the direction in which the two boxes part. Elsewhere each point has its own normal;
-// inside a box the distance is minus a smooth minimum of those to its faces, so that its gradient n has no jumps. Where
-// a point's direction fades, on an axis or in the middle of a box, a fixed one is mixed in.
+// Edges of a box are pushed in the direction in which the two boxes part. Elsewhere each point has
+// its own normal; inside a box the distance is minus a smooth minimum of those to its faces, so
+// that its gradient n has no jumps. Where a point's direction fades, on an axis or in the middle of
+// a box, a fixed one is mixed in.
 
 enum { AXIS = 0, ROUND_ON_BOX = 1, BOX_ON_BOX = 2 };
 
@@ -66,7 +69,8 @@ auto clip = [&](F p, F u, F h, F& enter, F& leave) {
   leave = MIN(leave, MAX(t0, t1));
 };
 
-// The direction of d where it is longer than `near`; below, `way` is mixed in: n = d' / max(|d'|, near / 8).
+// The direction of d where it is longer than `near`; below, `way` is mixed in:
+// n = d' / max(|d'|, near / 8).
 struct Mixed {
   V3 d;
   F fade, size;

@@ -1,4 +1,5 @@
-// Adjoint of articulated_pairs.h: the contacts' share of P (see articulated_adjoint.h). Precedes that.
+// Adjoint of articulated_pairs.h: the contacts' share of P. Precedes articulated_adjoint.h,
+// which defines P.
 
 // `g_half`: of the half extent.
 auto clip_adjoint = [&](F p, F u, F h, const Touch& t, F g_enter, F g_leave, F& g_p, F& g_u, F& g_half) {
@@ -33,7 +34,8 @@ auto box_distance_adjoint = [&](const V3& p, const real* h, F g_distance, const 
   const V3 g = mix_adjoint(in.m, ahead, F(near_middle), g_n, g_ahead);  // of m, inside
   const V3 c{F(3) * in.ratio.x * in.steep.x * in.slope.x * g.x, F(3) * in.ratio.y * in.steep.y * in.slope.y * g.y,
              F(3) * in.ratio.z * in.steep.z * in.slope.z * g.z};
-  const F g_depth = c.x + c.y + c.z - g_distance;  // c_i: adjoint of the depth by way of its ratio to a_i
+  // c_i: adjoint of the depth by way of its ratio to a_i
+  const F g_depth = c.x + c.y + c.z - g_distance;
   auto along = [&](F d, F q, F slope, F g, F g_out, F n, F c, F h) {
     const F cube = q * q * q, out = (d == F(0)) ? F(0) : g_out + g_distance * n;
     return outside ? out : g * cube / h - slope * (g_depth * cube - c * q);
@@ -43,8 +45,8 @@ auto box_distance_adjoint = [&](const V3& p, const real* h, F g_distance, const 
             along(d.z, in.ratio.z, in.slope.z, g.z, g_out.z, n.z, c.z, F(h[2]))};
 };
 
-// From the adjoint g of the point on the segment, of distance (or less depth), normal and the part that counts to those
-// of p and u, in the target's frame, and of what the boxes share.
+// From the adjoint g of the point on the segment, of distance (or less depth), normal and the part
+// that counts to those of p and u, in the target's frame, and of what the boxes share.
 auto touch_adjoint = [&](int k, int j, const Touch& t, const Boxes& two, V3 g, F g_distance, const V3& g_n, F g_on,
                          V3& g_p, V3& g_u, BoxesAdjoint& shared) {
   const real* h = m.pair_target_half + 3 * k;
@@ -83,7 +85,8 @@ auto touch_adjoint = [&](int k, int j, const Touch& t, const Boxes& two, V3 g, F
   const V3 g_d = mix_adjoint(d, across(t.u, length, m.pair_sign[k]), radius * near_axis, g_n, g_way) +
                  d * (g_distance / t.distance);
   g = g + g_d;
-  // s and tau solve  A s - B tau + u.p = 0  and  C tau - B s - p_z = 0  where they are not at an end
+  // where they are not at an end, s and tau solve
+  // A s - B tau + u.p = 0  and  C tau - B s - p_z = 0
   const real soft = 1 + (length > 0 && h[2] > 0 ? softness : real(0));
   const F A = F(soft * length * length), C = F(soft), B = t.u.z, none = F(0), half = F(h[2]);
   auto free_s = (t.s > F(-1)) & (t.s < F(1));
@@ -132,7 +135,8 @@ auto pair_powers = [&](const Spatial* W, Spatial* P_V, Spatial* P_W, Spatial* G,
       g_p = at.turn.rotate(g_p);
       g_u = at.turn.rotate(g_u);
       const V3 u = at.turn.rotate(t.u), p = at.centre + at.turn.rotate(t.p);
-      // a rigid displacement of both with their twists changes nothing: what is left is the target's
+      // a rigid displacement of both with their twists changes nothing:
+      // what is left is the target's
       const V3 g_b = g_x - g_p, twist = (p - t.x).cross(g_p) + u.cross(g_u) + v.cross(g_v) - w.cross(push);
       const V3 carried = g_p - g_v.cross(omega_a) - alpha_a.cross(push);
       if (a >= 0) {

@@ -15,7 +15,8 @@ auto factorise = [&]() {
   }
 };
 
-// A FREE joint's twist is advanced at a point fixed in space, then taken to where its origin has moved.
+// A FREE joint's twist is advanced at a point fixed in space, then taken to where its origin has
+// moved.
 auto integrate = [&](int i) {
   F* qi = q + m.q_start[i];
   F* vi = qd + m.v_start[i];

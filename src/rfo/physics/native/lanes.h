@@ -1,8 +1,8 @@
 // Numbers for W environments at once, and the vector algebra on them.
 //
-// This text is the first part of the body of a native Warp function (see ../native.py): everything is local to it.
-// On the CPU a number `F` is a vector of W lanes that the compiler keeps in vector registers; on CUDA W is 1.
-// REAL is `float` or `double`.
+// This text is the first part of the body of a native Warp function (see ../native.py): everything
+// is local to it. On the CPU a number `F` is a vector of W lanes that the compiler keeps in vector
+// registers; on CUDA W is 1. REAL is `float` or `double`.
 
 typedef REAL real;
 #if defined(__CUDA_ARCH__)
@@ -18,7 +18,8 @@ typedef int Mask;
 #else
 constexpr int W = 64 / sizeof(real);
 typedef real F __attribute__((ext_vector_type(W)));
-typedef real Packed __attribute__((ext_vector_type(W), aligned(sizeof(real))));  // anywhere in memory
+// anywhere in memory
+typedef real Packed __attribute__((ext_vector_type(W), aligned(sizeof(real))));
 #define LANE(x, l) (x)[l]
 #define SQRT(x) __builtin_elementwise_sqrt(x)
 #define MIN(a, b) __builtin_elementwise_min(a, b)
@@ -75,7 +76,8 @@ struct Spatial {
   FN F dot(const Spatial& o) const { return a.dot(o.a) + l.dot(o.l); }
   // rate of a motion vector carried along by this motion
   FN Spatial cross_motion(const Spatial& o) const { return {a.cross(o.a), a.cross(o.l) + l.cross(o.a)}; }
-  // rate of a force vector carried along by this motion;  f.dot(X.cross_motion(m)) == X.dot(m.cross_force(f))
+  // rate of a force vector carried along by this motion;
+  // f.dot(X.cross_motion(m)) == X.dot(m.cross_force(f))
   FN Spatial cross_force(const Spatial& f) const { return {a.cross(f.a) + l.cross(f.l), a.cross(f.l)}; }
 };
 
@@ -96,8 +98,8 @@ const Spatial zero6{zero3, zero3};
 
 auto broadcast = [](const real* v) { return V3{F(v[0]), F(v[1]), F(v[2])}; };
 
-// Sine and cosine. In single precision a Cody-Waite reduction and the minimax polynomials of the Cephes library,
-// good to 1e-7 for |x| < 8192, since the compiler knows no vector version.
+// Sine and cosine. In single precision a Cody-Waite reduction and the minimax polynomials of the
+// Cephes library, good to 1e-7 for |x| < 8192, since the compiler knows no vector version.
 auto sincos_lanes = [](F x, F& sine, F& cosine) {
 #if defined(__CUDA_ARCH__)
   sine = sin(x);

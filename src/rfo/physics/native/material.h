@@ -1,18 +1,22 @@
-// Constitutive laws of particles. Follows lanes.h and the generated `Model`, of which it reads `law`, `mu`, `lambda`
-// and `yield`.
+// Constitutive laws of particles. Follows lanes.h and the generated `Model`, of which it reads
+// `law`, `mu`, `lambda` and `yield`.
 //
-// A law takes the deformation gradient F before plastic flow to the elastic one, Fe, and to the Kirchhoff stress tau:
+// A law takes the deformation gradient F before plastic flow to the elastic one, Fe, and to the
+// Kirchhoff stress tau:
 //
-//   PLASTICINE   Hencky strain e_i = log s_i of the singular values s, von Mises return mapping of its deviator d:
-//                e' = tr(e)/3 + k d, k = min(1, yield / (2 mu |d|));  tau_i = 2 mu e'_i + lambda tr(e)
+//   PLASTICINE   Hencky strain e_i = log s_i of the singular values s, von Mises return mapping of
+//                its deviator d:
+//                e' = tr(e)/3 + k d, k = min(1, yield / (2 mu |d|));
+//                tau_i = 2 mu e'_i + lambda tr(e)
 //   FLUID        tau = lambda J (J - 1) I; of F only J = det F is kept: Fe = diag(J, 1, 1)
 //   NEO_HOOKEAN  tau = mu (b - I) + lambda log(J) I,   b = F F^T
 //   COROTATED    tau_i = 2 mu (s_i^2 - s_i) + lambda J (J - 1)
 //
-// PLASTICINE and COROTATED are isotropic functions of b = U diag(l) U^T, l_i = s_i^2: tau = U diag(t) U^T, and
-// Fe = (I + U diag(g) U^T) F. So one decomposition serves everything, and the adjoint needs only the divided
-// differences (t_i - t_j) / (l_i - l_j) and those of g, in closed forms whose limit is that at l_i = l_j.
-// An inverted F has its smallest s negative; PLASTICINE takes s of at least LEAST.
+// PLASTICINE and COROTATED are isotropic functions of b = U diag(l) U^T, l_i = s_i^2:
+// tau = U diag(t) U^T, and Fe = (I + U diag(g) U^T) F. So one decomposition serves everything, and
+// the adjoint needs only the divided differences (t_i - t_j) / (l_i - l_j) and those of g, in
+// closed forms whose limit is that at l_i = l_j. An inverted F has its smallest s negative;
+// PLASTICINE takes s of at least LEAST.
 
 constexpr int PLASTICINE = 0, FLUID = 1, NEO_HOOKEAN = 2, COROTATED = 3;
 constexpr real LEAST = real(0.01);
@@ -50,7 +54,8 @@ struct Mat {
 auto diagonal = [](F x, F y, F z) { return Mat{{x, F(0), F(0), F(0), y, F(0), F(0), F(0), z}}; };
 auto magnitude = [](F x) { return MAX(x, -x); };
 
-// In single precision the polynomials of the Cephes library (1e-7), since the compiler knows no vector version.
+// In single precision the polynomials of the Cephes library (1e-7), since the compiler knows no
+// vector version.
 auto log_lanes = [](F x) -> F {
 #if defined(__CUDA_ARCH__)
   return log(x);
@@ -92,7 +97,8 @@ struct Principal {
 auto principal = [&](const Mat& B) {
   constexpr int sweeps = sizeof(real) == 8 ? 6 : 4;
   const F tiny = F(real(1e-30));
-  F d[3] = {B.a[0], B.a[4], B.a[8]}, o[3] = {B.a[5], B.a[2], B.a[1]};  // o[r] couples the two axes other than r
+  // o[r] couples the two axes other than r
+  F d[3] = {B.a[0], B.a[4], B.a[8]}, o[3] = {B.a[5], B.a[2], B.a[1]};
   Principal result{diagonal(F(1), F(1), F(1)), {}};
   F* U = result.U.a;
   for (int turn = 0; turn < 3 * sweeps; ++turn) {
@@ -190,7 +196,8 @@ auto quotient = [&](F difference, F a, F b, F limit) {
   return equal ? limit : difference / (equal ? F(1) : a - b);
 };
 
-// Of PLASTICINE: T and G are the adjoints of tau and of U diag(g) U^T in principal axes; returns that of b there.
+// PLASTICINE's: T and G are the adjoints of tau and of U diag(g) U^T in principal axes; returns
+// that of b there.
 auto flow_adjoint = [&](const Principal& p, F sign, const Mat& T, const Mat& G) {
   const Flow f = flow(p, sign);
   const F third = F(real(1.0 / 3)), mu2 = F(2 * m.mu);

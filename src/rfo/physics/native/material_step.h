@@ -1,4 +1,5 @@
-// Particles' response alone: lane by lane of a run of deformation gradients. Follows team.h and material.h.
+// Particles' response alone: lane by lane of a run of deformation gradients. Follows team.h and
+// material.h.
 
 const int count = numbers / 9, first_particle = tid * W;
 const int here = count - first_particle < W ? count - first_particle : W;

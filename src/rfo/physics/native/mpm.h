@@ -1,7 +1,8 @@
-// MLS-MPM (Hu et al. 2018) with APIC transfers and quadratic B-splines; what the step and its adjoint share.
-// Follows rows.h and material.h.
+// MLS-MPM (Hu et al. 2018) with APIC transfers and quadratic B-splines; what the step and its
+// adjoint share. Follows rows.h and material.h.
 //
-// A substep, with weights w of the nodes n around a particle, d = x_n - x, K = 4/dx^2, volume V and mass m at rest:
+// A substep, with weights w of the nodes n around a particle, d = x_n - x, K = 4/dx^2, volume V and
+// mass m at rest:
 //
 //     Fe, tau = response of the material to F
 //     A = m C - dt V K tau
@@ -9,8 +10,8 @@
 //     u_n     = op((m u)_n / m_n + dt g)                                      (mpm_tools.h)
 //     v'      = sum w u_n,   C' = K sum w u_n d^T,   x' = x + dt v',   F' = (I + dt C') Fe
 //
-// Particles are sorted by cell at the start of a control step and lie in blocks of W lanes. The grid is the box of nodes
-// that particles reach, cleared at every substep.
+// Particles are sorted by cell at the start of a control step and lie in blocks of W lanes. The
+// grid is the box of nodes that particles reach, cleared at every substep.
 
 constexpr int AT_X = 0, AT_V = 3, AT_C = 6, AT_F = 15, STATE = 24;  // numbers of a particle
 const int blocks = (m.particles + W - 1) / W;
@@ -25,7 +26,7 @@ auto take = [&](int numbers) {
 };
 auto part = [&](real* particles, int width, int block) { return (F*)particles + block * width; };
 
-// ------------------------------------------------------------------------------------- particles and their order
+// ----------------------------------------------------------------------- particles and their order
 
 int* const order = (int*)take(padded);
 real* const node = take(m.node_numbers);  // momentum and mass of the nodes of the box
@@ -52,7 +53,8 @@ auto sort = [&](const real* x) {
 #endif
   SYNC();
 };
-// Environment-major arrays (particles, n) to a field of the blocks and back; idle lanes repeat the last particle.
+// Environment-major arrays (particles, n) to a field of the blocks and back; idle lanes repeat the
+// last particle.
 auto gather = [&](const real* from, int n, real* to, int at) {
   from += (long long)pack * m.particles * n;
   EACH(b, blocks)
@@ -151,7 +153,8 @@ auto stencil = [&](const F* x) {
   s.first = ((at[0] - real(box.x)) * real(box.ny) + (at[1] - real(box.y))) * real(box.nz) + (at[2] - real(box.z));
   return s;
 };
-// One particle's, and where its rows lie. Sums over nodes are done along z, then y, then x, weighted as late as possible.
+// One particle's, and where its rows lie. Sums over nodes are done along z, then y, then x,
+// weighted as late as possible.
 struct Reach {
   real w[3][3], slope[3][3], d[3][3];
   Row wz, sz, dz;

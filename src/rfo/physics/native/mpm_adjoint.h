@@ -1,11 +1,13 @@
-// Adjoint of one control step: its substeps run again, their particles kept, then backwards, each one's grid made anew.
+// Adjoint of one control step: its substeps run again, their particles kept, then backwards, each
+// one's grid made anew.
 
 constexpr int CACHE = 30;  // numbers of a particle: Fe, A, axes and eigenvalues of b
 real* const states = take((m.substeps + 1) * STATE * padded);
 real* const adj = take(STATE * padded);
 real* const cache = take(CACHE * padded);
 real* const gnode = take(m.node_numbers);  // adjoint of `moving`, then of `node`
-real* const gshape = take(24 * m.shapes);  // of a substep's frames now (rows of R, p) and of their change
+// adjoint of a substep's frames now (rows of R, p) and of their change
+real* const gshape = take(24 * m.shapes);
 R3* const before = (R3*)take(3 * (m.shapes + 1));
 
 // ------------------------------------------------------------------------------------- tools
@@ -82,7 +84,8 @@ auto walls_adjoint = [&](R3 v, int i, int j, int k, R3 g) {
   return R3{stop_x ? 0 : g.x, stop_y ? 0 : g.y, g.z};
 };
 
-// From the adjoint of the velocities to that of momentum and mass, in place; on to the tools' frames.
+// From the adjoint of the velocities to that of momentum and mass, in place; on to the tools'
+// frames.
 auto grid_adjoint = [&]() {
   EACH(ij, box.nx * box.ny) {
     const int i = ij / box.ny, j = ij % box.ny;
@@ -276,7 +279,7 @@ auto substep_adjoint = [&](real* state, real* after, int k) {
   to_grid_adjoint(state);
 };
 
-// ------------------------------------------------------------------------------------- the control step
+// -------------------------------------------------------------------------------- the control step
 
 sort(x_in.data + (long long)pack * m.particles * 3);
 gather(x_in.data, 3, states, AT_X);

@@ -1,12 +1,15 @@
 // What the nodes of the grid feel: gravity, kinematic tools, walls and ground. Follows mpm.h.
 //
-// A tool's shape is a box of half extents `core` rounded by `radius` (a sphere and a capsule have a core without volume),
-// or a half-space below z = 0 of its frame. A node at signed distance d along the outward normal n with
-// e = min(exp(-d softness), 1) > 0.1 is drawn in with influence h = (e - cut) / (1 - cut). The reference has cut = 0, and so
-// a jump at the end of a tool's reach; cut = 0.1 has none. The tool moves there with b, the finite motion over the substep;
-// the node's velocity relative to it, r = v - b, loses its part into the tool and friction times that part of the rest:
+// A tool's shape is a box of half extents `core` rounded by `radius` (a sphere and a capsule have a
+// core without volume), or a half-space below z = 0 of its frame. A node at signed distance d along
+// the outward normal n with e = min(exp(-d softness), 1) > 0.1 is drawn in with influence
+// h = (e - cut) / (1 - cut). The reference has cut = 0, and so a jump at the end of a tool's reach;
+// cut = 0.1 has none. The tool moves there with b, the finite motion over the substep; the node's
+// velocity relative to it, r = v - b, loses its part into the tool and friction times that part of
+// the rest:
 //
-//     t = r - min(r.n, 0) n,   t <- t max(0, 1 + mu (r.n)/|t|)  where r.n < 0,      v <- b + (1 - h) r + h t
+//     t = r - min(r.n, 0) n,   t <- t max(0, 1 + mu (r.n)/|t|)  where r.n < 0,
+//     v <- b + (1 - h) r + h t
 
 struct R3 {
   real x, y, z;

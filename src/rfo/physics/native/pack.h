@@ -1,5 +1,6 @@
-// A pack: the W environments that advance together, their scratch and their tape. Follows team.h and the
-// generated `Model`, of which it reads `scratch` (numbers), `substeps` and `width` (numbers on the tape per substep).
+// A pack: the W environments that advance together, their scratch and their tape. Follows team.h
+// and the generated `Model`, of which it reads `scratch` (numbers), `substeps` and `width` (numbers
+// on the tape per substep).
 
 const int lanes = envs - pack * W < W ? envs - pack * W : W;
 const bool full = lanes == W;
@@ -12,7 +13,8 @@ auto take = [&](int numbers) {
   return p;
 };
 
-// Environment-major arrays (envs, width) to lanes and back; idle lanes repeat the first environment.
+// Environment-major arrays (envs, width) to lanes and back; idle lanes repeat the first
+// environment.
 auto gather = [&](const real* from, int width, F* to) {
   EACH(j, width)
     for (int l = 0; l < W; ++l)

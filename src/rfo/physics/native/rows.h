@@ -1,5 +1,6 @@
-// A row: what a particle meets along z at one (x, y) of its 3 x 3 x 3 nodes, four numbers a node, in one vector.
-// The fourth node is beyond the particle's reach and weighs nothing. Follows lanes.h and team.h.
+// A row: what a particle meets along z at one (x, y) of its 3 x 3 x 3 nodes, four numbers a node,
+// in one vector. The fourth node is beyond the particle's reach and weighs nothing. Follows lanes.h
+// and team.h.
 
 #if defined(__CUDA_ARCH__)
 constexpr int ROW = 12;
@@ -39,7 +40,8 @@ auto fold = [](const Row& r) {
 };
 #else
 typedef real Row __attribute__((ext_vector_type(16)));
-typedef real RowAt __attribute__((ext_vector_type(16), aligned(sizeof(real))));  // anywhere in memory
+// anywhere in memory
+typedef real RowAt __attribute__((ext_vector_type(16), aligned(sizeof(real))));
 typedef real Four __attribute__((ext_vector_type(4)));
 auto repeat = [](real x, real y, real z, real w) {
   const Four f = {x, y, z, w};

@@ -1,5 +1,6 @@
-// On CUDA a simulator may set a team of TEAM threads to a pack of environments: its members share out every EACH
-// loop, and SYNC stands where one member reads what another has written. Elsewhere TEAM is 1.
+// On CUDA a simulator may set a team of TEAM threads to a pack of environments: its members share
+// out every EACH loop, and SYNC stands where one member reads what another has written. Elsewhere
+// TEAM is 1.
 
 const int pack = tid / TEAM, member = tid % TEAM;
 #if TEAM > 1

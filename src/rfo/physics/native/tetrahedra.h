@@ -1,14 +1,19 @@
 // Finite elements shared by the step and its adjoint. Follows pack.h.
 //
-// A tetrahedron with vertices 0 to 3, edges X = [x1-x0, x2-x0, x3-x0], rest shape D (inverse of the rest edges) and rest
-// volume vol has F = X D, and with A = D D^T:  I_C = |F|^2 = <X, X A>,  J = det F = s X1 . (X2 x X3),  s = det D.
-// Stable neo-Hookean energy (Smith, de Goes, Kim 2018) and the force on vertices 1 to 3, vertex 0 balancing them:
+// A tetrahedron with vertices 0 to 3, edges X = [x1-x0, x2-x0, x3-x0], rest shape D (inverse of the
+// rest edges) and rest volume vol has F = X D, and with A = D D^T:
+// I_C = |F|^2 = <X, X A>,  J = det F = s X1 . (X2 x X3),  s = det D.
+// Stable neo-Hookean energy (Smith, de Goes, Kim 2018) and the force on vertices 1 to 3, vertex 0
+// balancing them:
 //
-//     psi = mu/2 (I_C - 3) - mu/2 log(I_C + 1) + lambda/2 (J - alpha + a)^2,     alpha = 1 + 3/4 mu/lambda,
-//     -f_i = c (X A)_i + d (V A)_i + p s C_i,     c = mu (1 - 1/(I_C + 1)),     p = lambda (J - alpha + a) + d dJ/dt,
+//     psi = mu/2 (I_C - 3) - mu/2 log(I_C + 1) + lambda/2 (J - alpha + a)^2,
+//     alpha = 1 + 3/4 mu/lambda,
+//     -f_i = c (X A)_i + d (V A)_i + p s C_i,
+//     c = mu (1 - 1/(I_C + 1)),     p = lambda (J - alpha + a) + d dJ/dt,
 //
-// with V the edges' rates, C_1 = X2 x X3 and its cyclic mates (s C_i = dJ/dx_i), activation a, damping d, and mu, lambda, d
-// times the rest volume. dJ/dt = s C . (v_i - (1 - drag) v0): the reference takes drag = 1, the truth is 0.
+// with V the edges' rates, C_1 = X2 x X3 and its cyclic mates (s C_i = dJ/dx_i), activation a,
+// damping d, and mu, lambda, d times the rest volume. dJ/dt = s C . (v_i - (1 - drag) v0): the
+// reference takes drag = 1, the truth is 0.
 
 struct Tet {
   int node[4];

@@ -1,11 +1,13 @@
 // Adjoint of one control step, substep by substep, backwards.
 //
-// With lambda = dt/m (adjoint of the velocity after the substep), the adjoint of the state before gains
-// d(lambda . f) / d(x, v). An element's part of lambda . f is minus, with L = [l1-l0, l2-l0, l3-l0] and JL = s C . L,
+// With lambda = dt/m (adjoint of the velocity after the substep), the adjoint of the state before
+// gains d(lambda . f) / d(x, v). An element's part of lambda . f is minus, with
+// L = [l1-l0, l2-l0, l3-l0] and JL = s C . L,
 //
 //     c <L, X A> + d <L, V A> + p JL,
 //
-// whose last term is differentiated by way of B(Q) = s C . Q, cyclic bilinear in the edges: dp = lambda dJ + d d(dJ/dt).
+// whose last term is differentiated by way of B(Q) = s C . Q, cyclic bilinear in the edges:
+// dp = lambda dJ + d d(dJ/dt).
 
 V3* gx = (V3*)take(3 * m.nodes);
 V3* gv = (V3*)take(3 * m.nodes);

@@ -1,5 +1,5 @@
-// One control step: all substeps, semi-implicit Euler. The tape holds the velocities after each substep; positions
-// follow from them.
+// One control step: all substeps, semi-implicit Euler. The tape holds the velocities after each
+// substep; positions follow from them.
 
 V3* f = (V3*)take(3 * m.nodes);
 
