@@ -14,7 +14,7 @@ import jax
 from rfo.algos.rfo import RFO
 from rfo.algos.settings import Critic, Network, Schedule
 from rfo.envs.batch import Batch
-from rfo.envs.tasks.robot import Robot, forward
+from rfo.envs.robot import Robot, forward
 from rfo.train.evaluate import Evaluator
 
 DOG = Path(__file__).parent / "dog.xml"

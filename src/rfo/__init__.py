@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from rfo.algos.rfo import RFO
     from rfo.algos.sac import SAC
     from rfo.algos.sapo import SAPO
+    from rfo.algos.self_tuned import SelfTunedRFO
     from rfo.algos.settings import Critic, Flow, Network, Optimiser
     from rfo.algos.shac import SHAC
     from rfo.algos.soft_flow import SoftFlow
     from rfo.envs.base import Environment, EnvSpec, Step
     from rfo.envs.batch import Batch
     from rfo.envs.chunk import ChunkedBatch
-    from rfo.envs.tasks.robot import Robot
+    from rfo.envs.robot import Robot
     from rfo.errors import RunError, SettingError
     from rfo.experiment.api import Run, evaluate, load, make, train, train_seeds
     from rfo.experiment.catalogue import methods, register_task, tasks
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from rfo.policies.flow import FlowPolicy
     from rfo.policies.gaussian import GaussianPolicy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "APG": "algos.apg",
@@ -41,6 +42,7 @@ _PLACES = {
     "SAC": "algos.sac",
     "SAPO": "algos.sapo",
     "SHAC": "algos.shac",
+    "SelfTunedRFO": "algos.self_tuned",
     "SoftFlow": "algos.soft_flow",
     "Critic": "algos.settings",
     "Flow": "algos.settings",
@@ -51,7 +53,7 @@ _PLACES = {
     "Step": "envs.base",
     "Batch": "envs.batch",
     "ChunkedBatch": "envs.chunk",
-    "Robot": "envs.tasks.robot",
+    "Robot": "envs.robot",
     "RunError": "errors",
     "SettingError": "errors",
     "Run": "experiment.api",
@@ -96,6 +98,7 @@ __all__ = [
     "Robot",
     "Run",
     "RunError",
+    "SelfTunedRFO",
     "SettingError",
     "SoftFlow",
     "Step",

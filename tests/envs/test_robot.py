@@ -10,7 +10,7 @@ import pytest
 
 from rfo.cli import settings
 from rfo.cli.train import Train
-from rfo.envs.tasks.robot import Robot, forward
+from rfo.envs.robot import Robot, forward
 from rfo.errors import SettingError
 from rfo.experiment.build import build_task
 from rfo.experiment.record import preset

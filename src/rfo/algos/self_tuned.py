@@ -105,6 +105,11 @@ class SelfTunedRFO(ActorCritic):
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.SelfTunedRFO(c_past=1.0).spread
+        Target(first=0.15, final=0.05)
     """
 
     name: ClassVar[str] = "rfo_tuned"

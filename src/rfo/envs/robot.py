@@ -1,5 +1,211 @@
-"""The task of an MJCF file, `rfo.envs.tasks.robot`, under its earlier name."""
+"""Robot: whatever an MJCF file describes runs forward."""
 
-from rfo.envs.tasks.robot import Robot, forward
+from __future__ import annotations
 
-__all__ = ["Robot", "forward"]
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.envs.base import EnvSpec, Step
+from rfo.errors import SettingError
+from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.kinematics import link_poses, rotate
+from rfo.physics.mjcf import ContactParameters, load
+from rfo.physics.model import Joint, Model
+from rfo.physics.reference import stable_step
+from rfo.types import Array, Bool, Float, PRNGKey
+
+Reward = Callable[[ArticulatedState, Array], Array]
+"""Of arriving in a state by an action in [-1, 1]: (B, ...), (B, A) -> (B,)."""
+
+FASTEST_TURN = 0.1
+"""Turn of a joint in one substep beyond which its motion cannot be integrated [rad]."""
+LEAST_SUBSTEPS = 4
+"""For the accuracy of what swings freely."""
+MOST_SUBSTEPS = 400
+"""More are a mistake in the file rather than a wish."""
+POSITION_NOISE = 0.05
+"""[m, rad]"""
+VELOCITY_NOISE = 0.05
+"""[m/s, rad/s]"""
+ACTION_COST = 0.1
+
+
+def forward(state: ArticulatedState, action: Float[Array, "B A"]) -> Float[Array, " B"]:
+    """Speed of the first link along x [m/s], less a tenth of the mean squared action."""
+    return state.qd[:, 0] - ACTION_COST * jnp.mean(action**2, axis=-1)
+
+
+class Robot:
+    """A model of one's own as a task: `examples/own_robot.py`.
+
+    The first joint is a free joint, or a slide along the world's x. Action: one number in [-1, 1]
+    for each motor. Observation: all coordinates but those of the place on the ground, then all
+    velocities, as in `rfo.physics.model.Joint`. Reset: the file's first keyframe, or its reference
+    pose where it has none, coordinates and velocities +-0.05, uniform.
+
+    An episode terminates where a joint turns by more than a tenth of a radian in a substep: what
+    spins faster cannot be integrated; more substeps allow more. `simulator.substeps` is the number
+    of integration steps per control step, chosen or given.
+
+    Args:
+        source: MJCF file or text, see `rfo.physics.mjcf.load`.
+        reward: of arriving in a state.
+        lowest: height of the first link below which an episode terminates [m]; None for never.
+        contact: constants of its geoms; None: from the masses that they hold and the file, see
+            `rfo.physics.mjcf.constants`.
+        dt: duration of a control step [s].
+        substeps: integration steps per control step; None: as many as the stiffest contact, limit
+            and spring need to be stable. Where both are given, constants from the file are softened
+            to be stable with that many.
+        episode_length: control steps after which an episode is truncated.
+        name: of the task.
+        threads: CPU threads of the physics, by default as many as speed up the batch.
+
+    Raises:
+        FileNotFoundError: no file at `source`.
+        SettingError: see `rfo.physics.mjcf.load`; or if there is no motor, if the first joint is
+            another, if it starts outside of a joint's limits, if `lowest` is given for a first link
+            on a slide, if a number must be positive, or if it takes more than 400 substeps.
+
+    Example:
+        >>> import rfo
+        >>> ball = '''<mujoco>
+        ...   <worldbody><body>
+        ...     <joint name="x" type="slide" axis="1 0 0"/> <geom size="0.1" mass="1"/>
+        ...   </body></worldbody>
+        ...   <actuator><motor joint="x" ctrlrange="-1 1" ctrllimited="true"/></actuator>
+        ... </mujoco>'''
+        >>> rfo.Robot(ball, episode_length=100).spec.action_size
+        1
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        reward: Reward = forward,
+        *,
+        lowest: float | None = None,
+        contact: ContactParameters | None = None,
+        dt: float = 1 / 60,
+        substeps: int | None = None,
+        episode_length: int = 1000,
+        name: str = "robot",
+        threads: int | None = None,
+    ):
+        for field, value in (
+            ("dt", dt),
+            ("substeps", substeps),
+            ("episode_length", episode_length),
+        ):
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise SettingError(f"{field} must be positive, not {value}", field)
+        model = load(source, contact, substep=None if substeps is None else dt / substeps)
+        _refuse(model, lowest)
+        self.reward = reward
+        self.lowest = -np.inf if lowest is None else lowest
+        # coordinates of the place on the ground
+        self.hidden = 2 if model.joint[0] == Joint.FREE else 1
+        self.spec = EnvSpec(
+            name,
+            observation=model.nq + model.nv - self.hidden,
+            action_size=model.nu,
+            episode_length=episode_length,
+            dt=dt,
+        )
+        self.simulator = Articulated(model, dt, substeps or _substeps(model, dt), threads=threads)
+        # velocities at which an episode terminates, by degree of freedom
+        self._fastest = np.where(_turns(model), FASTEST_TURN * self.simulator.substeps / dt, np.inf)
+
+    def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
+        """Near the start, see the class."""
+        model = self.simulator.model
+        of_q, of_qd = jax.random.split(key)
+        q, qd = (batch, model.nq), (batch, model.nv)
+        return ArticulatedState(
+            jnp.asarray(_start(model), jnp.float32)
+            + jax.random.uniform(of_q, q, minval=-POSITION_NOISE, maxval=POSITION_NOISE),
+            jax.random.uniform(of_qd, qd, minval=-VELOCITY_NOISE, maxval=VELOCITY_NOISE),
+        )
+
+    def observe(self, state: ArticulatedState) -> Float[Array, "B O"]:
+        """See the class."""
+        return jnp.concatenate([state.q[:, self.hidden :], state.qd], axis=-1)
+
+    def step(self, state: ArticulatedState, action: Float[Array, "B A"]) -> Step:
+        """See the class."""
+        action = jnp.clip(action, -1.0, 1.0)
+        after = self.simulator.step(state, action)
+        return Step(after, self.observe(after), self.reward(after, action), self._terminated(after))
+
+    def scene(self) -> dict[str, Any]:
+        """See `rfo.envs.base.Renderable`."""
+        return {"geoms": list(self.simulator.model.geoms)}
+
+    def frame(self, state: ArticulatedState) -> dict[str, Array]:
+        """See `rfo.envs.base.Renderable`."""
+        return {"poses": link_poses(self.simulator.model, state.q)}
+
+    def _terminated(self, state: ArticulatedState) -> Bool[Array, " B"]:
+        ended = jnp.any(jnp.abs(state.qd) > self._fastest, axis=-1)
+        return ended | (state.q[:, 2] < self.lowest) if np.isfinite(self.lowest) else ended
+
+
+def _start(model: Model) -> np.ndarray:
+    """(nq,)"""
+    return model.q0 if model.keyframe is None else model.keyframe
+
+
+def _substeps(model: Model, dt: float) -> int:
+    """As many as the model needs to be stable."""
+    needed = int(np.ceil(dt / stable_step(model)))
+    if needed > MOST_SUBSTEPS:
+        raise SettingError(
+            f"the stiffest contact, limit or spring needs {needed} substeps in {dt:.3g} s:"
+            " soften it (a longer solref, lighter springs), lower dt, or give substeps",
+            "substeps",
+        )
+    return max(LEAST_SUBSTEPS, needed)
+
+
+def _refuse(model: Model, lowest: float | None) -> None:
+    """What cannot run."""
+    free = model.joint[0] == Joint.FREE
+    if model.nu == 0:
+        raise SettingError("the model has no motor: give its actuator section one per driven joint")
+    along = np.asarray(rotate(jnp.asarray(model.quat[0]), jnp.asarray(model.axis[0])))
+    if not free and not (model.joint[0] == Joint.SLIDE and along[0] > 0.999):
+        raise SettingError(
+            "the first joint must be a free joint or a slide along the world's x, to run along"
+        )
+    if lowest is not None and not free:
+        raise SettingError("`lowest` needs a first link on a free joint", "lowest")
+    start = _start(model)
+    for link, name in zip(np.flatnonzero(model.v_count == 1), _scalar_names(model), strict=True):
+        place, dof = start[model.q_start[link]], model.v_start[link]
+        low, high = model.limit_lower[dof], model.limit_upper[dof]
+        if not low <= place <= high:
+            raise SettingError(
+                f"joint '{name}' starts at {place:.4g}, outside of its range {low:.4g} to"
+                f" {high:.4g}: give the file a keyframe whose qpos lies inside, or widen the range"
+            )
+
+
+def _scalar_names(model: Model) -> list[str]:
+    """Names of the slides and hinges."""
+    return [model.dof_names[dof] for dof in model.v_start[model.v_count == 1]]
+
+
+def _turns(model: Model) -> np.ndarray:
+    """(nv,) whether a degree of freedom is a rotation."""
+    turns = {
+        Joint.FREE: (0, 0, 0, 1, 1, 1),
+        Joint.BALL: (1, 1, 1),
+        Joint.SLIDE: (0,),
+        Joint.HINGE: (1,),
+    }
+    return np.concatenate([turns[Joint(kind)] for kind in model.joint]).astype(bool)

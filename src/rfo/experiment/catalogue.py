@@ -445,7 +445,7 @@ def find_task(name: str) -> Task:
     """A task by the name it is trained under; imports nothing of it.
 
     Args:
-        name: of a known task; an MJCF file, which ends in .xml (see `rfo.envs.tasks.robot`); or a
+        name: of a known task; an MJCF file, which ends in .xml (see `rfo.envs.robot`); or a
             task of one's own as ``my_task.py:Reach`` or ``my_package.tasks:Reach``.
 
     Raises:
@@ -453,7 +453,7 @@ def find_task(name: str) -> Task:
     """
     if is_robot(name):
         summary = f"the robot in {name} runs forward"
-        return Task("rfo.envs.tasks.robot", "Robot", summary, simulated=True)
+        return Task("rfo.envs.robot", "Robot", summary, simulated=True)
     if own.is_own(name):
         return Task(*own.split(name), f"a task of your own, {name}")
     known = tasks()
