@@ -52,6 +52,7 @@ def test_what_type_checkers_see_is_what_programs_get():
 @pytest.mark.parametrize("name", rfo.__all__)
 def test_a_public_name_has_an_example_that_works(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rfo.experiment.catalogue._REGISTERED", {})  # an example adds a task
     finder = doctest.DocTestFinder(recurse=False)
     (examples,) = finder.find(public(name), name, module=False, globs={})
     assert examples.examples, f"{name} has no example"

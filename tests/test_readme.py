@@ -107,6 +107,7 @@ def test_list_runs(capsys):
     assert "ant" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_example_of_an_own_task_learns():
     before, after = runpy.run_path(str(ROOT / "examples" / "own_task.py"))["main"](updates=20)
     assert after > before / 2, "twice as near to the target as the untrained policy"

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 LIMIT = 400
-"""Time after which a training counts as hanging [s]: ten times what it takes on a quiet machine."""
+"""Time after which a training counts as hanging [s]: 20 times what it takes when all is quiet."""
 PINNED = """
 import os, sys
 if hasattr(os, "sched_setaffinity"):
@@ -20,8 +20,12 @@ if hasattr(os, "sched_setaffinity"):
     assert len(os.sched_getaffinity(0)) <= 2
 from rfo.cli.main import main
 from rfo.experiment import run
+def finish(env, runs):
+    for _, folder, _ in runs:
+        folder.write_json("evaluation.json", {})
+    return [None] * len(runs)
 if "lqr" not in sys.argv:  # the end of a training compiles for as long again
-    run._finish = lambda env, runs: [None] * len(runs)
+    run._finish = finish
 sys.exit(main(sys.argv[1:]))
 """
 KINDS = {

@@ -63,7 +63,12 @@ def metrics_of(algorithm, env):
     return two_updates(jax.random.key(0))
 
 
-@pytest.mark.parametrize("name", METHODS)
+def quick(name):
+    """The soft flow compiles for ten seconds, and goes SAPO's way."""
+    return pytest.param(name, marks=pytest.mark.long) if name == "soft_flow" else name
+
+
+@pytest.mark.parametrize("name", [quick(name) for name in METHODS])
 def test_dropped_gradients_are_a_metric_of_each_update(name):
     """Three of four environments lose all of theirs; what is left still trains."""
     algorithm = METHODS[name]
@@ -76,7 +81,7 @@ def test_dropped_gradients_are_a_metric_of_each_update(name):
         assert float(metrics[f"{DROPPED_IN}state"]) == 0.75
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].needs_gradient])
+@pytest.mark.parametrize("name", [quick(name) for name in METHODS if METHODS[name].needs_gradient])
 def test_a_right_gradient_is_not_dropped(name):
     metrics = metrics_of(METHODS[name], Batch(LQR(), 4))
     dropped = [value for key, value in metrics.items() if key.startswith(DROPPED)]

@@ -118,7 +118,7 @@ def test_finds_the_lqr_optimum_only_through_the_gradient(name):
     assert (metrics["nonfinite"] == 0).all() and (metrics["skipped_updates"] == 0).all()
 
 
-@pytest.mark.parametrize("name", ["rfo", "sapo"])
+@pytest.mark.parametrize("name", ["rfo", pytest.param("sapo", marks=pytest.mark.long)])
 def test_finds_the_lqr_optimum_in_chunks(name):
     """Without noise the open-loop optimum is the closed-loop one: a chunk starts with -K x."""
     task = LQR(episode_length=16)
@@ -149,7 +149,7 @@ SEEING = {
 }
 
 
-@pytest.mark.parametrize("name", SEEING)
+@pytest.mark.parametrize("name", ["rfo", pytest.param("sapo", marks=pytest.mark.long)])
 def test_reaches_what_only_the_points_tell(name):
     """It fails without the gradient, and without the points.
 

@@ -27,6 +27,7 @@ FREE = """<mujoco><worldbody><geom type="plane" size="1 1 1"/>
   <actuator><motor joint="arm" gear="{gear}"/></actuator></mujoco>"""
 
 
+@pytest.mark.long
 def test_the_example_learns_to_walk():
     """After a few updates the dog moves further than with its first policy."""
     before, after = runpy.run_path(str(EXAMPLE))["main"](updates=6)

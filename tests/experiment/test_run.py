@@ -25,11 +25,11 @@ PACED = """
 import sys, time
 from rfo.train import trainer
 step = trainer._Loop.record
-trainer._Loop.record = lambda *a, **k: (time.sleep(0.05), step(*a, **k))[1]
+trainer._Loop.record = lambda *a, **k: (time.sleep(0.15), step(*a, **k))[1]
 from rfo.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-"""The command line, with updates of 50 ms: long enough for a test to do something meanwhile."""
+"""The command line, with updates of 150 ms: long enough for a test to do something meanwhile."""
 
 
 def updates(run):

@@ -88,6 +88,7 @@ def clay() -> list:
     return [after, jax.grad(value, (0, 1))(after, path), respond(material, F), response(F)]
 
 
+@pytest.mark.long
 def test_one_lane_computes_what_many_do(tmp_path):
     """The branch of ``lanes.h`` for CUDA, run on the CPU."""
     file = tmp_path / "one_lane.npz"
@@ -112,7 +113,7 @@ KERNELS = {
 
 
 @pytest.mark.parametrize("simulator", KERNELS)
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.long)])
 def test_the_text_compiles_for_cuda(simulator, precision, tmp_path):
     if not wp.get_cuda_supported_archs():
         pytest.skip("this build of Warp has no compiler for CUDA")

@@ -108,7 +108,7 @@ def test_gradients_to_weights_noise_and_state_match_finite_differences(solver):
             )
 
 
-@pytest.mark.parametrize("solver", ["euler", "rk4"])
+@pytest.mark.parametrize("solver", ["euler", pytest.param("rk4", marks=pytest.mark.long)])
 def test_log_determinant_and_its_gradient_are_those_of_the_map(solver):
     """Hutchinson's estimate is exact in the mean over all signs; the series converges."""
     with jax.enable_x64(True):

@@ -281,7 +281,9 @@ def test_browser_draws_a_figure_that_moves_and_stays_in_view(run_folder, tmp_pat
 
 @in_browser
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kind", ["soft_run_folder", "particle_run_folder"])
+@pytest.mark.parametrize(
+    "kind", ["soft_run_folder", pytest.param("particle_run_folder", marks=pytest.mark.long)]
+)
 def test_browser_draws_what_deforms_in_its_colours(kind, request, tmp_path):
     page = write_html(request.getfixturevalue(kind))
     early, late = (picture(page, tmp_path, time) for time in (0.25, 3.75))
