@@ -33,6 +33,9 @@ if "RFO_TEST_XLA_FLAGS" not in os.environ:
 ROOMS = ["rfo.policies", "rfo.algos", "rfo.train", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
 
+MEMORY_KEPT = 1.2e9
+"""Memory of one process above which it gives back its compiled programs [bytes]."""
+
 MEMORY_INTERVAL = 2.0
 """Time between two measurements of the memory of all processes [s]."""
 
@@ -47,10 +50,11 @@ def annotations_unchecked():
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_forgotten():
-    """Free the memory of the programs that the tests of a file compiled."""
+    """Between two files, give back the compiled programs if they take much memory."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    if psutil.Process().memory_info().rss > MEMORY_KEPT:
+        jax.clear_caches()
+        gc.collect()
 
 
 class MemoryWatch(threading.Thread):

@@ -280,10 +280,9 @@ def test_browser_draws_a_figure_that_moves_and_stays_in_view(run_folder, tmp_pat
 
 
 @in_browser
+@pytest.mark.long
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    "kind", ["soft_run_folder", pytest.param("particle_run_folder", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("kind", ["soft_run_folder", "particle_run_folder"])
 def test_browser_draws_what_deforms_in_its_colours(kind, request, tmp_path):
     page = write_html(request.getfixturevalue(kind))
     early, late = (picture(page, tmp_path, time) for time in (0.25, 3.75))
@@ -304,6 +303,7 @@ def test_browser_draws_what_deforms_in_its_colours(kind, request, tmp_path):
 
 
 @in_browser
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_browser_plays_to_the_end_by_itself(run_folder, tmp_path):
     with np.load(run_folder / "replay.npz") as file:
