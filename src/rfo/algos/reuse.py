@@ -15,16 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from rfo.algos.method import ActorCritic
 from rfo.algos.optimize import Descent, DescentState
-from rfo.algos.rollout import Rollout
+from rfo.algos.rollout import Rollout, rollout
 from rfo.algos.settings import require
-from rfo.envs.batch import BatchState, GradientProbe
-from rfo.types import Array, Float, Metrics, PyTree
+from rfo.envs.batch import Batch, BatchState, GradientProbe
+from rfo.types import Array, Float, Metrics, Observation, PyTree
 
 P = TypeVar("P", bound=PyTree)
 
@@ -115,3 +116,38 @@ class Reuse:
         (actor, state), metrics = jax.lax.scan(step, (actor, state), draws, self.steps)
         first = {name: value[0] for name, value in metrics.items()}
         return actor, state, first | {"skipped_updates": state.skipped}
+
+
+def play(
+    method: ActorCritic,
+    state: Any,
+    env: Batch,
+    noise: Float[Array, "T B A"],
+    reach: float | Float[Array, ""],
+    return_scale: float = 1.0,
+) -> Played:
+    """A rollout of a flow policy with its return J, differentiated in the policy's latents.
+
+    Args:
+        method: discounts the return.
+        state: training state with actor, critics, normaliser and environments.
+        env: the environments.
+        noise: noise of the actions.
+        reach: see `FirstOrder`.
+        return_scale: factor on the return.
+    """
+    normalize = state.normalizer
+
+    def mean_return(shift: Array, probe: GradientProbe) -> tuple[Array, tuple]:
+        def act(observation: Observation, step: tuple[Array, Array]) -> tuple[Array, Array]:
+            latent = state.actor(normalize(observation), step[0])[1] + step[1]
+            return jnp.tanh(latent), latent
+
+        after, data = rollout(env, state.env, act, (noise, shift), probe)
+        values = state.critics(normalize(data.next_observation))
+        return return_scale * method.mean_return(data, values.mean(0)), (after, data, values)
+
+    slopes = jax.value_and_grad(mean_return, (0, 1), has_aux=True)
+    (value, aux), (slope, dropped) = slopes(jnp.zeros_like(noise), env.probe(state.env))
+    after, data, values = aux
+    return Played(FirstOrder(value, slope, data.extras, reach), after, data, values, dropped)

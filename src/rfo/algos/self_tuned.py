@@ -18,10 +18,10 @@ from rfo.algos.fitting import COMBINATIONS
 from rfo.algos.matching import matching_error_at
 from rfo.algos.method import ActorCritic, StartKeys, new_flow_policy
 from rfo.algos.optimize import DescentState
-from rfo.algos.reuse import FirstOrder, Played, Reuse
-from rfo.algos.rollout import policy_metrics, rollout, rollout_metrics
+from rfo.algos.reuse import FirstOrder, Reuse, play
+from rfo.algos.rollout import policy_metrics, rollout_metrics
 from rfo.algos.settings import Critic, Flow, Schedule, require
-from rfo.envs.batch import Batch, BatchState, GradientProbe
+from rfo.envs.batch import Batch, BatchState
 from rfo.errors import require_known
 from rfo.policies.critic import Critics
 from rfo.policies.encoder import Encoder
@@ -215,7 +215,7 @@ class SelfTunedRFO(ActorCritic):
         """One rollout, the actor's steps, one fit of the critics, one dual step of the weights."""
         key, noise_key, objective_key, spread_key = jax.random.split(state.key, 4)
         noise, normalize = self.noise(noise_key, env), state.normalizer
-        J, after, data, values, dropped = self.play(state, env, noise)
+        J, after, data, values, dropped = play(self, state, env, noise, state.weights.reach)
         past = Past(data.observation, self.flow.source_noise * noise, data.extras, jnp.ones(()))
         current, previous = (
             rollout._replace(observation=normalize(rollout.observation))
@@ -267,25 +267,6 @@ class SelfTunedRFO(ActorCritic):
             c_bound=dual_step(state.weights.c_bound, saturated, self.dual_rate),
             reach=jnp.clip(self.reach_per_spread * spread, LOWEST_REACH, LARGEST_REACH),
         )
-
-    def play(self, state: SelfTunedState, env: Batch, noise: Float[Array, "T B A"]) -> Played:
-        """A rollout with its return J, differentiated in the policy's latents."""
-        normalize = state.normalizer
-
-        def mean_return(shift: Array, probe: GradientProbe) -> tuple[Array, tuple]:
-            def act(observation: Observation, step: tuple[Array, Array]) -> tuple[Array, Array]:
-                latent = state.actor(normalize(observation), step[0])[1] + step[1]
-                return jnp.tanh(latent), latent
-
-            after, data = rollout(env, state.env, act, (noise, shift), probe)
-            values = state.critics(normalize(data.next_observation))
-            return self.mean_return(data, values.mean(0)), (after, data, values)
-
-        slopes = jax.value_and_grad(mean_return, (0, 1), has_aux=True)
-        (value, aux), (slope, dropped) = slopes(jnp.zeros_like(noise), env.probe(state.env))
-        after, data, values = aux
-        first_order = FirstOrder(value, slope, data.extras, state.weights.reach)
-        return Played(first_order, after, data, values, dropped)
 
 
 def spread_loss(

@@ -20,7 +20,7 @@ from rfo.physics.reference import stable_step
 from rfo.types import Array, Bool, Float, PRNGKey
 
 Reward = Callable[[ArticulatedState, Array], Array]
-"""Of arriving in a state by an action in [-1, 1]: (B, ...), (B, A) -> (B,)."""
+"""Reward of arriving in a state by an action in [-1, 1]: (B, ...), (B, A) -> (B,)."""
 
 FASTEST_TURN = 0.1
 """Turn of a joint in one substep beyond which its motion cannot be integrated [rad]."""

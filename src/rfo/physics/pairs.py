@@ -39,7 +39,7 @@ class Shape(NamedTuple):
     link: int
     """-1: fixed in the world."""
     pos: np.ndarray
-    """Of its centre in the link's frame [m]."""
+    """Place of its centre in the link's frame [m]."""
     rotation: np.ndarray
     """(3, 3), from its frame to the link's."""
     quat: np.ndarray
@@ -49,7 +49,7 @@ class Shape(NamedTuple):
 
     @property
     def radius(self) -> float:
-        """Of its segments, with the margin [m]."""
+        """Radius of its segments, with the margin [m]."""
         return self.margin + (0.0 if self.kind is Kind.BOX else float(self.size[0]))
 
     @property
