@@ -250,7 +250,7 @@ def train_seeds(
     if wandb is not None:
         for folder in folders:
             folder.mirror(wandb)
-    _tell_substeps(first)
+    _tell_robot(first)
     runs.train(several, folders)
     return [
         Run(folder.path, runs.with_kept_robot(folder, run))
@@ -371,15 +371,20 @@ def evaluate(
     return summarise(outcome, deterministic)
 
 
-def _tell_substeps(experiment: Experiment) -> None:
-    """Say which substeps a robot's physics chose, if none were asked for."""
-    if is_robot(experiment.task.name) and "substeps" not in experiment.task.options:
-        task: Any = build.build(experiment)[1].task
-        print(
-            f"{experiment.title}: {task.simulator.substeps} substeps of the physics per control "
-            f"step of {task.spec.dt:.3g} s, chosen from the model; --substeps sets others",
-            file=sys.stderr,
+def _tell_robot(experiment: Experiment) -> None:
+    """Say what of a robot's file is read in a sense of our own, and which substeps its physics
+    chose, if none were asked for."""
+    if not is_robot(experiment.task.name):
+        return
+    task: Any = build.build(experiment)[1].task
+    lines = list(task.simulator.model.notes)
+    if "substeps" not in experiment.task.options:
+        lines.append(
+            f"{task.simulator.substeps} substeps of the physics per control step of "
+            f"{task.spec.dt:.3g} s, chosen from the model; --substeps sets others"
         )
+    for line in lines:
+        print(f"{experiment.title}: {line}", file=sys.stderr)
 
 
 def _located(experiment: Experiment) -> Experiment:

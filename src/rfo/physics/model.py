@@ -81,6 +81,7 @@ class Model:
     pairs: Pairs = NO_PAIRS  # contact of bodies with one another
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
     keyframe: np.ndarray | None = None  # (nq,) coordinates of the file's first keyframe
+    notes: tuple[str, ...] = ()  # a line for each thing that is read in a sense of our own
 
     @property
     def contact_law(self) -> np.ndarray:
