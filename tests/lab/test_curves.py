@@ -93,6 +93,11 @@ def test_figure_shows_each_label_in_each_panel_and_the_published_number():
     assert [text.get_text() for text in uneven] == ["c (1 seed)", "b (2 seeds)", "a (2 seeds)"]
 
 
+def test_the_legend_names_labels_that_matplotlib_would_hide():
+    figure = draw([run([0, 1], [1, 1], label="_mine"), run([0, 1], [0, 0], label="rfo")])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["_mine", "rfo"]
+
+
 def test_view_is_that_of_the_returns_though_intervals_of_two_seeds_reach_far():
     figure = draw(
         [run([0, 1], [value, value], seed) for seed, value in enumerate((0, 10))],

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
@@ -134,22 +135,23 @@ def draw(
     height = max(4.2, 0.8 + 0.22 * len(groups) + 0.35 * len(published))  # room for the legend
     figure = Figure(figsize=(3 + 5.5 * len(along), height), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(along), sharey=True))
+    legend: dict[str, Line2D] = {}
     for panel, axis in zip(panels, along, strict=True):
         bands = {label: band(mine, axis) for label, mine in groups.items()}
         # The legend lists the labels in the order of their curves' ends.
         for label in sorted(bands, key=lambda label: -bands[label].mean[-1]):
             name = label if len(counts) == 1 else f"{label} ({_seeds(len(groups[label]))})"
-            _draw_band(panel, bands[label], name, *look[label])
+            legend[name] = _draw_band(panel, bands[label], name, *look[label])
         for number, style in zip(published, PUBLISHED_STYLES, strict=False):
-            panel.axhline(
+            legend[number.label] = panel.axhline(
                 number.value, color="#666", lw=1.1, ls=style, zorder=1, label=number.label
             )
         _dress(panel, AXES[axis])
     panels[0].set_ylabel("return of training episodes")
     panels[0].set_ylim(*_range(runs, published))
     panels[0].yaxis.set_major_formatter(RETURNS)
-    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
-    figure.legend(list(handles.values()), list(handles), frameon=False, loc="outside right center")
+    # named one by one: left to itself, matplotlib hides labels that begin with "_"
+    figure.legend(list(legend.values()), list(legend), frameon=False, loc="outside right center")
     what = f"mean of {_seeds(counts.pop())}" if len(counts) == 1 else "mean over seeds"
     figure.suptitle(f"{title or tasks[0]}: {what} and its 95 % interval", fontsize=11)
     return figure
@@ -167,11 +169,12 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def _draw_band(panel: Axes, curve: Band, label: str, style: str, colour: str) -> None:
-    panel.plot(curve.x, curve.mean, color=colour, ls=style, lw=2, label=label, zorder=3)
+def _draw_band(panel: Axes, curve: Band, label: str, style: str, colour: str) -> Line2D:
+    (line,) = panel.plot(curve.x, curve.mean, color=colour, ls=style, lw=2, label=label, zorder=3)
     panel.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.12, lw=0, zorder=2)
     for edge in (curve.low, curve.high):
         panel.plot(curve.x, edge, color=colour, ls=style, lw=0.5, alpha=0.6, zorder=2)
+    return line
 
 
 def _dress(panel: Axes, label: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from rfo.lab import comparison_tables as tables
 from rfo.lab import statistics
@@ -127,12 +128,15 @@ def profiles(comparison: Comparison) -> Figure:
     """Figure of performance profiles, for the labels that have runs on every task."""
     drawn = Figure(figsize=(8.5, 4.2), layout="constrained")
     panel = drawn.subplots()
+    legend: dict[str, Line2D] = {}
     for label, (style, colour) in styles(comparison.labels).items():
         if label in comparison.everywhere:
             curve = statistics.profile(
                 [comparison.normalised(task, label) for task in comparison.tasks], PROFILE_SCORES
             )
-            panel.plot(PROFILE_SCORES, curve.share, color=colour, ls=style, lw=2, label=label)
+            (legend[label],) = panel.plot(
+                PROFILE_SCORES, curve.share, color=colour, ls=style, lw=2, label=label
+            )
             panel.fill_between(
                 PROFILE_SCORES, curve.low, curve.high, color=colour, alpha=0.12, lw=0
             )
@@ -142,7 +146,7 @@ def profiles(comparison: Comparison) -> Figure:
     panel.set_ylim(0, 1.02)
     panel.grid(color="#ddd", lw=0.6)
     panel.spines[["top", "right"]].set_visible(False)
-    drawn.legend(frameon=False, loc="outside right center")
+    drawn.legend(list(legend.values()), list(legend), frameon=False, loc="outside right center")
     drawn.suptitle(f"{', '.join(comparison.tasks)}: all seeds, 95 % bands", fontsize=11)
     return drawn
 
