@@ -74,7 +74,8 @@ def test_the_refusal_names_the_figure_and_what_to_lower():
     wish = MemoryPlan(GB, 20 * GB, 2 * GB, 0, GB)
     refuse_beyond(wish, 24 * GB)
     refuse_beyond(wish, None)  # a system that does not tell
-    with pytest.raises(SettingError, match=r"24 GB .* 23.9 GB; rollout alone: 20 GB; lower") as e:
+    advice = r"24 GB .* 23.9 GB; rollout alone: 20 GB; lower environments \(--envs\) or horizon"
+    with pytest.raises(SettingError, match=advice) as e:
         refuse_beyond(wish, 24 * GB - GB // 10)
     assert e.value.field == "environments"
 

@@ -133,7 +133,8 @@ def command(arguments: list[str]) -> Command:
 
 def configure() -> None:
     """Settings of this process: quiet libraries, and compiled programs kept between processes."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # XLA's errors come as exceptions; all that it logs as one is that compiling takes long
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rfo" / "jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")

@@ -35,13 +35,15 @@ WRITING = 3
 """Copies of a training state while its checkpoint is written: arrays, bytes, a file's bytes."""
 MOST_KEPT = 500
 """Training states that one step of a rollout keeps at the very most."""
+ENVIRONMENTS = "environments (--envs)"
 LOWER = {
-    "environments": ("environments",),
-    "rollout": ("environments", "horizon"),
+    "environments": (ENVIRONMENTS,),
+    "rollout": (ENVIRONMENTS, "horizon"),
     "networks": ("network.hidden", "critic.hidden"),
-    "replay": ("capacity", "environments"),
+    "replay": ("capacity", ENVIRONMENTS),
 }
-"""Settings that make a part smaller. A checkpoint is a copy of the others and follows them."""
+"""Settings that make a part smaller, with the option of one that is named otherwise there. A
+checkpoint is a copy of the others and follows them."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def refuse_beyond(plan: MemoryPlan, available: int | None) -> None:
         f"this training needs about {gigabytes(plan.total)} of memory and this machine has "
         f"{gigabytes(available)}; {largest} alone: {gigabytes(plan.parts[largest])}; "
         f"lower {' or '.join(LOWER[largest])}",
-        LOWER[largest][0],
+        LOWER[largest][0].partition(" ")[0],
     )
 
 
