@@ -303,7 +303,8 @@ def make(
         an `rfo.Batch`, or an `rfo.ChunkedBatch` for a `chunk` above 1.
 
     Raises:
-        SettingError: for an unknown task or option, or values out of range.
+        SettingError: for an unknown task or option, values out of range, or JAX's double precision
+            where the physics has none.
 
     Example:
         >>> import jax, rfo
@@ -322,6 +323,7 @@ def make(
         raise SettingError(f"chunk must be at least 1, not {chunk}", "chunk")
     settings = TaskSettings(task, options) if isinstance(task, str) else None
     built: Any = build.build_task(settings, threads) if settings else task
+    build.refuse_double(built)
     return (
         Batch(built, environments) if chunk == 1 else ChunkedBatch(built, environments, chunk, 0.99)
     )

@@ -138,6 +138,21 @@ def refuse_modes(double: bool = False) -> None:
             raise SettingError(f"{reason}: unset {name.upper()}")
 
 
+def refuse_double(task: Environment) -> None:
+    """Refuse JAX's double precision for a task whose physics computes in single precision.
+
+    Raises:
+        SettingError: naming the variable to unset.
+    """
+    import jax
+
+    dtype = getattr(getattr(task, "simulator", None), "dtype", None)
+    if jax.config.jax_enable_x64 and dtype == "float32":
+        raise SettingError(
+            f"the physics of {task.spec.name} computes in single precision: unset JAX_ENABLE_X64"
+        )
+
+
 def _content(task: str) -> str:
     """Hash of a robot file with all that belongs to it: the file may change while we run."""
     if not is_robot(task):
