@@ -79,7 +79,7 @@ def test_train_is_the_function_also_where_the_room_of_that_name_was_imported(tmp
 
 def test_double_precision_is_refused_where_the_physics_has_none():
     with jax.enable_x64(True):
-        with pytest.raises(SettingError, match="cartpole computes in single .* JAX_ENABLE_X64"):
+        with pytest.raises(SettingError, match=r"cartpole computes in single .* JAX_ENABLE_X64"):
             rfo.make("cartpole", 2)
         assert rfo.make("lqr", 2).init(jax.random.key(0)).observation.dtype == np.float64
 
