@@ -44,7 +44,7 @@ test-versions: $(INSTALLED)
 		.venv-versions/bin/python -m pip install --quiet --disable-pip-version-check \
 			-c .venv-versions/constraints.txt $$pins -e '.[dev]' || exit 1; \
 		.venv-versions/bin/python -m pytest -m "not long" -n $(WORKERS) --dist worksteal \
-			tests/algos tests/policies tests/train tests/envs/test_batch.py \
+			tests/algos tests/policies tests/training tests/envs/test_batch.py \
 			tests/physics/test_bridge.py $(ARGS) || exit 1; \
 	done; rm -rf .venv-versions
 

@@ -15,7 +15,7 @@ from rfo.algos.rfo import RFO
 from rfo.algos.settings import Critic, Network, Schedule
 from rfo.envs.batch import Batch
 from rfo.envs.robot import Robot, forward
-from rfo.train.evaluate import Evaluator
+from rfo.training.evaluate import Evaluator
 
 DOG = Path(__file__).parent / "dog.xml"
 

@@ -16,7 +16,7 @@ from rfo.algos.rfo import RFO
 from rfo.algos.settings import Critic, Network, Schedule
 from rfo.envs.base import EnvSpec, Step
 from rfo.envs.batch import Batch
-from rfo.train.evaluate import Evaluator
+from rfo.training.evaluate import Evaluator
 
 
 class PointState(NamedTuple):

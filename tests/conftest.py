@@ -30,7 +30,7 @@ if "RFO_TEST_XLA_FLAGS" not in os.environ:
 
 # Every call checks the annotated shapes and types, except in physics and tasks. Functions there
 # also take NumPy arrays and lists, and report wrong ones themselves.
-ROOMS = ["rfo.policies", "rfo.algos", "rfo.train", "rfo.lab", "rfo.view"]
+ROOMS = ["rfo.policies", "rfo.algos", "rfo.training", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
 
 MEMORY_KEPT = 1.2e9

@@ -15,7 +15,8 @@ import pytest
 import rfo
 from rfo.envs.tasks.probe import LQR
 from rfo.errors import RunError, SettingError
-from rfo.train import record
+from rfo.experiment import api
+from rfo.training import record
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 TINY = {"environments": 4, "horizon": 4, "network.hidden": (4,), "critic.hidden": (4,)}
@@ -26,11 +27,6 @@ def rest(observation, key):
     return jnp.zeros((len(observation), 1))
 
 
-def public(name):
-    """A public object; `rfo.train` may be the room of that name, which is called like it."""
-    return rfo.__getattr__(name)
-
-
 def test_the_public_names_are_the_documented_ones():
     cells = re.findall(r"^\| (`[^|]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     documented = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
@@ -38,23 +34,12 @@ def test_the_public_names_are_the_documented_ones():
     assert set(rfo.__all__) <= set(dir(rfo)) and len(rfo.__all__) >= 25
 
 
-def test_what_type_checkers_see_is_what_programs_get():
-    """The imports for type checkers and the table for programs name the same places."""
-    source = inspect.getsource(rfo)
-    seen = dict(
-        (name.strip(), module)
-        for module, names in re.findall(r"^    from rfo\.([\w.]+) import (.+)$", source, re.M)
-        for name in names.split(",")
-    )
-    assert seen == rfo._PLACES
-
-
 @pytest.mark.parametrize("name", rfo.__all__)
 def test_a_public_name_has_an_example_that_works(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("rfo.experiment.catalogue._REGISTERED", {})  # an example adds a task
     finder = doctest.DocTestFinder(recurse=False)
-    (examples,) = finder.find(public(name), name, module=False, globs={})
+    (examples,) = finder.find(getattr(rfo, name), name, module=False, globs={})
     assert examples.examples, f"{name} has no example"
     told = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
@@ -71,10 +56,12 @@ def test_importing_the_library_imports_nothing_heavy():
     assert done.stdout.split("\n")[0] == "[] False"
 
 
-def test_train_is_the_function_also_where_the_room_of_that_name_was_imported(tmp_path):
-    assert record.__name__ == "rfo.train.record"
-    with pytest.raises(SettingError, match="did you mean lqr"):
-        rfo.train("lqrr", out=tmp_path / "run")
+def test_train_is_the_function_also_where_its_earlier_namesake_is_imported():
+    """Earlier programs import the run folder from a package that was named like the function."""
+    from rfo.train.record import RunFolder
+
+    assert RunFolder is record.RunFolder
+    assert rfo.train is api.train and "Ctrl-C" in inspect.getdoc(rfo.train)
 
 
 def test_double_precision_is_refused_where_the_physics_has_none():

@@ -18,7 +18,7 @@ from rfo.cli.main import COMMANDS, find, main
 from rfo.cli.train import Train
 from rfo.experiment.catalogue import METHODS, TASKS, Task
 from rfo.experiment.record import preset
-from rfo.train import checkpoint
+from rfo.training import checkpoint
 
 SMALL = ["--algo", "apg", "--envs", "4", "--horizon", "4", "--network.hidden", "8"]
 
@@ -67,7 +67,7 @@ def quick_timing(monkeypatch):
     """Skip the timing of an update's parts: it compiles three programs, and `run` covers it."""
     parts = ("update", "physics", "policy", "critic")
     speeds = {f"{part}_steps_per_second": 1.0 for part in parts}
-    monkeypatch.setattr("rfo.train.timing.split", lambda *_: speeds)
+    monkeypatch.setattr("rfo.training.timing.split", lambda *_: speeds)
 
 
 @pytest.fixture
@@ -346,7 +346,7 @@ def test_full_disk_ends_with_one_line_and_keeps_the_run(
 def test_divergence_ends_with_a_dump_and_a_status(tmp_path, capsys, monkeypatch):
     broken = Task("toy_tasks", "AllBroken", "never finite", steps=100)
     monkeypatch.setitem(TASKS, "broken", broken)
-    monkeypatch.setattr("rfo.train.guard.PATIENCE", 3)
+    monkeypatch.setattr("rfo.training.guard.PATIENCE", 3)
     out = tmp_path / "run"
     status, printed, err = rfo(capsys, "train", "broken", *SMALL, "--steps", "1600", "--out", out)
     assert status == 1 and f"{out} diverged" in err

@@ -19,7 +19,7 @@ BELOW_RUNS = (
     "rfo.envs",
     "rfo.policies",
     "rfo.algos",
-    "rfo.train",
+    "rfo.training",
     "rfo.view",
 )
 
@@ -32,12 +32,12 @@ ALLOWED = {
     "rfo.envs": (*LEAVES, "rfo.physics", "rfo.envs"),
     "rfo.policies": (*LEAVES, "rfo.policies"),
     "rfo.algos": (*LEAVES, "rfo.policies", "rfo.envs.base", "rfo.envs.batch", "rfo.algos"),
-    "rfo.train": (
+    "rfo.training": (
         *LEAVES,
         "rfo.algos.base",
         "rfo.envs.base",
         "rfo.envs.batch",
-        "rfo.train",
+        "rfo.training",
         "rfo.view",
     ),
     "rfo.view": ("rfo.view",),
@@ -53,8 +53,8 @@ FENCES = {
     "mujoco": ("rfo.physics.mjcf",),
     "meshio": ("rfo.physics.mesh",),
     "tyro": ("rfo.cli",),
-    "tensorboardX": ("rfo.train.record",),
-    "wandb": ("rfo.train.record",),
+    "tensorboardX": ("rfo.training.record",),
+    "wandb": ("rfo.training.record",),
     "torch": (),
 }
 """The only places where each third party may be imported."""
@@ -123,8 +123,8 @@ def test_the_walk_sees_imports_in_functions_and_of_submodules(tmp_path):
     """The checks above would also pass if no import was found, so these must be found."""
     assert "warp" in set(imports(SOURCE / "physics" / "bridge.py"))
     assert "rfo.envs.batch" in set(imports(SOURCE / "experiment" / "build.py"))  # inside a function
-    assert "rfo.train.checkpoint" in set(
-        imports(SOURCE / "train" / "trainer.py")
-    )  # from rfo.train import
-    assert not within("rfo.envs.tasks.ant", ALLOWED["rfo.train"])
+    assert "rfo.training.checkpoint" in set(
+        imports(SOURCE / "training" / "trainer.py")
+    )  # from rfo.training import
+    assert not within("rfo.envs.tasks.ant", ALLOWED["rfo.training"])
     assert allowed("rfo.envs.batch") == (*LEAVES, "rfo.envs.base")

@@ -33,7 +33,7 @@ from rfo.envs.base import open_loop
 from rfo.envs.tasks.ant import Ant, AntState
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.gradcheck import Direction
-from rfo.train.record import provenance
+from rfo.training.record import provenance
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parents[1].parent / "shared" / "golden"

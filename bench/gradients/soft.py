@@ -21,7 +21,7 @@ import numpy as np
 from rfo.envs.base import open_loop
 from rfo.envs.tasks.soft_jumper import CORRECTED, FAITHFUL, SoftJumper, SoftState, bench, table
 from rfo.physics.tetrahedra import TetrahedraState
-from rfo.train.record import provenance
+from rfo.training.record import provenance
 
 BATCH, DIRECTIONS, SETTLING = 16, 4, 40
 HORIZONS = (1, 8, 32)

@@ -14,7 +14,7 @@ from rfo.experiment.build import build_task
 from rfo.experiment.catalogue import TASKS
 from rfo.experiment.gradients import check_gradient, gradient_verdict
 from rfo.physics.mpm import MPM
-from rfo.train.record import plain
+from rfo.training.record import plain
 
 OUTPUT = Path(__file__).with_name("tasks.json")
 

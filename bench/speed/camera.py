@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from rfo.experiment.build import build, build_task
 from rfo.experiment.record import preset
-from rfo.train.trainer import compiled_update, initial_state
+from rfo.training.trainer import compiled_update, initial_state
 
 OUTPUT = Path(__file__).with_name("camera.json")
 PAIRS = {

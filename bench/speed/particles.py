@@ -24,7 +24,7 @@ import numpy as np
 from rfo.envs.base import open_loop
 from rfo.experiment.build import build_task
 from rfo.experiment.catalogue import TASKS as REGISTERED
-from rfo.train.record import provenance
+from rfo.training.record import provenance
 
 REWARPED = {"rolling_flat": 0.97, "fluid_move": 1.55, "hand_flip": 0.83}
 """Rewarped's env-steps/s, forward and backward, on a CPU (recorded once, not measured here)."""

@@ -12,8 +12,8 @@ from rfo.algos.settings import Ensemble, Network
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import ReachCloud, Terminating, Truncating
 from rfo.policies.gaussian import tanh_gaussian_log_prob
-from rfo.train import checkpoint
-from rfo.train.trainer import state_shapes
+from rfo.training import checkpoint
+from rfo.training.trainer import state_shapes
 
 
 class Acting:

@@ -16,7 +16,7 @@ from rfo.experiment.build import build_task
 from rfo.experiment.record import preset
 from rfo.physics.articulated import ArticulatedState
 from rfo.physics.reference import stable_step
-from rfo.train.record import default_path
+from rfo.training.record import default_path
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_robot.py"
 DOG = EXAMPLE.parent / "dog.xml"

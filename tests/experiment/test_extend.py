@@ -17,7 +17,7 @@ from rfo.errors import RunError
 from rfo.experiment import build as experiments
 from rfo.experiment import run as runs
 from rfo.experiment.record import preset
-from rfo.train import checkpoint, trainer
+from rfo.training import checkpoint, trainer
 
 STEPS = 8  # of one update
 WORDS = ["lqr", "--algo", "apg", "--envs", "2", "--horizon", "4", "--checkpoint-every", "1"]
@@ -31,7 +31,7 @@ def quick_timing():
     with pytest.MonkeyPatch.context() as patch:
         parts = ("update", "physics", "policy", "critic")
         speeds = {f"{part}_steps_per_second": 1.0 for part in parts}
-        patch.setattr("rfo.train.timing.split", lambda *_: speeds)
+        patch.setattr("rfo.training.timing.split", lambda *_: speeds)
         yield
 
 

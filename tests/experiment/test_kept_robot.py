@@ -39,7 +39,7 @@ def quick_timing():
     with pytest.MonkeyPatch.context() as patch:
         parts = ("update", "physics", "policy", "critic")
         speeds = {f"{part}_steps_per_second": 1.0 for part in parts}
-        patch.setattr("rfo.train.timing.split", lambda *_: speeds)
+        patch.setattr("rfo.training.timing.split", lambda *_: speeds)
         yield
 
 

@@ -11,7 +11,7 @@ from rfo.experiment import memory
 from rfo.experiment.build import build
 from rfo.experiment.memory import MemoryPlan, plan, refuse_beyond
 from rfo.experiment.record import preset
-from rfo.train import trainer
+from rfo.training import trainer
 
 GB = 10**9
 

@@ -16,14 +16,14 @@ import pytest
 
 from rfo.cli.main import main
 from rfo.experiment.run import Evaluation, create, open_run, resume
-from rfo.train import checkpoint
-from rfo.train.record import RunFolder
+from rfo.training import checkpoint
+from rfo.training.record import RunFolder
 
 RFO = (sys.executable, "-m", "rfo.cli")
 TINY = ("--algo", "apg", "--envs", "2", "--horizon", "4", "--network.hidden", "4")
 PACED = """
 import sys, time
-from rfo.train import trainer
+from rfo.training import trainer
 step = trainer._Loop.record
 trainer._Loop.record = lambda *a, **k: (time.sleep(0.15), step(*a, **k))[1]
 from rfo.cli.main import main
@@ -136,7 +136,7 @@ FINISH = ["evaluation.json", "timing.json", "replay.json", "replay.npz", "replay
 @pytest.mark.parametrize("lost", [[name] for name in FINISH] + [FINISH])
 def test_a_finish_that_was_interrupted_is_finished(lost, finished, copied, monkeypatch, capsys):
     speeds = json.loads((finished / "timing.json").read_text())
-    monkeypatch.setattr("rfo.train.timing.split", lambda *_: {**speeds, "again": 1.0})
+    monkeypatch.setattr("rfo.training.timing.split", lambda *_: {**speeds, "again": 1.0})
     for name in lost:
         (copied / name).unlink()
     before = {name: (copied / name).read_bytes() for name in set(FINISH) - set(lost)}

@@ -11,7 +11,7 @@ import pytest
 from rfo.lab import cores
 from rfo.lab.speed import measure as bench
 from rfo.lab.speed import peer, table, worker
-from rfo.train.record import RunError
+from rfo.training.record import RunError
 
 CORE = cores.usable_cores()[-1]
 

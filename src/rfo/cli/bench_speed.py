@@ -51,7 +51,7 @@ class BenchSpeed:
             raise SettingError("name at least one task; --cores must be at least 1")
         from rfo.lab.speed.measure import measure
         from rfo.lab.speed.table import show
-        from rfo.train.screen import Phase
+        from rfo.training.screen import Phase
 
         with Phase("compiling and measuring") as phase:
             result = measure(self.tasks, self.algo, self.cores, self.peer_python, phase.now)

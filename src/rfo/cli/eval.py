@@ -49,7 +49,7 @@ class Eval:
             raise SettingError("name a run folder, as in `rfo eval runs/...`")
         from rfo.experiment import api
         from rfo.experiment.run import describe
-        from rfo.train.record import plain
+        from rfo.training.record import plain
 
         run = api.load(self.run_folder, threads=self.threads, task=self.task)
         summary = run.evaluate(self.episodes, self.deterministic, self.seed, on=self.on)

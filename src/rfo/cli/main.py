@@ -13,7 +13,7 @@ from rfo.cli import options, settings
 from rfo.cli.settings import Settings
 from rfo.errors import RunError, SettingError
 from rfo.experiment.nested import unknown
-from rfo.train.output import outliving_output
+from rfo.training.output import outliving_output
 
 COMMANDS = {
     "list": "list.List",

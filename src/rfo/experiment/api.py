@@ -19,9 +19,9 @@ from rfo.experiment import build, own
 from rfo.experiment import run as runs
 from rfo.experiment.catalogue import is_robot
 from rfo.experiment.record import Experiment, TaskSettings, preset, require_seed, scheduled
-from rfo.train import metrics
-from rfo.train.evaluate import Evaluator, evaluation_key, shares, summarise
-from rfo.train.record import RunFolder, default_path, require_wandb
+from rfo.training import metrics
+from rfo.training.evaluate import Evaluator, evaluation_key, shares, summarise
+from rfo.training.record import RunFolder, default_path, require_wandb
 
 if TYPE_CHECKING:
     from rfo.algos.base import Policy
@@ -145,7 +145,7 @@ class Run:
 
         Returns:
             ``mean``, ``std``, ``iqm``, ``interval`` (95 %, of the mean), ``episodes``, ``returns``
-            (one per episode) and more, see `rfo.train.evaluate.summarise`.
+            (one per episode) and more, see `rfo.training.evaluate.summarise`.
 
         Raises:
             SettingError: for values out of range, or a task of other sizes.
@@ -351,7 +351,7 @@ def evaluate(
 
     Returns:
         ``mean``, ``std``, ``iqm``, ``interval`` (95 %, of the mean), ``episodes``, ``returns`` and
-        more, see `rfo.train.evaluate.summarise`.
+        more, see `rfo.training.evaluate.summarise`.
 
     Raises:
         SettingError: for an unknown task, or values out of range.

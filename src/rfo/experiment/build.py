@@ -146,8 +146,8 @@ def refuse_double(task: Environment) -> None:
     """
     import jax
 
-    dtype = getattr(getattr(task, "simulator", None), "dtype", None)
-    if jax.config.jax_enable_x64 and dtype == "float32":
+    double = jax.dtypes.canonicalize_dtype(float) == "float64"
+    if double and getattr(getattr(task, "simulator", None), "dtype", None) == "float32":
         raise SettingError(
             f"the physics of {task.spec.name} computes in single precision: unset JAX_ENABLE_X64"
         )

@@ -89,7 +89,7 @@ def plan(experiment: Experiment, seeds: int = 1) -> MemoryPlan:
     import jax
 
     from rfo.envs.batch import BatchState
-    from rfo.train.trainer import state_shapes
+    from rfo.training.trainer import state_shapes
 
     algorithm, env = build(experiment)
     state = state_shapes(algorithm, env)

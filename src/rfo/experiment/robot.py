@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rfo.errors import RunError, SettingError
 from rfo.physics.mjcf.pack import MODEL, digest, model_name, pack
-from rfo.train.record import RunFolder
+from rfo.training.record import RunFolder
 
 NO_FILE = "no MJCF file at {}"
 FOLDER = "robot"

@@ -19,11 +19,11 @@ from rfo.experiment import build as experiments
 from rfo.experiment import memory, own, robot
 from rfo.experiment.catalogue import is_robot, short_name
 from rfo.experiment.record import Experiment, TaskSettings
-from rfo.train import checkpoint, timing, trainer
-from rfo.train.evaluate import Episodes, Evaluator, evaluation_key, shares, summarise
-from rfo.train.output import outliving_output
-from rfo.train.record import RunFolder, refuse_taken
-from rfo.train.screen import Phase
+from rfo.training import checkpoint, timing, trainer
+from rfo.training.evaluate import Episodes, Evaluator, evaluation_key, shares, summarise
+from rfo.training.output import outliving_output
+from rfo.training.record import RunFolder, refuse_taken
+from rfo.training.screen import Phase
 from rfo.types import PyTree
 from rfo.view.replay import write_html
 
@@ -413,7 +413,7 @@ def evaluate(
     """Evaluate the newest state of a run, on its own task or another.
 
     Returns:
-        `rfo.train.evaluate.summarise`'s statistics, `task` and `env_steps`.
+        `rfo.training.evaluate.summarise`'s statistics, `task` and `env_steps`.
 
     Raises:
         SettingError: for a task that is unknown or whose sizes are others than the run's.

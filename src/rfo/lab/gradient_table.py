@@ -14,9 +14,9 @@ from rich.table import Table
 
 from rfo.experiment.gradients import GradientCheck, gradient_verdict
 from rfo.physics.gradcheck import TOLERANCE, Direction
-from rfo.train.guard import names
-from rfo.train.record import plain
-from rfo.train.screen import Phase
+from rfo.training.guard import names
+from rfo.training.record import plain
+from rfo.training.screen import Phase
 
 SHOWN_STEPS = (1, 2, 4, 8, 16, 32)
 """Control steps for which the table shows the norm of the gradient."""

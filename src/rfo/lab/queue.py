@@ -27,7 +27,7 @@ from rfo.experiment.record import Experiment
 from rfo.lab.board import Board, SuiteProgress
 from rfo.lab.cores import keep_on
 from rfo.lab.suite import Cell
-from rfo.train.guard import Interruption
+from rfo.training.guard import Interruption
 
 TRAIN = (sys.executable, "-m", "rfo.cli", "train")
 POLL = 0.2

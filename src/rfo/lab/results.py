@@ -19,7 +19,7 @@ import numpy as np
 
 from rfo.errors import RunError
 from rfo.experiment.catalogue import short_name
-from rfo.train import metrics
+from rfo.training import metrics
 
 RESULTS = "results.json"
 NAME = ("task", "label", "algorithm", "seed")

@@ -20,7 +20,7 @@ from rfo.errors import RunError
 from rfo.experiment.catalogue import find_task
 from rfo.lab.cores import usable_cores
 from rfo.lab.speed import peer, worker
-from rfo.train.provenance import provenance
+from rfo.training.provenance import provenance
 
 HORIZON = 32
 """Control steps of a physics rollout."""

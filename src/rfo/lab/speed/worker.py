@@ -98,7 +98,7 @@ def train_seconds(task: str, algorithm: str, seconds: float) -> dict[str, Any]:
 
     from rfo.experiment.build import build
     from rfo.experiment.record import preset
-    from rfo.train.trainer import compiled_update, initial_state
+    from rfo.training.trainer import compiled_update, initial_state
 
     experiment = preset(task, algorithm)
     method, env = build(experiment)

@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from rfo.train import screen
-from rfo.train.screen import Phase, Rate, Screen, compact, duration, fitted
+from rfo.training import screen
+from rfo.training.screen import Phase, Rate, Screen, compact, duration, fitted
 
 TITLE = "soft_jumper_small_camera rfo_reuse x 16 seeds [draft]"
 

@@ -13,7 +13,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
-from rfo.train.record import RunError, RunFolder, default_path, plain, provenance
+from rfo.training.record import RunError, RunFolder, default_path, plain, provenance
 
 
 def line(update):
@@ -77,7 +77,7 @@ def test_metrics_lines_are_strict_json_and_events_hold_the_same_numbers(tmp_path
 
 
 def test_events_can_be_watched_while_the_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("rfo.train.record.FLUSH_INTERVAL", 0.0)
+    monkeypatch.setattr("rfo.training.record.FLUSH_INTERVAL", 0.0)
     folder = RunFolder.create(tmp_path / "run", {})
     for update in (1, 2):
         folder.append(line(update))
@@ -147,7 +147,7 @@ def test_provenance_names_versions_and_platform():
 
 def test_default_paths_of_one_second_differ(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rfo.train.record.time.strftime", lambda _: "now")
+    monkeypatch.setattr("rfo.training.record.time.strftime", lambda _: "now")
     first, second = default_path("ant", "rfo", 3), default_path("ant", "rfo", 3)
     assert str(first) == "runs/ant-rfo-s3-now" and str(second) == "runs/ant-rfo-s3-now-2"
     for number, path in enumerate((first, second)):

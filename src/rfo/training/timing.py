@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from rfo.algos.base import Algorithm, Policy
 from rfo.envs.batch import Batch, BatchState
-from rfo.train.trainer import compiled_update
+from rfo.training.trainer import compiled_update
 from rfo.types import Array, Float, Observation, PyTree
 
 REPETITIONS = 3

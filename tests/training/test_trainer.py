@@ -11,8 +11,8 @@ from toy import Blind, Broken, batch, leaves, small_apg, train
 from rfo.algos.rfo import RFO
 from rfo.algos.settings import Critic, Network, Schedule
 from rfo.envs.tasks.probe import LQR, ReachCloud, Terminating
-from rfo.train import checkpoint, guard, trainer
-from rfo.train.record import RunFolder
+from rfo.training import checkpoint, guard, trainer
+from rfo.training.record import RunFolder
 
 UPDATES = 6
 WALL_CLOCK = ("seconds", "steps_per_second")

@@ -11,7 +11,7 @@ from toy import Lives
 
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import LQR, Truncating
-from rfo.train.evaluate import Episodes, Evaluator, evaluation_key, shares, summarise
+from rfo.training.evaluate import Episodes, Evaluator, evaluation_key, shares, summarise
 
 
 class Noisy(NamedTuple):

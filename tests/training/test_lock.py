@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from rfo.errors import RunError
-from rfo.train import lock as locks
-from rfo.train.lock import Lock, alive, started
+from rfo.training import lock as locks
+from rfo.training.lock import Lock, alive, started
 
 HOLD = """
 import sys, pathlib
-from rfo.train import lock
+from rfo.training import lock
 if sys.argv[2] == "file":
     lock.fcntl = None
 held = lock.Lock(pathlib.Path(sys.argv[1]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rfo.algos.base import DROPPED, DROPPED_IN, NONFINITE_STEPS
-from rfo.train.guard import PATIENCE, Guard, Interruption, all_finite, dropped_in, names
+from rfo.training.guard import PATIENCE, Guard, Interruption, all_finite, dropped_in, names
 
 HEALTHY = {"nonfinite": 0.0, "grad_norm": 1.0}
 HORIZON, EPISODE = 32, 1000

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from toy import leaves
 
-from rfo.train import checkpoint
-from rfo.train.record import RunError
+from rfo.training import checkpoint
+from rfo.training.record import RunError
 
 STATE = {
     "weights": jnp.array([[1.0, np.pi], [-0.0, 1e-40]]),

@@ -8,12 +8,12 @@ import sys
 import pytest
 from rich.console import Console
 
-from rfo.train.output import Outliving, outliving_output
+from rfo.training.output import Outliving, outliving_output
 
 PRINT = """
 import sys
 from rich.console import Console
-from rfo.train.output import outliving_output
+from rfo.training.output import outliving_output
 
 with outliving_output():
     for line in range(20_000):

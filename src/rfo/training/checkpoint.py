@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from rfo.errors import RunError
-from rfo.train.record import plain, write_atomically
+from rfo.training.record import plain, write_atomically
 from rfo.types import PyTree
 
 FORMAT = 1

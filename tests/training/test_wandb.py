@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from rfo.cli import main as cli
-from rfo.train.record import RunFolder
+from rfo.training.record import RunFolder
 
 SMALL = [
     "lqr",
@@ -156,7 +156,7 @@ def test_each_seed_of_a_training_is_a_run_and_ctrl_c_finishes_them(package, tmp_
             for folder in folders:
                 folder.close()
 
-    monkeypatch.setattr("rfo.train.trainer.run", interrupted)
+    monkeypatch.setattr("rfo.training.trainer.run", interrupted)
     words = ["train", *SMALL, "--seeds", "2", "--wandb", "project", "--out", str(tmp_path / "run")]
     assert cli.main(words) == 130
     assert [run.settings["name"] for run in there.runs] == ["s0", "s1"]

@@ -15,8 +15,8 @@ from rfo.algos.apg import APG
 from rfo.algos.settings import Network, Schedule
 from rfo.envs.base import EnvSpec, Step
 from rfo.envs.batch import Batch
-from rfo.train import trainer
-from rfo.train.record import RunFolder
+from rfo.training import trainer
+from rfo.training.record import RunFolder
 from tuned import tuned
 
 

@@ -6,8 +6,8 @@ from toy import small_apg
 
 from rfo.envs.batch import Batch
 from rfo.envs.tasks.probe import LQR, ReachCloud
-from rfo.train import timing
-from rfo.train.trainer import initial_state
+from rfo.training import timing
+from rfo.training.trainer import initial_state
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ import numpy as np
 
 from rfo.algos.base import DROPPED, DROPPED_IN, Algorithm
 from rfo.envs.batch import Batch
-from rfo.train import checkpoint
-from rfo.train.guard import Guard, Interruption, all_finite, dropped_in
-from rfo.train.record import RunFolder
-from rfo.train.screen import Rate, Screen
+from rfo.training import checkpoint
+from rfo.training.guard import Guard, Interruption, all_finite, dropped_in
+from rfo.training.record import RunFolder
+from rfo.training.screen import Rate, Screen
 from rfo.types import Array, Metrics, PRNGKey, PyTree
 
 RETURN_WINDOW = 100
