@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.lengths import motors
 from rfo.physics.model import Joint, Model
 
 FOLDER = Path(os.environ.get("RFO_GOLDEN") or Path(__file__).parents[2] / "shared" / "golden")
@@ -89,8 +90,9 @@ def model(data: dict[str, np.ndarray]) -> Model:
         limit_upper=spread("model_joint_limit_upper", np.inf),
         limit_ke=spread("model_joint_limit_ke", 0.0),
         limit_kd=spread("model_joint_limit_kd", 0.0),
-        control_dof=controls,
-        control_gear=np.full(len(controls), sign) * np.ravel(data["const_action_scale"]),
+        actuators=motors(
+            controls, np.full(len(controls), sign) * np.ravel(data["const_action_scale"])
+        ),
         **_contact_spheres(data, last, shift),
         gravity=data["const_gravity"],
         ground_normal=data["const_ground_plane"][:3].astype(float),
@@ -244,7 +246,7 @@ def replay(
             state = ArticulatedState(jnp.asarray(q, jnp.float32), jnp.asarray(qd, jnp.float32))
             mass = simulator.mass_matrix(state).astype(float)
             force = -simulator.bias(state).astype(float)
-            force[:, simulator.model.control_dof] += simulator.model.control_gear * action
+            force[:, simulator.model.actuators.dof] += simulator.model.actuators.gear * action
             # twist = X qd, so its derivative is X' qd + X qdd
             x = to_twist(q, mass.shape[-1]) if free else np.eye(mass.shape[-1])[None]
             back = np.linalg.inv(x)

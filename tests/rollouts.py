@@ -13,6 +13,7 @@ import numpy as np
 from oracle import motion, random_state, random_tree
 from rfo.physics.articulated import ArticulatedKernels
 from rfo.physics.host import Plan
+from rfo.physics.lengths import motors
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Joint, Model
 
@@ -117,8 +118,7 @@ def tree(seed: int) -> Model:
         limit_upper=rng.uniform(0, 1, model.nv),
         limit_ke=rng.uniform(5, 20, model.nv),
         limit_kd=rng.uniform(0, 1, model.nv),
-        control_dof=np.arange(model.nv),
-        control_gear=rng.uniform(0.5, 2, model.nv),
+        actuators=motors(np.arange(model.nv), rng.uniform(0.5, 2, model.nv)),
         contact_link=rng.integers(0, model.links, contacts),
         contact_pos=rng.normal(size=(contacts, 3)) * 0.3,
         contact_radius=rng.uniform(0, 0.2, contacts),

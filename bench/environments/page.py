@@ -144,7 +144,7 @@ def rigid(name: str, task) -> dict[str, str]:
         "task": f"`{name}`",
         "degrees of freedom": str(model.nv),
         "mass [kg]": f"{model.mass.sum():.3g}",
-        "gear [N, N m]": extent(model.control_gear),
+        "gear [N, N m]": extent(model.actuators.gear),
         "contacts with the ground, pairs": f"{len(model.contact_law)}, {len(model.pairs.link)}",
         "k_e, k_d, k_f, mu": constants(law),
         "substeps": str(task.simulator.substeps),

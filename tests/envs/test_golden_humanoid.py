@@ -94,10 +94,11 @@ def upright(quat):
 
 def test_the_model_file_holds_the_recorded_constants():
     ours, theirs = humanoid().simulator.model, model(data())
-    for name in ("parent", "joint", "mass", "com", "inertia", "armature", "damping", "control_dof"):
+    for name in ("parent", "joint", "mass", "com", "inertia", "armature", "damping"):
         np.testing.assert_allclose(
             getattr(ours, name), getattr(theirs, name), atol=2e-6, err_msg=name
         )
+    np.testing.assert_array_equal(ours.actuators.dof, theirs.actuators.dof)
     for name in (
         "contact_link",
         "contact_radius",
@@ -116,7 +117,7 @@ def test_the_model_file_holds_the_recorded_constants():
         np.testing.assert_allclose(getattr(ours, name)[6:], getattr(theirs, name)[6:], atol=1e-6)
     for name in ("limit_ke", "limit_kd"):
         np.testing.assert_allclose(getattr(ours, name)[6:], getattr(theirs, name)[6:])
-    np.testing.assert_allclose(ours.control_gear, -theirs.control_gear, rtol=1e-6)
+    np.testing.assert_allclose(ours.actuators.gear, -theirs.actuators.gear, rtol=1e-6)
     # the two ends of a capsule come in either order
     ends = [
         np.stack(sorted(m.contact_pos.round(6).tolist(), key=lambda x: (x[2], x[1], x[0])))
@@ -131,7 +132,7 @@ def test_the_corrected_hips_swing_about_y_and_turn_about_z():
     for joint, axis, gear in (("right_hip_z", [0, 0, 1], 70), ("right_hip_y", [0, 1, 0], 210)):
         dof = model.dof_names.index(joint)
         np.testing.assert_allclose(model.axis[np.searchsorted(model.v_start, dof)], axis, atol=1e-9)
-        assert model.control_gear[model.control_dof == dof] == gear
+        assert model.actuators.gear[model.actuators.dof == dof] == gear
 
 
 def test_observations_and_rewards_of_recorded_states():
@@ -158,7 +159,7 @@ def test_one_substep(probe):
         mass - np.diag(one.model.armature), theirs, atol=2e-6 * np.abs(theirs).max()
     )
     force = -one.bias(state).astype(float)
-    force[:, one.model.control_dof] += one.model.control_gear * action
+    force[:, one.model.actuators.dof] += one.model.actuators.gear * action
     qdd = np.linalg.solve(mass, force[..., None])[..., 0]
     expected = accelerations(data(), q, qd, data()[f"{probe}_in_joint_qdd"])
     np.testing.assert_allclose(qdd, expected, atol=2e-4 * np.abs(expected).max())

@@ -51,7 +51,7 @@ def test_our_model_files_hold_the_recorded_constants(task):
     asset = files("rfo.envs").joinpath(f"assets/{task}.xml")
     contact = ContactParameters(ke=5.2e4, kd=1e3, kf=650.0, mu=0.625)
     ours = load(asset.read_text(), contact, limit_ke=1e3, limit_kd=1e1)
-    names = ["parent", "joint", "mass", "com", "inertia", "armature", "damping", "control_dof"]
+    names = ["parent", "joint", "mass", "com", "inertia", "armature", "damping"]
     names += [
         "contact_link",
         "contact_radius",
@@ -64,8 +64,9 @@ def test_our_model_files_hold_the_recorded_constants(task):
         np.testing.assert_allclose(
             getattr(ours, name), getattr(theirs, name), atol=2e-6, err_msg=name
         )
+    np.testing.assert_array_equal(ours.actuators.dof, theirs.actuators.dof)
     np.testing.assert_allclose(ours.pos[1:], theirs.pos[1:], atol=1e-6)
-    np.testing.assert_allclose(np.abs(ours.control_gear), np.abs(theirs.control_gear))
+    np.testing.assert_allclose(np.abs(ours.actuators.gear), np.abs(theirs.actuators.gear))
     bounded = np.abs(theirs.limit_upper) < 100  # the pole's limit is never reached
     for name in ("limit_lower", "limit_upper"):
         np.testing.assert_allclose(
@@ -153,7 +154,7 @@ def test_one_substep(task, probe):
     np.testing.assert_allclose(mass - np.diag(m.armature), theirs, atol=2e-6 * np.abs(theirs).max())
 
     force = -one.bias(state).astype(float)
-    force[:, m.control_dof] += m.control_gear * action
+    force[:, m.actuators.dof] += m.actuators.gear * action
     qdd = np.linalg.solve(mass, force[..., None])[..., 0]
     expected = accelerations(data, q, qd, data[f"{probe}_in_joint_qdd"])
     np.testing.assert_allclose(qdd, expected, atol=4e-5 * np.abs(expected).max())

@@ -98,7 +98,7 @@ def test_the_model_file_holds_the_recorded_constants():
             getattr(model, name)[:16], data()[f"model_joint_{name}"][:16], rtol=1e-6
         )
     np.testing.assert_allclose(model.armature[:16], data()["model_joint_armature"][:16])
-    np.testing.assert_allclose(model.control_gear, data()["const_action_scale"])
+    np.testing.assert_allclose(model.actuators.gear, data()["const_action_scale"])
     np.testing.assert_allclose(
         model.pairs.law, np.tile([500.0, 100, 100, 0.5, 0], (len(model.pairs.law), 1))
     )

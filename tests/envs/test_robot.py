@@ -88,6 +88,16 @@ def test_the_slide_runs_along_the_worlds_x():
         Robot(SLIDE.format(axis="1 0 0"))
 
 
+def test_actions_stand_for_the_range_of_each_control():
+    """-1 and 1 are its ends; a force of 3 N on 1 kg for a step of 0.1 s."""
+    text = SLIDE.format(axis="0 -1 0").replace('gear="10"', 'gear="1" ctrlrange="-1 3"')
+    task = Robot(text.replace('size=".1"', 'size=".1" mass="1"'), dt=0.1)
+    assert task.spec.control_range == ((-1.0, 3.0),)
+    still = task.simulator.init(3)
+    moved = task.step(still, jnp.array([[-1.0], [0.0], [5.0]])).state
+    np.testing.assert_allclose(moved.qd[:, 0], [-0.1, 0.1, 0.3], rtol=1e-5)
+
+
 LOADED = """<mujoco><worldbody><body pos="0 0 2"><joint type="slide" axis="1 0 0" name="x"/>
   <geom size=".01" mass="1"/><body><joint type="slide" axis="0 0 1" range="-.1 .1"/>
   <geom size=".1" mass="{mass}"/></body></body></worldbody>

@@ -133,7 +133,7 @@ def test_a_body_with_several_joints_is_a_chain_of_massless_links():
         [model.stiffness, model.damping, model.armature], [[0, 3], [0, 2], [0, 0.1]]
     )
     assert model.spring_reference[1] == pytest.approx(np.deg2rad(40))
-    assert (model.control_dof.tolist(), model.control_gear.tolist()) == ([1], [30])
+    assert (model.actuators.dof.tolist(), model.actuators.gear.tolist()) == ([1], [30])
 
 
 def test_a_reference_coordinate_shifts_the_zero():
@@ -164,7 +164,6 @@ def test_a_reference_coordinate_shifts_the_zero():
         ),
         (actuator('<position name="servo" joint="elbow"/>'), "'servo'.*biastype"),
         (actuator('<motor name="m" joint="elbow" forcerange="-1 1"/>'), "'m'.*force"),
-        (actuator('<motor name="m" joint="elbow" ctrlrange="0 1"/>'), "'m'.*ctrl"),
         (actuator('<general name="m" joint="elbow" dyntype="filter"/>'), "'m'.*dyn"),
         (
             one_body('<site name="s"/>', '<actuator><motor name="m" site="s"/></actuator>'),
@@ -193,7 +192,6 @@ def test_a_reference_coordinate_shifts_the_zero():
             "'f'.*armature",
         ),
         (one_body(head='<option density="1.2"/>'), "option 'density'"),
-        (one_body(head='<option><flag contact="disable"/></option>'), "flag 'contact'.*disabled"),
         (one_body(head='<option><flag sleep="enable"/></option>'), "flag 'sleep'.*enabled"),
         (one_body(head='<option><flag override="enable"/></option>'), "flag 'override'.*enabled"),
         (one_body(head='<option wind="1 0 0"/>'), "option 'wind'"),
@@ -221,8 +219,8 @@ def test_what_has_no_counterpart_is_refused_by_name(text, named):
 
 
 NO_EFFECT = {
-    "elements that a model may not have": "tendon_|ten_|eq_|mesh_|hfield_|flex_|flexedge_|skin_"
-    "|plugin_|wrap_|pair_|body_plugin|geom_plugin|geom_dataid|actuator_plugin|jnt_plasticadr",
+    "elements that a model may not have": "tendon_(?!frictionloss$|limited$|stiffness$|damping$)"
+    "|ten_|eq_(?!active0$)|mesh_|hfield_|flex_|flexedge_|skin_|plugin_|wrap_|pair_|body_plugin|geom_plugin|geom_dataid|actuator_plugin|jnt_plasticadr",
     "looks": "cam_|light_|mat_|tex_|vis|stat|geom_(matid|group|castshadow)|jnt_group"
     "|actuator_group",
     "measurements": "sensor_|site_",
@@ -232,8 +230,8 @@ NO_EFFECT = {
     "|geom_(aabb|rbound|sameframe)|jnt_(actuatorid|bodyid)|dof_(M0|Madr|bodyid|invweight0|length"
     "|parentid|simplenum|treeid)|actuator_(acc0|length0|lengthrange|actadr|ctrladr|outadr"
     "|historyadr|actnum)|tree_(body|dof)",
-    "settings of what is refused": "dof_sol|jnt_actfrcrange|geom_fluid|actuator_(actearly"
-    "|actlimited|actrange|biasprm|cranklength|dynprm|forcerange|ctrlspec)|tree_sleep_policy",
+    "settings of what is refused": "dof_sol|jnt_actfrcrange|geom_fluid|actuator_(cranklength"
+    "|ctrlspec)|tree_sleep_policy",
     "detection alone, no force": "geom_gap",
     "controls, which the policy gives": "key_(ctrl|mpos|mquat|plastic|time)",
 }
@@ -263,6 +261,37 @@ def test_nothing_in_a_file_is_passed_over_without_a_word():
         passed = {x for x in names if any(re.match(one, x) for one in table.values())}
         assert not names - read - passed, "what do these do?"
         assert not passed & read
+
+
+DISABLED = """<mujoco><option><flag {flags}/></option><worldbody>
+  <geom type="plane" size="1 1 1"/><body pos="0 0 1"><joint range="-10 10" limited="true"
+  stiffness="2" damping="3" frictionloss="0" axis="0 1 0"/><geom size=".1"/>
+  <body pos="0 0 1"><joint/><geom size=".1"/><body pos="0 0 1"><joint/><geom size=".1"/></body>
+  </body></body></worldbody></mujoco>"""
+
+
+def test_flags_switch_off_what_they_name():
+    """A flag changes what it names and nothing else; `constraint` is several at once."""
+
+    def seen(flags: str) -> set[str]:
+        model = load(DISABLED.format(flags=flags), CONTACT)
+        return {
+            name
+            for name, there in {
+                "contact": len(model.contact_link) and len(model.pairs.link),
+                "limit": np.isfinite(model.limit_lower).any(),
+                "spring": model.stiffness.any(),
+                "damper": model.damping.any(),
+                "gravity": model.gravity.any(),
+            }.items()
+            if there
+        }
+
+    everything = {"contact", "limit", "spring", "damper", "gravity"}
+    assert seen("") == everything == seen('eulerdamp="disable" energy="enable"')
+    for flag in everything:
+        assert seen(f'{flag}="disable"') == everything - {flag}
+    assert seen('constraint="disable"') == everything - {"contact", "limit"}
 
 
 MARGINS = """<mujoco><worldbody>

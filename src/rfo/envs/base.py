@@ -38,6 +38,9 @@ class EnvSpec:
     """Duration of one control step [s]."""
     differentiable: bool = True
     """Whether reward and next state have a useful gradient with respect to state and action."""
+    control_range: tuple[tuple[float, float], ...] | None = None
+    """What actions of -1 and 1 mean to each actuator, in its own units; None where nothing needs
+    that, as the task's actuators take numbers in [-1, 1]."""
 
     def __post_init__(self) -> None:
         shapes = self.observation

@@ -44,7 +44,8 @@ class Robot:
     """A model of one's own as a task: `examples/own_robot.py`.
 
     The first joint is a free joint, or a slide along the world's x. Action: one number in [-1, 1]
-    for each motor. Observation: all coordinates but those of the place on the ground, then all
+    for each actuator, which stands for its control range from end to end (`EnvSpec.control_range`).
+    Observation: all coordinates but those of the place on the ground, then all
     velocities, as in `rfo.physics.model.Joint`. Reset: the file's first keyframe, or its reference
     pose where it has none, coordinates and velocities +-0.05, uniform.
 
@@ -116,7 +117,10 @@ class Robot:
             action_size=model.nu,
             episode_length=episode_length,
             dt=dt,
+            control_range=_control_range(model),
         )
+        low, high = np.array(self.spec.control_range, np.float32).T
+        self._middle, self._half = (high + low) / 2, (high - low) / 2
         self.simulator = Articulated(model, dt, substeps or _substeps(model, dt), threads=threads)
         # velocities at which an episode terminates, by degree of freedom
         self._fastest = np.where(_turns(model), FASTEST_TURN * self.simulator.substeps / dt, np.inf)
@@ -139,7 +143,7 @@ class Robot:
     def step(self, state: ArticulatedState, action: Float[Array, "B A"]) -> Step:
         """See the class."""
         action = jnp.clip(action, -1.0, 1.0)
-        after = self.simulator.step(state, action)
+        after = self.simulator.step(state, self._middle + self._half * action)
         return Step(after, self.observe(after), self.reward(after, action), self._terminated(after))
 
     def scene(self) -> dict[str, Any]:
@@ -153,6 +157,14 @@ class Robot:
     def _terminated(self, state: ArticulatedState) -> Bool[Array, " B"]:
         ended = jnp.any(jnp.abs(state.qd) > self._fastest, axis=-1)
         return ended | (state.q[:, 2] < self.lowest) if np.isfinite(self.lowest) else ended
+
+
+def _control_range(model: Model) -> tuple[tuple[float, float], ...]:
+    """Of each actuator; [-1, 1] where the file gives none."""
+    ranges = model.actuators.control_range
+    return tuple(
+        (-1.0, 1.0) if np.isinf(low) else (float(low), float(high)) for low, high in ranges
+    )
 
 
 def _start(model: Model) -> np.ndarray:

@@ -189,6 +189,8 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
             # articulated_adjoint.h
             "scratch": (nq + 8 * nv + nm + 38 * model.links)
             + (nu + nq + 2 * nv + 27 * model.links),
+            "control_dof": model.actuators.dof,
+            "control_gear": model.actuators.gear,
             "dt": dt,
             "ground_height": model.ground_height,
             "quat": model.quat[:, [1, 2, 3, 0]],

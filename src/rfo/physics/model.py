@@ -13,6 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from rfo.physics.lengths import Actuators
 from rfo.physics.pairs import NO_PAIRS, Pairs
 
 
@@ -59,9 +60,8 @@ class Model:
     limit_upper: np.ndarray  # (nv,) +inf where free
     limit_ke: np.ndarray  # (nv,) limit penalty [N/m or N m/rad]
     limit_kd: np.ndarray  # (nv,) limit damping, active beyond the limit
-    # controls: tau[control_dof[i]] += control_gear[i] * control[i]
-    control_dof: np.ndarray  # (nu,) int
-    control_gear: np.ndarray  # (nu,) [N or N m]
+    # controls
+    actuators: Actuators
     # contact spheres against the ground
     contact_link: np.ndarray  # (C,) int
     contact_pos: np.ndarray  # (C, 3) in the link's frame [m]
@@ -108,7 +108,7 @@ class Model:
     @property
     def nu(self) -> int:
         """Number of controls."""
-        return len(self.control_dof)
+        return len(self.actuators.names)
 
     @property
     def q_start(self) -> np.ndarray:

@@ -28,6 +28,8 @@ from rfo.physics.mjcf.contacts import (
     touching_ground,
 )
 from rfo.physics.mjcf.drawing import drawn_geoms
+from rfo.physics.mjcf.flags import honour
+from rfo.physics.mjcf.lengths import actuators
 from rfo.physics.mjcf.support import name_of, refuse_unsupported
 from rfo.physics.mjcf.tree import inertias, links_of, rows
 from rfo.physics.model import Joint, Model
@@ -69,13 +71,13 @@ def load(
         SettingError: not valid MJCF, or an element that has no counterpart here, by name.
     """
     m = _compile(source)
+    honour(m)
     refuse_unsupported(m)
     links, frames = links_of(m)
     ground = ground_of(m)
     margins = m.geom_margin if contact is None else np.zeros(m.ngeom)
     touching = touching_ground(m, frames, ground, margins)
     mass, com, inertia = inertias(m, frames, len(links))
-    motor_joint = m.actuator_trnid[:, 0]
     hinged = np.isin(m.jnt_type, (Joint.SLIDE, Joint.HINGE))
     spring = np.where(hinged, m.qpos_spring[m.jnt_qposadr], 0.0)
     limited = (m.jnt_limited.astype(bool) & hinged)[m.dof_jntid]
@@ -98,8 +100,7 @@ def load(
         limit_upper=np.where(limited, upper[m.dof_jntid], np.inf),
         limit_ke=np.zeros(m.nv),
         limit_kd=np.zeros(m.nv),
-        control_dof=m.jnt_dofadr[motor_joint].astype(np.int32),
-        control_gear=m.actuator_gear[:, 0] * m.actuator_gainprm[:, 0],
+        actuators=actuators(m),
         **contact_spheres(touching),
         gravity=m.opt.gravity.copy(),
         **ground_plane(m, frames, ground),

@@ -61,12 +61,6 @@ _ZERO = {
 
 _ZERO_OPTIONS = ("wind", "density", "viscosity", "disableactuator")
 
-_HARMLESS = {
-    "disable": "AUTORESET EULERDAMP ISLAND MIDPHASE MULTICCD NATIVECCD REFSAFE SENSOR WARMSTART",
-    "enable": "DIAGEXACT ENERGY FWDINV INVDISCRETE",
-}
-"""Flags that concern MuJoCo's own solver, collision detection and measurements."""
-
 CONTACT_IN_USER_DATA = "rfo_contact"
 """Name of the custom number by which a file says that its geoms' user data are contact
 constants."""
@@ -123,31 +117,16 @@ def _refuse_options(m: mujoco.MjModel) -> None:
     for option in _ZERO_OPTIONS:
         if np.any(getattr(m.opt, option)):
             raise SettingError(f"option '{option}' is not supported: remove it")
-    for kind, flags, prefix in (
-        ("disable", mujoco.mjtDisableBit, "mjDSBL_"),
-        ("enable", mujoco.mjtEnableBit, "mjENBL_"),
-    ):
-        for name, flag in flags.__members__.items():
-            short = name.removeprefix(prefix)
-            if not name.startswith(prefix) or short in _HARMLESS[kind].split():
-                continue
-            if getattr(m.opt, f"{kind}flags") & flag.value:
-                raise SettingError(
-                    f"flag '{short.lower()}' cannot be {kind}d here:"
-                    " remove it from the option section"
-                )
 
 
 def _refuse_actuators(m: mujoco.MjModel) -> None:
-    """Motors on slides and hinges are left, with controls in [-1, 1] where they are bounded."""
+    """Motors on slides and hinges are left."""
     for i in range(m.nu):
         name = name_of(m, "actuator", i)
         if m.actuator_ctrlnum[i] != 1 or m.actuator_outnum[i] != 1:
             raise SettingError(f"actuator '{name}': only one control and one force are supported")
         if m.jnt_type[m.actuator_trnid[i, 0]] not in (Joint.SLIDE, Joint.HINGE):
             raise SettingError(f"actuator '{name}': a motor needs a slide or a hinge")
-        if m.actuator_ctrllimited[i] and tuple(m.actuator_ctrlrange[i]) != (-1.0, 1.0):
-            raise SettingError(f"actuator '{name}': ctrlrange must be -1 1; scale its gear instead")
 
 
 def _refuse_where(m: mujoco.MjModel, kind: str, array: str) -> None:

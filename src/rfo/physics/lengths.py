@@ -1,0 +1,128 @@
+"""Lengths, and the actuators that act along them.
+
+A *length* is a sum of coefficients times coordinates of slides and hinges: that of one joint times
+its gear, or of a fixed tendon. A force along it acts on each of its joints times the coefficient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+Terms = Sequence[tuple[int, float]]
+"""Degrees of freedom and their coefficients."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lengths:
+    """N lengths of n terms. A term on a free or ball joint has a velocity, and no coordinate."""
+
+    start: np.ndarray  # (N + 1,) int, where the terms of each begin
+    dof: np.ndarray  # (n,) int, degree of freedom of each term
+    coef: np.ndarray  # (n,) [1, m/rad or rad/m]
+
+    @classmethod
+    def of(cls, lengths: Sequence[Terms]) -> Lengths:
+        """From the terms of each."""
+        terms = [term for one in lengths for term in one]
+        return cls(
+            start=np.cumsum([0, *(len(one) for one in lengths)]).astype(np.int32),
+            dof=np.array([dof for dof, _ in terms], np.int32),
+            coef=np.array([coef for _, coef in terms], float),
+        )
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    def then(self, other: Lengths) -> Lengths:
+        """These and others."""
+        return Lengths(
+            np.concatenate([self.start, other.start[1:] + self.start[-1]]),
+            np.concatenate([self.dof, other.dof]),
+            np.concatenate([self.coef, other.coef]),
+        )
+
+    def jacobian(self, nv: int) -> np.ndarray:
+        """Rates of the lengths per unit of qd, (N, nv)."""
+        rows = np.zeros((len(self), nv))
+        np.add.at(rows, (np.repeat(np.arange(len(self)), np.diff(self.start)), self.dof), self.coef)
+        return rows
+
+
+class Dynamics(IntEnum):
+    """What an activation a does at a control u."""
+
+    NONE = 0
+    """There is none: the force follows u."""
+    INTEGRATOR = 1
+    """a' = u"""
+    FILTER = 2
+    """a' = (u - a) / time constant, stepped by Euler's rule"""
+    FILTER_EXACT = 3
+    """The same, stepped exactly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Actuators:
+    """Forces that nu controls drive.
+
+    With a length l and x, the control or the activation that follows it,
+
+        force = clamp((gain . (1, l, l')) x + bias . (1, l, l'), force_range) .
+    """
+
+    names: tuple[str, ...]
+    lengths: Lengths
+    gain: np.ndarray  # (nu, 3)
+    bias: np.ndarray  # (nu, 3)
+    force_range: np.ndarray  # (nu, 2) infinite where there is none
+    control_range: np.ndarray  # (nu, 2) infinite where there is none
+    dynamics: np.ndarray  # (nu,) int, Dynamics
+    time_constant: np.ndarray  # (nu,) of filters [s]
+    activation_range: np.ndarray  # (nu, 2) infinite where there is none
+    early: np.ndarray  # (nu,) bool, whether the force follows the activation after the step
+
+    @property
+    def activations(self) -> np.ndarray:
+        """Indices of the actuators with an activation, (na,)."""
+        return np.flatnonzero(self.dynamics)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all are motors: a control times a gear, on one degree of freedom."""
+        return bool(
+            np.all(np.diff(self.lengths.start) == 1)
+            and not (self.bias.any() or self.gain[:, 1:].any() or self.dynamics.any())
+            and not np.isfinite(self.force_range).any()
+        )
+
+    @property
+    def dof(self) -> np.ndarray:
+        """Degree of freedom of each motor, (nu,); of `plain` ones alone."""
+        return self.lengths.dof
+
+    @property
+    def gear(self) -> np.ndarray:
+        """Force of each motor per unit of control [N or N m], (nu,); of `plain` ones alone."""
+        return self.lengths.coef * self.gain[:, 0]
+
+
+def motors(dof: np.ndarray, gear: np.ndarray) -> Actuators:
+    """Motors with a gear [N or N m] on one degree of freedom each, their controls in [-1, 1]."""
+    n = len(dof)
+    free = np.tile([-np.inf, np.inf], (n, 1))
+    return Actuators(
+        names=tuple(f"actuator {i}" for i in range(n)),
+        lengths=Lengths.of([[(int(j), float(g))] for j, g in zip(dof, gear, strict=True)]),
+        gain=np.tile([1.0, 0.0, 0.0], (n, 1)),
+        bias=np.zeros((n, 3)),
+        force_range=free,
+        control_range=np.tile([-1.0, 1.0], (n, 1)),
+        dynamics=np.zeros(n, np.int32),
+        time_constant=np.ones(n),
+        activation_range=free,
+        early=np.zeros(n, bool),
+    )
