@@ -63,14 +63,6 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def quick_timing(monkeypatch):
-    """Skip the timing of an update's parts: it compiles three programs, and `run` covers it."""
-    parts = ("update", "physics", "policy", "critic")
-    speeds = {f"{part}_steps_per_second": 1.0 for part in parts}
-    monkeypatch.setattr("rfo.training.timing.split", lambda *_: speeds)
-
-
-@pytest.fixture
 def copied(run, tmp_path):
     """A copy of the run, which a test may damage."""
     return Path(shutil.copytree(run, tmp_path / "copy"))
@@ -83,7 +75,6 @@ def test_training_leaves_a_whole_run_folder(run):
         "versions.json",
         "metrics.jsonl",
         "evaluation.json",
-        "timing.json",
     } <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     assert (run / "checkpoints" / checkpoint.FINAL).exists()
@@ -96,9 +87,7 @@ def test_training_leaves_a_whole_run_folder(run):
     assert evaluation["stochastic"]["episodes"] == evaluation["deterministic"]["episodes"] == 8
 
 
-def test_folder_is_the_last_line_printed_and_never_overwritten(
-    run, capsys, tmp_path, monkeypatch, quick_timing
-):
+def test_folder_is_the_last_line_printed_and_never_overwritten(run, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, _ = rfo(capsys, "train", "truncating", *SMALL, "--steps", "96", "--seeds", "2")
     printed = [Path(line) for line in out.splitlines()[-2:]]
@@ -129,7 +118,7 @@ def test_eval_prints_what_scripts_rely_on_and_repeats(run, capsys):
     assert "return" in rfo(capsys, "eval", run, "--episodes", "4")[1]
 
 
-def test_policy_is_evaluated_on_another_task_of_its_sizes_only(capsys, tmp_path, quick_timing):
+def test_policy_is_evaluated_on_another_task_of_its_sizes_only(capsys, tmp_path):
     run = tmp_path / "lqr"
     assert rfo(capsys, "train", "lqr", *SMALL, "--steps", "16", "--out", run)[0] == 0
     at_home, elsewhere = (
@@ -310,9 +299,7 @@ def test_a_finished_run_is_not_trained_on(run, capsys):
     assert files(run) == before
 
 
-def test_full_disk_ends_with_one_line_and_keeps_the_run(
-    tmp_path, capsys, monkeypatch, quick_timing
-):
+def test_full_disk_ends_with_one_line_and_keeps_the_run(tmp_path, capsys, monkeypatch):
     replace = os.replace
 
     def full_after_the_second(source, target):
@@ -356,9 +343,7 @@ def test_divergence_ends_with_a_dump_and_a_status(tmp_path, capsys, monkeypatch)
     ).exists()
 
 
-def test_ctrl_c_checkpoints_and_the_resumed_run_equals_an_uninterrupted_one(
-    tmp_path, capsys, quick_timing
-):
+def test_ctrl_c_checkpoints_and_the_resumed_run_equals_an_uninterrupted_one(tmp_path, capsys):
     """A process is stopped during training. Another continues and ends with the same numbers."""
     words = ["train", "truncating", *SMALL, "--steps", "32000"]
     out, whole = tmp_path / "stopped", tmp_path / "whole"

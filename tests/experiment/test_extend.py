@@ -25,16 +25,6 @@ WORDS += ["--evaluation.episodes", "2"]
 CLOCKS = {"seconds", "steps_per_second"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_timing():
-    """The timing of an update's parts compiles three programs, and is tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        parts = ("update", "physics", "policy", "critic")
-        speeds = {f"{part}_steps_per_second": 1.0 for part in parts}
-        patch.setattr("rfo.training.timing.split", lambda *_: speeds)
-        yield
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A finished run of 6 updates."""
@@ -51,7 +41,7 @@ def stopped(whole, tmp_path):
 
 def stop(run, path, update):
     shutil.copytree(run, path)
-    for left in (*runs.REPLAY, runs.EVALUATION, runs.TIMING):
+    for left in (*runs.REPLAY, runs.EVALUATION):
         (path / left).unlink(missing_ok=True)
     for there in checkpoint.newest_first(path / "checkpoints"):
         if there != checkpoint.path_after(path / "checkpoints", update):
@@ -182,7 +172,7 @@ def test_an_extension_that_crashed_at_once_goes_on(damaged, whole, tmp_path):
         final.write_bytes(final.read_bytes()[:-5])
     assert resumed(run) == 0
     assert [row["update"] for row in lines(run)] == list(range(1, 9))
-    assert final_state(run)[1]["update"] == 8 and (run / "ends" / "1" / "timing.json").exists()
+    assert final_state(run)[1]["update"] == 8 and (run / "ends" / "1" / "evaluation.json").exists()
 
 
 def test_a_length_that_is_done_is_refused_in_one_line(whole, capsys):

@@ -34,15 +34,6 @@ def train(robot, out, *words):
     return out
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_timing():
-    with pytest.MonkeyPatch.context() as patch:
-        parts = ("update", "physics", "policy", "critic")
-        speeds = {f"{part}_steps_per_second": 1.0 for part in parts}
-        patch.setattr("rfo.training.timing.split", lambda *_: speeds)
-        yield
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run whose robot is gone, with its folder's name changed."""

@@ -130,21 +130,18 @@ def test_a_reader_that_goes_away_does_not_end_a_training(tmp_path):
     assert (tmp_path / "r" / "evaluation.json").exists()
 
 
-FINISH = ["evaluation.json", "timing.json", "replay.json", "replay.npz", "replay.html"]
+FINISH = ["evaluation.json", "replay.json", "replay.npz", "replay.html"]
 
 
 @pytest.mark.parametrize("lost", [[name] for name in FINISH] + [FINISH])
-def test_a_finish_that_was_interrupted_is_finished(lost, finished, copied, monkeypatch, capsys):
-    speeds = json.loads((finished / "timing.json").read_text())
-    monkeypatch.setattr("rfo.training.timing.split", lambda *_: {**speeds, "again": 1.0})
+def test_a_finish_that_was_interrupted_is_finished(lost, finished, copied, capsys):
     for name in lost:
         (copied / name).unlink()
     before = {name: (copied / name).read_bytes() for name in set(FINISH) - set(lost)}
     assert main(["train", "--resume", str(copied)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(copied)
-    for name in set(FINISH) - {"timing.json"}:  # what is missing comes back with equal content
+    for name in FINISH:  # what is missing comes back with equal content
         assert (copied / name).read_bytes() == (finished / name).read_bytes(), name
-    assert ("again" in json.loads((copied / "timing.json").read_text())) == ("timing.json" in lost)
     if "replay.html" not in lost:  # the page is made of the two others
         assert before.items() <= {n: (copied / n).read_bytes() for n in FINISH}.items()
     assert main(["train", "--resume", str(copied)]) == 1
@@ -164,7 +161,7 @@ def test_the_evaluation_says_that_a_run_is_finished_so_it_comes_last(copied, mon
 
     monkeypatch.setattr(RunFolder, "write", follow)
     assert main(["train", "--resume", str(copied)]) == 0
-    assert written[-1] == "evaluation.json" and {"replay.npz", "timing.json"} <= set(written)
+    assert written[-1] == "evaluation.json" and "replay.npz" in written
 
 
 def test_an_interrupted_training_loses_no_good_line_for_a_bad_one(copied, capsys):
@@ -208,7 +205,7 @@ def test_where_one_folder_cannot_be_made_the_others_go_again(tmp_path, monkeypat
 
 
 def test_a_run_is_free_again_after_its_training(copied, capsys):
-    (copied / "timing.json").unlink()
+    (copied / "evaluation.json").unlink()
     assert resume(copied) == 0
     folder, _ = open_run(copied)
     folder.lock()  # in this process, and so in any other

@@ -187,7 +187,7 @@ def test_a_folder_that_another_process_is_about_to_fill_is_left_to_it(tmp_path):
 def test_a_moved_or_removed_folder_is_an_error_and_is_not_made_again(tmp_path):
     writes = [
         lambda folder: folder.append(line(2)),
-        lambda folder: folder.write_json("timing.json", {}),
+        lambda folder: folder.write_json("notes.json", {}),
         lambda folder: folder.write_replay({}, {}, np.zeros(1)),
         lambda folder: folder.rewind(1),
         lambda folder: folder.inside("checkpoints"),
@@ -257,8 +257,8 @@ def test_links_that_lead_out_of_a_run_are_refused(tmp_path):
 def test_writing_replaces_a_link_and_not_what_it_points_to(tmp_path):
     folder = RunFolder.create(tmp_path / "run", {})
     (tmp_path / "victim").write_text("precious")
-    (folder.path / "timing.json").symlink_to(tmp_path / "victim")
-    (folder.path / f".timing.json.{os.getpid()}").symlink_to(tmp_path / "victim")
-    folder.write_json("timing.json", {"a": 1})
+    (folder.path / "notes.json").symlink_to(tmp_path / "victim")
+    (folder.path / f".notes.json.{os.getpid()}").symlink_to(tmp_path / "victim")
+    folder.write_json("notes.json", {"a": 1})
     assert (tmp_path / "victim").read_text() == "precious"
-    assert folder.read_json("timing.json") == {"a": 1}
+    assert folder.read_json("notes.json") == {"a": 1}

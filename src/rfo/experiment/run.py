@@ -19,7 +19,7 @@ from rfo.experiment import build as experiments
 from rfo.experiment import memory, own, robot
 from rfo.experiment.catalogue import is_robot, short_name
 from rfo.experiment.record import Experiment, TaskSettings
-from rfo.training import checkpoint, timing, trainer
+from rfo.training import checkpoint, trainer
 from rfo.training.evaluate import Episodes, Evaluator, evaluation_key, shares, summarise
 from rfo.training.output import outliving_output
 from rfo.training.record import RunFolder, refuse_taken
@@ -42,7 +42,7 @@ ENDS = "ends"
 OWN_TASK = "task.json"
 """Where the code of a task of the user's own came from, see `rfo.experiment.own.source`."""
 
-TIMING, EVALUATION = "timing.json", "evaluation.json"
+EVALUATION = "evaluation.json"
 REPLAY = ("replay.npz", "replay.json", "replay.html")
 
 
@@ -285,7 +285,7 @@ def _reopen(folder: RunFolder, shapes: PyTree) -> None:
 
     Does nothing for a run that has not come to an end, or whose end was put away already."""
     checkpoint.reopen(folder.inside("checkpoints"), shapes)
-    left = [name for name in (EVALUATION, TIMING, *REPLAY) if (folder.path / name).exists()]
+    left = [name for name in (EVALUATION, *REPLAY) if (folder.path / name).exists()]
     if left:
         ends = folder.inside(ENDS)
         ends.mkdir(exist_ok=True)
@@ -485,12 +485,12 @@ def replay_page(path: Path) -> Path:
 
 def lacking(folder: RunFolder, env: Batch) -> list[str]:
     """Files that the end of a training leaves and that this run does not have."""
-    wanted = [*(REPLAY if isinstance(env.task, Renderable) else ()), TIMING, EVALUATION]
+    wanted = [*(REPLAY if isinstance(env.task, Renderable) else ()), EVALUATION]
     return [name for name in wanted if not (folder.path / name).exists()]
 
 
 def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> list[str | None]:
-    """Evaluate trained runs by both protocols, record replays, and time an update's parts.
+    """Evaluate trained runs by both protocols, and record replays.
 
     What a run has already is not done again. Its evaluation is written last: it says to others that
     the run is finished. A run whose episodes mostly end non-finite has not: its evaluation is left
@@ -499,18 +499,13 @@ def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) ->
     Returns:
         For each run None, or why it diverged.
     """
-    first, _, first_state = runs[0]
-    protocols = [Evaluation(first, env, deterministic) for deterministic in (False, True)]
-    speeds, told, reasons = None, [], []
-    with Phase("timing the parts of an update") as phase:
-        if any(TIMING in lacking(folder, env) for _, folder, _ in runs):
-            speeds = timing.split(first.algorithm, env, first_state)
+    protocols = [Evaluation(runs[0][0], env, deterministic) for deterministic in (False, True)]
+    told, reasons = [], []
+    with Phase("evaluating") as phase:
         for i, (run, folder, state) in enumerate(runs):
             missing = lacking(folder, env)
-            if speeds is not None and TIMING in missing:
-                folder.write_json(TIMING, speeds)
             reasons.append(None)
-            if missing in ([], [TIMING]):
+            if not missing:
                 continue
             episodes = []
             for protocol in protocols:
@@ -539,9 +534,4 @@ def _finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) ->
                 folder.write_json(EVALUATION, summaries)
     for line in told:
         print(line, file=sys.stderr)
-    if speeds is not None:
-        parts = ("update", "physics", "policy", "critic")
-        rates = {part: speeds[f"{part}_steps_per_second"] for part in parts}
-        shown = ", ".join(f"{part} {rate:,.0f}" for part, rate in rates.items() if rate is not None)
-        print(f"steps per second, each part alone: {shown}", file=sys.stderr)
     return reasons

@@ -6,7 +6,6 @@ versions.json        packages, git revision, platform
 metrics.jsonl        one object per update, see `RunFolder.append` and `rfo.training.metrics`
 events.*             the same scalars for TensorBoard
 checkpoints/         whole training states, see `rfo.training.checkpoint`
-timing.json          where the time of an update goes, see `rfo.training.timing`
 evaluation.json      both evaluation protocols, see `rfo.training.evaluate`
 replay.json, .npz    one evaluated episode: scene, frames and rewards
 wandb.json           where the metrics go at Weights & Biases, with `--wandb`
