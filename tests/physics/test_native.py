@@ -16,26 +16,21 @@ import warp as wp
 from test_bridge import actions, ant, gradient, states
 from test_pairs import poses, two
 
-from rfo.physics import articulated_kernels, material_kernels, mpm_kernels, packs, tetrahedra
+from rfo.physics import articulated, materials, mpm, tetrahedra
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.materials import Plasticine, respond
 from rfo.physics.mesh import from_voxels
 from rfo.physics.mpm import MPM, Grid, Tool
+from rfo.physics.native import kernels
 from rfo.physics.tetrahedra import Tetrahedra, TetrahedraState
 
 ONE_LANE = """
 import sys
 import numpy as np, warp as wp
-from rfo.physics import material_kernels, mpm_kernels, native, packs
-
-many = native.snippet
-def single(dtype, struct, files, team=1):
-    text = many(dtype, struct, files)  # there are no teams on the CPU
-    return "#define __CUDA_ARCH__ 1\\n" + text + "\\n#undef __CUDA_ARCH__\\n"
+from rfo.physics import native, packs
 
 wp.config.kernel_cache_dir, wp.config.optimization_level = sys.argv[1], 0
-packs.snippet = mpm_kernels.snippet = material_kernels.snippet = single
-packs.lanes = material_kernels.lanes = lambda *_: 1
+packs.lanes = native.lanes = lambda *_: 1
 
 sys.path.append("..")
 import test_native
@@ -103,22 +98,22 @@ def test_one_lane_computes_what_many_do(tmp_path):
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
 
 
-KERNELS = {
-    "articulated": lambda precision: packs.kernels(articulated_kernels.SOURCE, precision),
-    "pairs": lambda precision: packs.kernels(articulated_kernels.PAIR_SOURCE, precision),
-    "tetrahedra": lambda precision: packs.kernels(tetrahedra.SOURCE, precision),
-    "mpm": mpm_kernels.kernels,
-    "material": material_kernels.kernels,
+SIMULATORS = {
+    "articulated": articulated.ALONE,
+    "pairs": articulated.PAIRS,
+    "tetrahedra": tetrahedra.NATIVE,
+    "mpm": mpm.NATIVE,
+    "material": materials.NATIVE,
 }
 
 
-@pytest.mark.parametrize("simulator", KERNELS)
+@pytest.mark.parametrize("simulator", SIMULATORS)
 @pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.long)])
 def test_the_text_compiles_for_cuda(simulator, precision, tmp_path):
     if not wp.get_cuda_supported_archs():
         pytest.skip("this build of Warp has no compiler for CUDA")
     if precision == "float64" and simulator in ("mpm", "pairs"):
         pytest.skip("takes long, and is the same text")
-    module = KERNELS[simulator](precision).step.module
+    module = kernels(SIMULATORS[simulator], precision).step.module
     wp.compile_aot_module(module, device=None, arch=80, module_dir=tmp_path)
     assert list(tmp_path.glob("*.cubin")) or list(tmp_path.glob("*.ptx"))

@@ -14,19 +14,29 @@ where `rfo.physics.pairs` has them touch. Joint limits are penalties too.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import warp as wp
 
-from rfo.physics.articulated_kernels import LAYOUT, PAIR_SOURCE, SOURCE, dynamics_kernel
 from rfo.physics.bridge import Bridge
 from rfo.physics.kernels import batch_size
 from rfo.physics.model import Joint, Model
-from rfo.physics.native import warp_type
+from rfo.physics.native import Native, native_module, run_kernel, warp_type
 from rfo.physics.packs import PackedKernels
 from rfo.types import Array, Float
+
+PAIRS = Native(
+    "articulated",
+    inputs={"q": "nq", "qd": "nv", "control": "nu"},
+    outputs={"q": "nq", "qd": "nv"},
+    work="substeps * (nq + 2 * nv + nm)",
+)
+ALONE = replace(PAIRS, macros={"ALONE": "1"})
+"""For models whose bodies touch nothing but the ground."""
 
 
 class ArticulatedState(NamedTuple):
@@ -123,8 +133,8 @@ class ArticulatedKernels(PackedKernels):
     dynamics."""
 
     def __init__(self, model: Model, dt: float, substeps: int, dtype: np.dtype):
-        source = PAIR_SOURCE if len(model.pairs.link) else SOURCE
-        super().__init__(source, _values(model, dt, substeps), model.nq, model.nv, model.nu, dtype)
+        native = PAIRS if len(model.pairs.link) else ALONE
+        super().__init__(native, _values(model, dt, substeps), dtype)
         self.model = model
 
     def dynamics(self, state: ArticulatedState) -> tuple[np.ndarray, np.ndarray]:
@@ -136,11 +146,7 @@ class ArticulatedKernels(PackedKernels):
             wp.array(np.ravel(np.asarray(x, self.dtype)), dtype=warp_type(self.dtype), device="cpu")
             for x in state
         )
-        self.launch(
-            dynamics_kernel(self.source, self.dtype.name),
-            ws,
-            [q, qd, self.zeros(1, "cpu"), rows, right],
-        )
+        self.launch(_inspection(self.native, self.dtype.name), ws, [q, qd, rows, right])
         packed = rows.numpy().reshape(envs, -1)
         mass = np.zeros((envs, nv, nv), self.dtype)
         for j, ancestors in enumerate(_ancestors(self.values["dof_parent"])):
@@ -148,6 +154,15 @@ class ArticulatedKernels(PackedKernels):
             mass[:, j, ancestors] = packed[:, start : start + len(ancestors)]
             mass[:, ancestors, j] = mass[:, j, ancestors]
         return mass, -right.numpy().reshape(envs, nv)
+
+
+@cache
+def _inspection(native: Native, dtype_name: str) -> wp.Kernel:
+    """Kernel from a state to the mass matrix and all forces but the controls'."""
+    module = native_module(native, ["articulated_inspect.h"], dtype_name)
+    return run_kernel(
+        module, "inspect", "Inspection", ["q", "qd", "mass_matrix", "right"], dtype_name
+    )
 
 
 def _ancestors(dof_parent: np.ndarray) -> list[list[int]]:
@@ -159,7 +174,7 @@ def _ancestors(dof_parent: np.ndarray) -> list[list[int]]:
 
 
 def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
-    """Everything in `LAYOUT`: the model's own arrays and the indices derived from them."""
+    """The fields in memory: the model's own arrays and the indices derived from them."""
     dof_parent = np.full(model.nv, -1)
     last = np.full(model.links, -1)  # deepest degree of freedom at or above each link
     for i, parent in enumerate(model.parent):
@@ -172,7 +187,7 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
     dof_link = np.repeat(np.arange(model.links), model.v_count)
     scalar = np.isin(model.joint, (Joint.SLIDE, Joint.HINGE))
     nq, nv, nu, nm = model.nq, model.nv, model.nu, int(depth.sum())
-    own = {name: getattr(model, name) for name in LAYOUT.arrays if hasattr(model, name)}
+    own = {x.name: getattr(model, x.name) for x in PAIRS.fields if hasattr(model, x.name)}
     return (
         own
         | _pair_values(model)
@@ -184,11 +199,6 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
             "nm": nm,
             "contacts": len(model.contact_link),
             "substeps": substeps,
-            "width": nq + 2 * nv + nm,
-            # numbers that the native text takes from its scratch: articulated.h, then
-            # articulated_adjoint.h
-            "scratch": (nq + 8 * nv + nm + 38 * model.links)
-            + (nu + nq + 2 * nv + 27 * model.links),
             "control_dof": model.actuators.dof,
             "control_gear": model.actuators.gear,
             "dt": dt,

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 import warp as wp
-
-
-def _start_warp() -> None:
-    """Start Warp without its native warning, written past Python, that a machine has no GPU."""
-    wp.config.log_level = wp.LOG_WARNING
-    try:
-        stderr = os.dup(2)
-    except OSError:  # closed: nobody would read the warning
-        wp.init()
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        wp.init()
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(null)
-
-
-_start_warp()
 
 Range = tuple[int, int]
 """Environments from the first up to, not including, the second."""

@@ -14,8 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.physics.bridge import Bridge
-from rfo.physics.material_kernels import ResponseKernels
+from rfo.physics.native import Native
+from rfo.physics.packs import PackedKernels
 from rfo.types import Array, Float
+
+NATIVE = Native(
+    "material",
+    inputs={"deformation": "9"},
+    outputs={"elastic": "9", "stress": "9"},
+    work="9",
+    tape=False,
+)
 
 
 @dataclass(frozen=True)
@@ -121,11 +130,10 @@ def respond(material: Material, F: Float[Array, "*n 3 3"]) -> Response:
         raise ValueError(
             f"F must have the shape (*n, 3, 3) with at least one matrix, not {F.shape}"
         )
-    width = int(np.prod(F.shape))
-    results = _bridge(material, width, np.dtype(F.dtype).name)(F.reshape(1, width))
+    results = _bridge(material, np.dtype(F.dtype).name)(F.reshape(-1, 9))
     return Response(*(jnp.reshape(x, F.shape) for x in results))
 
 
 @lru_cache(maxsize=8)
-def _bridge(material: Material, width: int, dtype_name: str) -> Bridge:
-    return Bridge(ResponseKernels(material.values(), width, np.dtype(dtype_name)))
+def _bridge(material: Material, dtype_name: str) -> Bridge:
+    return Bridge(PackedKernels(NATIVE, material.values(), np.dtype(dtype_name)))

@@ -24,8 +24,20 @@ import numpy as np
 from rfo.physics.bridge import Bridge
 from rfo.physics.kernels import batch_size
 from rfo.physics.materials import Material
-from rfo.physics.mpm_kernels import ParticleKernels
+from rfo.physics.native import Native
+from rfo.physics.packs import PackedKernels
 from rfo.types import Array, Float
+
+STATE = {"x": "3 * particles", "v": "3 * particles", "c": "9 * particles", "f": "9 * particles"}
+NATIVE = Native(
+    "mpm",
+    inputs=STATE | {"pose": "7 * bodies * (substeps + 1)"},
+    outputs=STATE,
+    work="24 * particles * substeps",
+    tape=False,
+    packed=False,
+    team=128,
+)
 
 LEAST_INFLUENCE = 0.1
 """Influence of a tool below which the tool does not affect a node."""
@@ -166,7 +178,7 @@ class MPM:
             "ground_friction": contact.ground_friction,
             "gravity": [0.0, 0.0, -gravity],
         }
-        self.kernels = ParticleKernels(values, self.dtype)
+        self.kernels = PackedKernels(NATIVE, values, self.dtype)
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, x: Float[Array, "B N 3"]) -> MPMState:

@@ -1,23 +1,204 @@
-"""Native Warp kernels whose numbers are lanes of environments.
+"""Warp kernels made of the C++ in ``native/``, whose numbers are lanes of environments.
 
 Warp turns one thread into one scalar program. On a CPU that leaves the vector units idle. So the
-simulators' inner loops are C++ text in ``native/`` on numbers of W lanes (16 floats on AVX-512),
-with one environment in each lane. The compiler inside Warp compiles it; for CUDA the same text has
-W = 1. Nothing but Warp is needed to build it.
+simulators' inner loops are C++ on numbers of W lanes (16 floats on AVX-512), with one environment
+in each lane. The compiler inside Warp compiles it; for CUDA the same headers have W = 1. Nothing
+but Warp is needed to build it.
+
+A simulator is declared once, by a `Native`: its headers, and its arrays by name and width. The
+headers name the fields of its model and the scratch memory that they take; Python packs the model
+by the same lines, and asks the compiled code for the memory's size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+import linecache
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import warp as wp
 
 FOLDER = Path(__file__).parent / "native"
-MACROS = ("REAL", "TEAM", "LANE", "SQRT", "MIN", "MAX", "ANY", "FN", "SYNC", "ADD", "EACH")
+
+
+@dataclass(frozen=True, eq=False)
+class Native:
+    """The native code of a simulator.
+
+    ``native/<name>_step.h`` defines ``Model``, the model in memory, and ``Step``, whose ``run``
+    takes the inputs and the outputs. ``native/<name>_adjoint.h`` defines ``Adjoint``, whose ``run``
+    takes the inputs, the adjoints of the outputs and the adjoints of the inputs.
+    """
+
+    name: str
+    inputs: dict[str, str]
+    """Array -> numbers per environment, as an expression in the model's integers."""
+    outputs: dict[str, str]
+    work: str
+    """Numbers per environment that a control step writes; see `rfo.physics.kernels.Kernels`."""
+    tape: bool = True
+    """Whether the adjoint finds in the scratch memory what the step has left there."""
+    packed: bool = True
+    """Whether a thread advances W environments (``native/pack.h``), or one."""
+    team: int = 1
+    """Threads that advance a pack together on CUDA."""
+    macros: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Name of this variant."""
+        return "_".join([self.name, *self.macros]).lower()
+
+    @cached_property
+    def fields(self) -> list[Field]:
+        """The model's, in the order in which they follow each other in memory."""
+        text = "".join(path.read_text() for path in included([f"{self.name}_step.h"]))
+        return [Field(*match) for match in FIELD.findall(text)]
+
+
+class Field(NamedTuple):
+    """A field of a model in memory."""
+
+    kind: str
+    """``int`` or ``real``."""
+    name: str
+    length: str
+    """Of an array, an expression in the fields before it; empty for a single number."""
+
+
+FIELD = re.compile(r"(int|real)\*? (\w+) = (?:integer|number|integers|reals)\((.*)\);")
+INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
+
+
+def included(names: Iterable[str]) -> list[Path]:
+    """Headers in ``native/`` and all that they include, each after what it includes."""
+    found: dict[Path, None] = {}
+
+    def add(name: str) -> None:
+        path = FOLDER / name
+        if path not in found:
+            for other in INCLUDE.findall(path.read_text()):
+                add(other)
+            found[path] = None
+
+    for name in names:
+        add(name)
+    return list(found)
+
+
+def pack_model(
+    native: Native, values: dict[str, Any], dtype: np.dtype, device: str
+) -> tuple[wp.array, wp.array]:
+    """The model's integers and its reals, as ``native/model.h`` reads them."""
+    parts: dict[str, list[np.ndarray]] = {"int": [], "real": []}
+    for kind, name, length in native.fields:
+        array = np.ravel(values[name])
+        size = eval(length, {}, values) if length else 1
+        assert array.size == size, f"{native.name}: {name} has {array.size} numbers, not {size}"
+        parts[kind].append(array)
+    ints, reals = (np.concatenate(x) if x else np.zeros(0) for x in parts.values())
+    return (
+        wp.array(ints.astype(np.int32), dtype=wp.int32, device=device),
+        wp.array(reals.astype(dtype), dtype=warp_type(dtype), device=device),
+    )
+
+
+# ------------------------------------------------------------------------------------- compilation
+
+
+class KernelSet(NamedTuple):
+    """Kernels of one precision."""
+
+    step: wp.Kernel
+    adjoint: wp.Kernel
+    measure: wp.Kernel
+    """Writes how many numbers of scratch memory a pack takes."""
+
+
+@cache
+def kernels(native: Native, dtype_name: str) -> KernelSet:
+    """Kernels for ``"float32"`` or ``"float64"``, compiled when they are first launched."""
+    headers = f"{native.name}_step.h", f"{native.name}_adjoint.h"
+    module = native_module(native, headers, dtype_name)
+    outputs = [f"{name}_out" for name in native.outputs]
+    given = [*native.inputs, *(f"g_{name}" for name in outputs)]
+    wanted = [f"g_{name}" for name in native.inputs]
+    size = "larger(Step(call, model).taken(), Adjoint(call, model).taken())"
+    return KernelSet(
+        run_kernel(module, "step", "Step", [*native.inputs, *outputs], dtype_name),
+        run_kernel(module, "adjoint", "Adjoint", [*given, *wanted], dtype_name),
+        kernel(module, "measure", f"size.data[0] = {size};", {"size": INTS}, dtype_name),
+    )
+
+
+def native_module(native: Native, headers: Sequence[str], dtype_name: str) -> wp.Module:
+    """A Warp module that includes the headers."""
+    start_warp()
+    real = {"float32": "float", "float64": "double"}[dtype_name]
+
+    def preamble(device: str, team: int) -> str:
+        width = lanes(np.dtype(dtype_name), device)
+        macros = {"REAL": real, "LANES": width, "TEAM": team} | native.macros
+        lines = [f"#define {name} {value}" for name, value in macros.items()]
+        return "\n".join([*lines, *(f'#include "{header}"' for header in headers)])
+
+    options = wp.ModuleBuildOptions(
+        extra_cpu_include_dirs=[FOLDER],
+        extra_cuda_include_dirs=[FOLDER],
+        extra_cpu_preamble=preamble("cpu", 1),
+        extra_cuda_preamble=preamble("cuda", native.team),
+        extra_build_dependencies=included(headers),
+    )
+    module = wp.get_module(f"rfo.{native.key}_{Path(headers[-1]).stem}_{dtype_name}")
+    wp.set_module_options({"extra_build_options": options, "enable_backward": False}, module)
+    return module
+
+
+INTS = wp.array(dtype=wp.int32)
+CALL = """
+const Model model{{ints.data, reals.data}};
+const Call call{thread, envs, scratch.data, slot_size, slots};
+"""
+
+
+def run_kernel(
+    module: wp.Module, name: str, struct: str, arrays: Sequence[str], dtype_name: str
+) -> wp.Kernel:
+    """A kernel that calls ``run`` of a native struct with these arrays."""
+    real = wp.array(dtype=warp_type(dtype_name))
+    body = f"{struct}(call, model).run({', '.join(f'{array}.data' for array in arrays)});"
+    return kernel(module, name, body, dict.fromkeys(arrays, real), dtype_name)
+
+
+def kernel(
+    module: wp.Module, name: str, body: str, arrays: dict[str, Any], dtype_name: str
+) -> wp.Kernel:
+    """A kernel of C++ text, in which ``model`` and ``call`` are defined and the arrays named.
+
+    It is launched with `envs`, the numbers of a slot of scratch memory, the number of slots, the
+    model's integers and reals, the scratch memory, then the arrays.
+    """
+    real = wp.array(dtype=warp_type(dtype_name))
+    types = dict.fromkeys(("envs", "slot_size", "slots"), int)
+    types |= {"ints": INTS, "reals": real, "scratch": real} | arrays
+    names = ", ".join(types)
+    text = f"def {name}_native(thread, {names}): ...\n"
+    text += f"def {name}({names}):\n    {name}_native(wp.tid(), {names})\n"
+    # Warp reads a function's source, which this way it finds
+    file = f"<{module.name}.{name}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    scope: dict[str, Any] = {"wp": wp, "__name__": module.name}
+    exec(compile(text, file, "exec", dont_inherit=True), scope)
+    scope[f"{name}_native"].__annotations__ = {"thread": int} | types
+    scope[name].__annotations__ = types
+    scope[f"{name}_native"] = wp.func_native(CALL + body)(scope[f"{name}_native"])
+    return wp.Kernel(scope[name], key=name, module=module)
 
 
 def lanes(dtype: np.dtype, device: str) -> int:
@@ -25,89 +206,26 @@ def lanes(dtype: np.dtype, device: str) -> int:
     return 1 if device.startswith("cuda") else 64 // np.dtype(dtype).itemsize
 
 
-def snippet(dtype: np.dtype, model_struct: str, files: Sequence[str], team: int = 1) -> str:
-    """Body of a native function.
-
-    It is the lanes, the model's struct, the teams, then the named files of ``native/``. `team`
-    threads advance one pack on CUDA, one thread elsewhere.
-    """
-    real = "double" if np.dtype(dtype) == np.float64 else "float"
-    lanes_text, *texts = [(FOLDER / name).read_text() for name in ("lanes.h", "team.h", *files)]
-    return "\n".join(
-        [
-            f"#define REAL {real}",
-            "#if defined(__CUDA_ARCH__)",
-            f"#define TEAM {team}",
-            "#else",
-            "#define TEAM 1",
-            "#endif",
-            lanes_text,
-            model_struct,
-            *texts,
-            *(f"#undef {name}" for name in MACROS),
-            "",
-        ]
-    )
-
-
-class Layout:
-    """A model as one array of integers and one of reals, and the C++ struct that reads them.
-
-    Args:
-        scalars: names of single integers, first in the array of integers.
-        real_scalars: names of single reals, first in the array of reals.
-        arrays: name -> (C++ type ``"int"`` or ``"real"``, length as an expression in the scalars).
-    """
-
-    def __init__(
-        self,
-        scalars: Sequence[str],
-        real_scalars: Sequence[str],
-        arrays: dict[str, tuple[str, str]],
-    ):
-        self.scalars = scalars
-        self.real_scalars = real_scalars
-        self.arrays = arrays
-
-    def struct(self) -> str:
-        """C++ text that defines `Model` and fills `m` from the arguments `ints` and `reals`."""
-        fields = [f"int {name};" for name in self.scalars]
-        fields += [f"real {name};" for name in self.real_scalars]
-        fields += [f"const {kind}* {name};" for name, (kind, _) in self.arrays.items()]
-        fill = [f"m.{name} = *next_int++;" for name in self.scalars]
-        fill += [f"m.{name} = *next_real++;" for name in self.real_scalars]
-        for name, (kind, length) in self.arrays.items():
-            size = " * ".join(
-                part if part.isdigit() else f"m.{part}" for part in length.split(" * ")
-            )
-            fill.append(f"m.{name} = next_{kind}; next_{kind} += {size};")
-        return "\n".join(
-            [
-                "struct Model {",
-                *fields,
-                "};",
-                "Model m;",
-                "const int* next_int = ints.data;",
-                "const real* next_real = reals.data;",
-                *fill,
-            ]
-        )
-
-    def pack(
-        self, values: dict[str, Any], dtype: np.dtype, device: str
-    ) -> tuple[wp.array, wp.array]:
-        """The two arrays that `struct` reads."""
-        ints = [np.ravel(values[name]) for name in self.scalars]
-        reals = [np.ravel(values[name]) for name in self.real_scalars]
-        for name, (kind, _) in self.arrays.items():
-            (ints if kind == "int" else reals).append(np.ravel(values[name]))
-        return (
-            wp.array(np.concatenate(ints).astype(np.int32), dtype=wp.int32, device=device),
-            wp.array(np.concatenate(reals).astype(dtype), dtype=warp_type(dtype), device=device),
-        )
-
-
 @cache
 def warp_type(dtype: Any) -> Any:
     """Warp's scalar type for a NumPy one."""
     return wp.dtype_from_numpy(np.dtype(dtype))
+
+
+@cache
+def start_warp() -> None:
+    """Start Warp without its warning, written past Python, that a machine has no GPU."""
+    wp.config.log_level = wp.LOG_WARNING
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed: nobody would read the warning
+        wp.init()
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        wp.init()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)

@@ -21,44 +21,15 @@ import numpy as np
 from rfo.physics.bridge import Bridge
 from rfo.physics.kernels import batch_size
 from rfo.physics.mesh import TetMesh
-from rfo.physics.native import Layout
-from rfo.physics.packs import PackedKernels, Source
+from rfo.physics.native import Native
+from rfo.physics.packs import PackedKernels
 from rfo.types import Array, Float
 
-LAYOUT = Layout(
-    scalars=("nodes", "elements", "nu", "substeps", "width", "scratch"),
-    real_scalars=(
-        "dt",
-        "drag",
-        "ground_height",
-        "radius",
-        "contact_ke",
-        "contact_kd",
-        "contact_kf",
-        "contact_mu",
-    ),
-    arrays={
-        "gravity": ("real", "3"),
-        # per vertex
-        "inverse_mass": ("real", "nodes"),
-        # per tetrahedron
-        "tets": ("int", "4 * elements"),
-        "muscle": ("int", "elements"),  # index of the control that activates it, or -1
-        "gain": ("real", "elements"),
-        "shape": ("real", "6 * elements"),  # A = D D^T: xx, yy, zz, xy, xz, yz
-        "det": ("real", "elements"),
-        "mu": ("real", "elements"),  # mu, lambda and damping are multiplied by the rest volume
-        "lambda": ("real", "elements"),
-        "damping": ("real", "elements"),
-        "alpha": ("real", "elements"),
-    },
-)
-
-SOURCE = Source(
+NATIVE = Native(
     "tetrahedra",
-    LAYOUT,
-    step=("tetrahedra.h", "tetrahedra_step.h"),
-    adjoint=("tetrahedra.h", "tetrahedra_adjoint.h"),
+    inputs={"q": "3 * nodes", "qd": "3 * nodes", "control": "nu"},
+    outputs={"q": "3 * nodes", "qd": "3 * nodes"},
+    work="substeps * 3 * nodes",
     team=128,
 )
 
@@ -171,9 +142,14 @@ class Tetrahedra:
             "drag": material.drag,
             "ground_height": ground_height,
             "radius": contact.radius,
-            **{f"contact_{name}": getattr(contact, name) for name in ("ke", "kd", "kf", "mu")},
+            "contact_law": [contact.ke, contact.kd, contact.kf, contact.mu, 0.0],
+            "nodes": len(self.mass),
+            "elements": len(muscle),
+            "nu": max(self.controls, 1),
+            "substeps": substeps,
+            "dt": dt / substeps,
         }
-        self.kernels = _kernels(values, self.controls, dt / substeps, substeps, self.dtype)
+        self.kernels = PackedKernels(NATIVE, values, self.dtype)
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, batch: int) -> TetrahedraState:
@@ -196,27 +172,6 @@ class Tetrahedra:
         # The array of a kernel must not be empty.
         control = control if self.controls else jnp.zeros((shape[0], 1), self.dtype)
         return TetrahedraState(*(x.reshape(shape) for x in self._bridge(*flat, control)))
-
-
-def _kernels(
-    values: dict[str, Any], controls: int, dt: float, substeps: int, dtype: np.dtype
-) -> PackedKernels:
-    """Kernels of one control step.
-
-    Their tape holds the velocities after each substep, 12 bytes per vertex in single precision.
-    """
-    nodes, nu = len(values["inverse_mass"]), max(controls, 1)
-    own = {
-        "nodes": nodes,
-        "elements": len(values["muscle"]),
-        "nu": nu,
-        "substeps": substeps,
-        "width": 3 * nodes,
-        # scratch of the native code: first that of tetrahedra.h, then that of tetrahedra_adjoint.h
-        "scratch": (6 * nodes + nu) + (9 * nodes + nu),
-        "dt": dt,
-    }
-    return PackedKernels(SOURCE, values | own, 3 * nodes, 3 * nodes, nu, dtype)
 
 
 def _elements(mesh: TetMesh, material: SoftMaterial) -> dict[str, np.ndarray]:

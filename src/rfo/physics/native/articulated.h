@@ -1,164 +1,143 @@
-// Articulated dynamics shared by the step, its adjoint and inspection. Follows pack.h.
+#pragma once
+// Articulated dynamics that the step, its adjoint and inspection share.
 //
 // Spatial vectors (Featherstone) are in world axes about the origin of their tree: the root link's
 // own origin where the root is a FREE joint (so numbers stay small far from home), the world's
 // origin otherwise. There a FREE joint's `qdd` is the spatial acceleration: its linear part is the
 // classical one minus omega x v.
 
+#include "articulated_model.h"
+#include "pack.h"
+
 enum { FREE = 0, BALL = 1, SLIDE = 2, HINGE = 3 };
 
-auto spatials = [&](int n) { return (Spatial*)take(6 * n); };
-F* q = take(m.nq);
-F* qd = take(m.nv);
-F* qdd = take(m.nv);
-F* H = take(m.nm);
-Quat* rot = (Quat*)take(4 * m.links);
-V3* pos = (V3*)take(3 * m.links);
-Inertia* inertia = (Inertia*)take(10 * m.links);
-Spatial* S = spatials(m.nv);
-Spatial* V = spatials(m.links);
-Spatial* A = spatials(m.links);
-Spatial* f = spatials(m.links);
-V3* origin = (V3*)take(3 * m.links);  // of each root's tree, in the world
+FN Quat quat_at(const F* p) { return {p[1], p[2], p[3], p[0]}; }  // stored (w, x, y, z)
 
-const V3 up = broadcast(m.ground_normal);
-const Spatial base_acceleration{zero3, broadcast(m.gravity) * F(-1)};
+struct Articulated : Pack {
+  const Model& m;
+  F* q = take(m.nq);
+  F* qd = take(m.nv);
+  F* qdd = take(m.nv);
+  F* H = take(m.nm);
+  Quat* rot = take<Quat>(m.links);
+  V3* pos = take<V3>(m.links);
+  Inertia* inertia = take<Inertia>(m.links);
+  Spatial* S = take<Spatial>(m.nv);
+  Spatial* V = take<Spatial>(m.links);
+  Spatial* A = take<Spatial>(m.links);
+  Spatial* f = take<Spatial>(m.links);
+  V3* origin = take<V3>(m.links);  // of each root's tree, in the world
 
-auto quat_at = [](const F* p) { return Quat{p[1], p[2], p[3], p[0]}; };  // stored (w, x, y, z)
-auto joint_sum = [&](int i, const F* x) {
-  const int j0 = m.v_start[i], n = m.v_count[i];
-  if (m.joint[i] == FREE) return Spatial{{x[j0 + 3], x[j0 + 4], x[j0 + 5]}, {x[j0], x[j0 + 1], x[j0 + 2]}};
-  Spatial sum = S[j0] * x[j0];
-  for (int c = 1; c < n; ++c) sum = sum + S[j0 + c] * x[j0 + c];
-  return sum;
-};
+  const V3 up = broadcast(m.ground_normal);
+  const Spatial base_acceleration{V3{}, broadcast(m.gravity) * F(-1)};
 
-// Pose of link i and its joint axes.
-auto place = [&](int i) {
-  const V3 unit[3] = {{F(1), F(0), F(0)}, {F(0), F(1), F(0)}, {F(0), F(0), F(1)}};
-  const int p = m.parent[i], kind = m.joint[i];
-  const F* qi = q + m.q_start[i];
-  Spatial* s = S + m.v_start[i];
-  if (kind == FREE) {
-    pos[i] = zero3;
-    origin[i] = V3{qi[0], qi[1], qi[2]};
-    rot[i] = quat_at(qi + 3).unit();
-    for (int c = 0; c < 3; ++c) {
-      s[c] = Spatial{zero3, unit[c]};
-      s[3 + c] = Spatial{unit[c], zero3};
+  FN Articulated(const Call& call, const Model& model)
+      : Pack(call, model.substeps, model.nq + 2 * model.nv + model.nm), m(model) {}
+
+  FN Spatial joint_sum(int i, const F* x) {
+    const int j0 = m.v_start[i], n = m.v_count[i];
+    if (m.joint[i] == FREE) return Spatial{{x[j0 + 3], x[j0 + 4], x[j0 + 5]}, {x[j0], x[j0 + 1], x[j0 + 2]}};
+    Spatial sum = S[j0] * x[j0];
+    for (int c = 1; c < n; ++c) sum = sum + S[j0 + c] * x[j0 + c];
+    return sum;
+  }
+
+  // Pose of link i and its joint axes.
+  FN void place(int i) {
+    const V3 unit[3] = {{F(1), F(0), F(0)}, {F(0), F(1), F(0)}, {F(0), F(0), F(1)}};
+    const int p = m.parent[i], kind = m.joint[i];
+    const F* qi = q + m.q_start[i];
+    Spatial* s = S + m.v_start[i];
+    if (kind == FREE) {
+      pos[i] = V3{};
+      origin[i] = V3{qi[0], qi[1], qi[2]};
+      rot[i] = quat_at(qi + 3).unit();
+      for (int c = 0; c < 3; ++c) {
+        s[c] = Spatial{V3{}, unit[c]};
+        s[3 + c] = Spatial{unit[c], V3{}};
+      }
+      return;
     }
-    return;
-  }
-  origin[i] = p < 0 ? zero3 : origin[p];
-  const Quat turn{F(m.quat[4 * i]), F(m.quat[4 * i + 1]), F(m.quat[4 * i + 2]), F(m.quat[4 * i + 3])};
-  const V3 offset = broadcast(m.pos + 3 * i);
-  const V3 anchor = p < 0 ? offset : pos[p] + rot[p].rotate(offset);
-  const Quat base = p < 0 ? turn : rot[p] * turn;
-  const V3 local_axis = broadcast(m.axis + 3 * i);
-  if (kind == BALL) {
-    pos[i] = anchor;
-    rot[i] = base * quat_at(qi).unit();
-    for (int c = 0; c < 3; ++c) {
-      const V3 axis = rot[i].rotate(unit[c]);
-      s[c] = Spatial{axis, anchor.cross(axis)};
+    origin[i] = p < 0 ? V3{} : origin[p];
+    const Quat turn = quat_of(m.quat + 4 * i);
+    const V3 offset = broadcast(m.pos + 3 * i);
+    const V3 anchor = p < 0 ? offset : pos[p] + rot[p].rotate(offset);
+    const Quat base = p < 0 ? turn : rot[p] * turn;
+    const V3 local_axis = broadcast(m.axis + 3 * i);
+    if (kind == BALL) {
+      pos[i] = anchor;
+      rot[i] = base * quat_at(qi).unit();
+      for (int c = 0; c < 3; ++c) {
+        const V3 axis = rot[i].rotate(unit[c]);
+        s[c] = Spatial{axis, anchor.cross(axis)};
+      }
+      return;
     }
-    return;
+    const V3 axis = base.rotate(local_axis);
+    if (kind == SLIDE) {
+      pos[i] = anchor + axis * qi[0];
+      rot[i] = base;
+      s[0] = Spatial{V3{}, axis};
+    } else {
+      F sine, cosine;
+      sincos_lanes(qi[0] * real(0.5), sine, cosine);
+      pos[i] = anchor;
+      rot[i] = base * Quat{local_axis.x * sine, local_axis.y * sine, local_axis.z * sine, cosine};
+      s[0] = Spatial{axis, anchor.cross(axis)};
+    }
   }
-  const V3 axis = base.rotate(local_axis);
-  if (kind == SLIDE) {
-    pos[i] = anchor + axis * qi[0];
-    rot[i] = base;
-    s[0] = Spatial{zero3, axis};
-  } else {
-    F sine, cosine;
-    sincos_lanes(qi[0] * real(0.5), sine, cosine);
-    pos[i] = anchor;
-    rot[i] = base * Quat{local_axis.x * sine, local_axis.y * sine, local_axis.z * sine, cosine};
-    s[0] = Spatial{axis, anchor.cross(axis)};
+
+  // Spatial inertia of link i alone.
+  FN Inertia link_inertia(int i) {
+    const real* b = m.inertia + 9 * i;
+    const Quat& r = rot[i];
+    const V3 ex = r.rotate({F(1), F(0), F(0)}), ey = r.rotate({F(0), F(1), F(0)}), ez = ex.cross(ey);
+    // world inertia = R B R^T, by its columns in the link's axes
+    const V3 bx = ex * F(b[0]) + ey * F(b[3]) + ez * F(b[6]);
+    const V3 by = ex * F(b[1]) + ey * F(b[4]) + ez * F(b[7]);
+    const V3 bz = ex * F(b[2]) + ey * F(b[5]) + ez * F(b[8]);
+    const F mass = F(m.mass[i]);
+    const V3 c = pos[i] + ex * F(m.com[3 * i]) + ey * F(m.com[3 * i + 1]) + ez * F(m.com[3 * i + 2]);
+    const V3 h = c * mass;
+    const F hc = h.dot(c);
+    return Inertia{mass, h,
+                   Sym{bx.x * ex.x + by.x * ey.x + bz.x * ez.x + hc - h.x * c.x,
+                       bx.y * ex.y + by.y * ey.y + bz.y * ez.y + hc - h.y * c.y,
+                       bx.z * ex.z + by.z * ey.z + bz.z * ez.z + hc - h.z * c.z,
+                       bx.x * ex.y + by.x * ey.y + bz.x * ez.y - h.x * c.y,
+                       bx.x * ex.z + by.x * ey.z + bz.x * ez.z - h.x * c.z,
+                       bx.y * ex.z + by.y * ey.z + bz.y * ez.z - h.y * c.z}};
   }
-};
 
-// Spatial inertia of link i alone.
-auto link_inertia = [&](int i) {
-  const real* b = m.inertia + 9 * i;
-  const Quat& r = rot[i];
-  const V3 ex = r.rotate({F(1), F(0), F(0)}), ey = r.rotate({F(0), F(1), F(0)}), ez = ex.cross(ey);
-  // world inertia = R B R^T, by its columns in the link's axes
-  const V3 bx = ex * F(b[0]) + ey * F(b[3]) + ez * F(b[6]);
-  const V3 by = ex * F(b[1]) + ey * F(b[4]) + ez * F(b[7]);
-  const V3 bz = ex * F(b[2]) + ey * F(b[5]) + ez * F(b[8]);
-  const F mass = F(m.mass[i]);
-  const V3 c = pos[i] + ex * F(m.com[3 * i]) + ey * F(m.com[3 * i + 1]) + ez * F(m.com[3 * i + 2]);
-  const V3 h = c * mass;
-  const F hc = h.dot(c);
-  return Inertia{mass, h,
-                 Sym{bx.x * ex.x + by.x * ey.x + bz.x * ez.x + hc - h.x * c.x,
-                     bx.y * ex.y + by.y * ey.y + bz.y * ez.y + hc - h.y * c.y,
-                     bx.z * ex.z + by.z * ey.z + bz.z * ez.z + hc - h.z * c.z,
-                     bx.x * ex.y + by.x * ey.y + bz.x * ez.y - h.x * c.y,
-                     bx.x * ex.z + by.x * ey.z + bz.x * ez.z - h.x * c.z,
-                     bx.y * ex.z + by.y * ey.z + bz.y * ez.z - h.y * c.z}};
-};
+  // Velocity and acceleration of link i; with_qdd adds the joint accelerations.
+  FN void move(int i, bool with_qdd) {
+    const int p = m.parent[i];
+    const Spatial joint = joint_sum(i, qd);
+    const Spatial Vp = p < 0 ? Spatial{} : V[p];
+    V[i] = Vp + joint;
+    A[i] = (p < 0 ? base_acceleration : A[p]) + Vp.cross_motion(joint);
+    if (with_qdd) A[i] = A[i] + joint_sum(i, qdd);
+  }
 
-// Velocity and acceleration of link i; with_qdd adds the joint accelerations.
-auto move = [&](int i, bool with_qdd) {
-  const int p = m.parent[i];
-  const Spatial joint = joint_sum(i, qd);
-  const Spatial Vp = p < 0 ? zero6 : V[p];
-  V[i] = Vp + joint;
-  A[i] = (p < 0 ? base_acceleration : A[p]) + Vp.cross_motion(joint);
-  if (with_qdd) A[i] = A[i] + joint_sum(i, qdd);
-};
+  // A contact sphere: its lowest point about the tree's origin and how deep that is [m] in the
+  // ground.
+  FN F contact_point(int c, V3& centre, V3& x) {
+    const int i = m.contact_link[c];
+    centre = pos[i] + rot[i].rotate(broadcast(m.contact_pos + 3 * c));
+    x = centre - up * F(m.contact_radius[c]);
+    return F(m.ground_height) - up.dot(x + origin[i]);
+  }
 
-// A contact sphere: its lowest point about the tree's origin and how deep that is [m] in the
-// ground.
-auto contact_point = [&](int c, V3& centre, V3& x) {
-  const int i = m.contact_link[c];
-  centre = pos[i] + rot[i].rotate(broadcast(m.contact_pos + 3 * c));
-  x = centre - up * F(m.contact_radius[c]);
-  return F(m.ground_height) - up.dot(x + origin[i]);
-};
-
-// The penalty law of ../articulated.py with constants (k_e, k_d, k_f, mu, k_h): pressure N,
-// grip min(k_f, mu N / |v_t|).
-const real speed_floor = real(1e-6);
-auto contact_law = [&](const real* law, const V3& n, F depth, const V3& velocity, F& vn, V3& vt, F& pressure, F& speed,
-                       F& grip) {
-  vn = n.dot(velocity);
-  vt = velocity - n * vn;
-  const F d = MAX(depth, F(0));
-  pressure = d * F(law[0]) + MAX(-vn, F(0)) * (F(law[1]) + d * F(law[4]));
-  speed = SQRT(vt.dot(vt) + F(speed_floor * speed_floor));
-  grip = MIN(F(law[2]), pressure * F(law[3]) / speed);
-};
-
-// The force where `on` is 1, and for its adjoint g the adjoints of depth, velocity and normal.
-auto contact_law_adjoint = [&](const real* law, const V3& n, F depth, const V3& velocity, F on, const V3& w, V3& push,
-                               F& g_depth, V3& g_velocity, V3& g_n) {
-  V3 vt;
-  F vn, pressure, speed, grip;
-  contact_law(law, n, depth, velocity, vn, vt, pressure, speed, grip);
-  push = (n * pressure - vt * grip) * on;
-  const V3 g = w * on;
-  const F along = vt.dot(g), none = F(0);
-  auto slides = grip < F(law[2]);
-  const F g_pressure = n.dot(g) - (slides ? along * F(law[3]) / speed : none);
-  const V3 g_vt = g * -grip + vt * (slides ? along * grip / (speed * speed) : none);
-  const F g_vn = ((vn < none) ? -g_pressure * (F(law[1]) + MAX(depth, none) * F(law[4])) : none) - n.dot(g_vt);
-  g_depth = g_pressure * (F(law[0]) + MAX(-vn, none) * F(law[4]));
-  g_velocity = g_vt + n * g_vn;
-  g_n = g * pressure + velocity * g_vn - g_vt * vn;
-};
-
-// Spring and limit force of a SLIDE or HINGE, with its derivatives.
-auto joint_force = [&](int j, F& by_q, F& by_qd) {
-  const F x = q[m.dof_q[j]];
-  const F low = F(m.limit_lower[j]) - x, high = F(m.limit_upper[j]) - x;
-  const F ke = F(m.limit_ke[j]), kd = F(m.limit_kd[j]), none = F(0);
-  auto below = low > none;
-  auto above = high < none;
-  by_qd = (below ? -kd : none) + (above ? -kd : none);
-  by_q = (below ? -ke : none) + (above ? -ke : none) - F(m.stiffness[j]);
-  return (F(m.spring_reference[j]) - x) * F(m.stiffness[j]) + (below ? low * ke : none) +
-         (above ? high * ke : none) + by_qd * qd[j];
+  // Spring and limit force of a SLIDE or HINGE, with its derivatives.
+  FN F joint_force(int j, F& by_q, F& by_qd) {
+    const F x = q[m.dof_q[j]];
+    const F low = F(m.limit_lower[j]) - x, high = F(m.limit_upper[j]) - x;
+    const F ke = F(m.limit_ke[j]), kd = F(m.limit_kd[j]), none = F(0);
+    auto below = low > none;
+    auto above = high < none;
+    by_qd = (below ? -kd : none) + (above ? -kd : none);
+    by_q = (below ? -ke : none) + (above ? -ke : none) - F(m.stiffness[j]);
+    return (F(m.spring_reference[j]) - x) * F(m.stiffness[j]) + (below ? low * ke : none) +
+           (above ? high * ke : none) + by_qd * qd[j];
+  }
 };

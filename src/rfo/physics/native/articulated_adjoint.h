@@ -1,3 +1,4 @@
+#pragma once
 // Adjoint of one control step, substep by substep, backwards.
 //
 // A substep solves  r(qdd; q, qd, u) = H qdd + bias - tau = 0.  For an adjoint g of qdd,
@@ -11,164 +12,176 @@
 // the forces dual to V, A, W, and G the wrench dual to a rigid displacement X of everything a link
 // carries, since X moves a motion vector M by X x M and P_M . (X x M) = X . (M x* P_M).
 
-F* gq = take(m.nq);    // adjoint of q after the substep, then before it
-F* gqd = take(m.nv);
-F* gu = take(m.nu);
-F* lambda = take(m.nv);
-Spatial* Wv = spatials(m.links);
-Spatial* P_V = spatials(m.links);
-Spatial* P_A = f;
-Spatial* P_W = spatials(m.links);
-Spatial* G = spatials(m.links);
-// dual to shifting the tree's origin with all about it: a link's and below
-V3* P_origin = (V3*)take(3 * m.links);
+#ifdef ALONE
+#include "articulated_alone.h"
+#else
+#include "articulated_pairs_adjoint.h"
+#endif
+#include "articulated_solve.h"
 
 // Adjoint of normalising: removes the part along the unit quaternion r = raw / |raw|.
-auto through_unit = [](const Quat& r, const Quat& g, F length) { return (g + r * -g.dot(r)) * (F(1) / length); };
-auto put_quat = [](F* to, const Quat& g) {
+FN Quat through_unit(const Quat& r, const Quat& g, F length) { return (g + r * -g.dot(r)) * (F(1) / length); }
+FN void put_quat(F* to, const Quat& g) {
   to[0] = g.w;
   to[1] = g.x;
   to[2] = g.y;
   to[3] = g.z;
-};
+}
 
-// From the adjoint of the state after to that of the state before and, in lambda, of qdd.
-auto integrate_adjoint = [&](int i) {
-  const F dt = F(m.dt);
-  const int iq = m.q_start[i], iv = m.v_start[i], kind = m.joint[i];
-  if (kind == SLIDE || kind == HINGE) {
-    gqd[iv] += dt * gq[iq];
-    lambda[iv] = dt * gqd[iv];
-    return;
+struct Adjoint : PairsAdjoint {
+  F* gq = take(m.nq);    // adjoint of q after the substep, then before it
+  F* gqd = take(m.nv);
+  F* gu = take(m.nu);
+  F* lambda = take(m.nv);
+  Spatial* Wv = take<Spatial>(m.links);
+  Spatial* P_V = take<Spatial>(m.links);
+  Spatial* P_A = f;
+  Spatial* P_W = take<Spatial>(m.links);
+  Spatial* G = take<Spatial>(m.links);
+  // dual to shifting the tree's origin with all about it: a link's and below
+  V3* P_origin = take<V3>(m.links);
+  using PairsAdjoint::PairsAdjoint;
+
+  // From the adjoint of the state after to that of the state before and, in lambda, of qdd.
+  FN void integrate_adjoint(int i) {
+    const F dt = F(m.dt);
+    const int iq = m.q_start[i], iv = m.v_start[i], kind = m.joint[i];
+    if (kind == SLIDE || kind == HINGE) {
+      gqd[iv] += dt * gq[iq];
+      lambda[iv] = dt * gqd[iv];
+      return;
+    }
+    const int ir = kind == FREE ? iq + 3 : iq, iw = kind == FREE ? iv + 3 : iv;
+    const V3 w{qd[iw] + dt * qdd[iw], qd[iw + 1] + dt * qdd[iw + 1], qd[iw + 2] + dt * qdd[iw + 2]};
+    const Quat raw = quat_at(q + ir);
+    const F length = SQRT(raw.dot(raw));
+    const Quat turn = raw * (F(1) / length);
+    const Quat step = Quat{w.x, w.y, w.z, F(2) / dt} * (dt * real(0.5));  // 1 + dt/2 omega
+    const Quat moved = kind == FREE ? step * turn : turn * step;
+    const F stretch = SQRT(moved.dot(moved));
+    const Quat g = through_unit(moved * (F(1) / stretch), quat_at(gq + ir), stretch);
+    const Quat g_turn = kind == FREE ? step.conjugate() * g : g * step.conjugate();
+    const Quat g_step = kind == FREE ? g * turn.conjugate() : turn.conjugate() * g;
+    put_quat(gq + ir, through_unit(turn, g_turn, length));
+    V3 gw = V3{gqd[iw], gqd[iw + 1], gqd[iw + 2]} + g_step.vector() * (dt * real(0.5));
+    if (kind == FREE) {
+      const V3 v{qd[iv] + dt * qdd[iv], qd[iv + 1] + dt * qdd[iv + 1], qd[iv + 2] + dt * qdd[iv + 2]};
+      const V3 gv1{gqd[iv], gqd[iv + 1], gqd[iv + 2]};
+      const V3 gp{gq[iq], gq[iq + 1], gq[iq + 2]};
+      const V3 gv = gv1 + (gv1.cross(w) + gp) * dt;
+      gw = gw + v.cross(gv1) * dt;
+      gqd[iv] = gv.x;
+      gqd[iv + 1] = gv.y;
+      gqd[iv + 2] = gv.z;
+    }
+    gqd[iw] = gw.x;
+    gqd[iw + 1] = gw.y;
+    gqd[iw + 2] = gw.z;
+    for (int c = 0; c < m.v_count[i]; ++c) lambda[iv + c] = dt * gqd[iv + c];
   }
-  const int ir = kind == FREE ? iq + 3 : iq, iw = kind == FREE ? iv + 3 : iv;
-  const V3 w{qd[iw] + dt * qdd[iw], qd[iw + 1] + dt * qdd[iw + 1], qd[iw + 2] + dt * qdd[iw + 2]};
-  const Quat raw = quat_at(q + ir);
-  const F length = SQRT(raw.dot(raw));
-  const Quat turn = raw * (F(1) / length);
-  const Quat step = Quat{w.x, w.y, w.z, F(2) / dt} * (dt * real(0.5));  // 1 + dt/2 omega
-  const Quat moved = kind == FREE ? step * turn : turn * step;
-  const F stretch = SQRT(moved.dot(moved));
-  const Quat g = through_unit(moved * (F(1) / stretch), quat_at(gq + ir), stretch);
-  const Quat g_turn = kind == FREE ? step.conjugate() * g : g * step.conjugate();
-  const Quat g_step = kind == FREE ? g * turn.conjugate() : turn.conjugate() * g;
-  put_quat(gq + ir, through_unit(turn, g_turn, length));
-  V3 gw = V3{gqd[iw], gqd[iw + 1], gqd[iw + 2]} + g_step.vector() * (dt * real(0.5));
-  if (kind == FREE) {
-    const V3 v{qd[iv] + dt * qdd[iv], qd[iv + 1] + dt * qdd[iv + 1], qd[iv + 2] + dt * qdd[iv + 2]};
-    const V3 gv1{gqd[iv], gqd[iv + 1], gqd[iv + 2]};
-    const V3 gp{gq[iq], gq[iq + 1], gq[iq + 2]};
-    const V3 gv = gv1 + (gv1.cross(w) + gp) * dt;
-    gw = gw + v.cross(gv1) * dt;
-    gqd[iv] = gv.x;
-    gqd[iv + 1] = gv.y;
-    gqd[iv + 2] = gv.z;
+
+  // Power of link i's inertial force, and the wrench of displacing its inertia alone: P does not
+  // change when V, A and W are displaced along.
+  FN void inertial_power(int i) {
+    const Inertia I = link_inertia(i);
+    const Spatial h = I * V[i];
+    P_W[i] = I * A[i] + V[i].cross_force(h);
+    P_A[i] = I * Wv[i];
+    P_V[i] = Spatial{} - Wv[i].cross_force(h) - I * V[i].cross_motion(Wv[i]);
+    G[i] = Spatial{} - V[i].cross_force(P_V[i]) - A[i].cross_force(P_A[i]) - Wv[i].cross_force(P_W[i]);
+    P_origin[i] = V3{};
   }
-  gqd[iw] = gw.x;
-  gqd[iw + 1] = gw.y;
-  gqd[iw + 2] = gw.z;
-  for (int c = 0; c < m.v_count[i]; ++c) lambda[iv + c] = dt * gqd[iv + c];
-};
 
-// Power of link i's inertial force, and the wrench of displacing its inertia alone: P does not
-// change when V, A and W are displaced along.
-auto inertial_power = [&](int i) {
-  const Inertia I = link_inertia(i);
-  const Spatial h = I * V[i];
-  P_W[i] = I * A[i] + V[i].cross_force(h);
-  P_A[i] = I * Wv[i];
-  P_V[i] = zero6 - Wv[i].cross_force(h) - I * V[i].cross_motion(Wv[i]);
-  G[i] = zero6 - V[i].cross_force(P_V[i]) - A[i].cross_force(P_A[i]) - Wv[i].cross_force(P_W[i]);
-  P_origin[i] = zero3;
-};
+  FN void contact_power(int c) {
+    V3 centre, x;
+    const F depth = contact_point(c, centre, x);
+    auto touches = depth > F(0);
+    if (!ANY(touches)) return;
+    const int i = m.contact_link[c];
+    const V3 v = V[i].l + V[i].a.cross(x), w = Wv[i].l + Wv[i].a.cross(x);
+    const real* law = m.contact_law + 5 * c;
+    const ContactAdjoint g = contact_force_adjoint(law, up, depth, v, touches ? F(1) : F(0), w * F(-1));
+    P_W[i] = P_W[i] - Spatial{x.cross(g.force), g.force};
+    P_V[i] = P_V[i] + Spatial{x.cross(g.velocity), g.velocity};
+    const V3 lowered = up * g.depth;
+    const V3 g_x = Wv[i].a.cross(g.force) + g.velocity.cross(V[i].a) - lowered;
+    G[i] = G[i] + Spatial{centre.cross(g_x), g_x};
+    P_origin[i] = P_origin[i] - lowered;
+  }
 
-auto contact_power = [&](int c) {
-  V3 centre, x, push, g_velocity, g_up;
-  F g_depth;
-  const F depth = contact_point(c, centre, x);
-  auto touches = depth > F(0);
-  if (!ANY(touches)) return;
-  const int i = m.contact_link[c];
-  const V3 w = Wv[i].l + Wv[i].a.cross(x);
-  contact_law_adjoint(m.contact_law + 5 * c, up, depth, V[i].l + V[i].a.cross(x), touches ? F(1) : F(0), w * F(-1),
-                      push, g_depth, g_velocity, g_up);
-  P_W[i] = P_W[i] - Spatial{x.cross(push), push};
-  P_V[i] = P_V[i] + Spatial{x.cross(g_velocity), g_velocity};
-  const V3 lowered = up * g_depth;
-  const V3 g_x = Wv[i].a.cross(push) + g_velocity.cross(V[i].a) - lowered;
-  G[i] = G[i] + Spatial{centre.cross(g_x), g_x};
-  P_origin[i] = P_origin[i] - lowered;
-};
-
-// Leaf to root: pass everything of link i to its parent, subtract the joint's share from the
-// adjoints.
-auto collect = [&](int i) {
-  const int p = m.parent[i], kind = m.joint[i], iq = m.q_start[i];
-  const Spatial Vp = p < 0 ? zero6 : V[p];
-  const Spatial joint = joint_sum(i, qd);
-  const Spatial P_joint = P_V[i] - Vp.cross_force(P_A[i]);
-  for (int j = m.v_start[i]; j < m.v_start[i] + m.v_count[i]; ++j) gqd[j] -= S[j].dot(P_joint);
-  if (kind == FREE) {
-    // its axes do not turn with it; moving it changes nothing but what its contacts meet
-    const Quat turn = rot[i];
-    const F length = SQRT(quat_at(q + iq + 3).dot(quat_at(q + iq + 3)));
-    gq[iq] -= P_origin[i].x;
-    gq[iq + 1] -= P_origin[i].y;
-    gq[iq + 2] -= P_origin[i].z;
-    const Quat g = Quat{G[i].a.x, G[i].a.y, G[i].a.z, F(0)} * turn * (F(2) / length);
-    put_quat(gq + iq + 3, quat_at(gq + iq + 3) + g * F(-1));
-  } else {
-    G[i] = G[i] + joint.cross_force(P_joint) + joint_sum(i, qdd).cross_force(P_A[i]) +
-           joint_sum(i, lambda).cross_force(P_W[i]);
-    const Spatial* s = S + m.v_start[i];
-    if (kind == BALL) {
-      const Quat raw = quat_at(q + iq);
-      const F length = SQRT(raw.dot(raw));
-      const Quat torque{s[0].dot(G[i]), s[1].dot(G[i]), s[2].dot(G[i]), F(0)};
-      put_quat(gq + iq, quat_at(gq + iq) + raw * torque * (F(-2) / (length * length)));
+  // Leaf to root: pass everything of link i to its parent, subtract the joint's share from the
+  // adjoints.
+  FN void collect(int i) {
+    const int p = m.parent[i], kind = m.joint[i], iq = m.q_start[i];
+    const Spatial Vp = p < 0 ? Spatial{} : V[p];
+    const Spatial joint = joint_sum(i, qd);
+    const Spatial P_joint = P_V[i] - Vp.cross_force(P_A[i]);
+    for (int j = m.v_start[i]; j < m.v_start[i] + m.v_count[i]; ++j) gqd[j] -= S[j].dot(P_joint);
+    if (kind == FREE) {
+      // its axes do not turn with it; moving it changes nothing but what its contacts meet
+      const Quat turn = rot[i];
+      const F length = SQRT(quat_at(q + iq + 3).dot(quat_at(q + iq + 3)));
+      gq[iq] -= P_origin[i].x;
+      gq[iq + 1] -= P_origin[i].y;
+      gq[iq + 2] -= P_origin[i].z;
+      const Quat g = Quat{G[i].a.x, G[i].a.y, G[i].a.z, F(0)} * turn * (F(2) / length);
+      put_quat(gq + iq + 3, quat_at(gq + iq + 3) + g * F(-1));
     } else {
-      gq[iq] -= s[0].dot(G[i]);
+      G[i] = G[i] + joint.cross_force(P_joint) + joint_sum(i, qdd).cross_force(P_A[i]) +
+             joint_sum(i, lambda).cross_force(P_W[i]);
+      const Spatial* s = S + m.v_start[i];
+      if (kind == BALL) {
+        const Quat raw = quat_at(q + iq);
+        const F length = SQRT(raw.dot(raw));
+        const Quat torque{s[0].dot(G[i]), s[1].dot(G[i]), s[2].dot(G[i]), F(0)};
+        put_quat(gq + iq, quat_at(gq + iq) + raw * torque * (F(-2) / (length * length)));
+      } else {
+        gq[iq] -= s[0].dot(G[i]);
+      }
+    }
+    if (p >= 0) {
+      P_V[p] = P_V[p] + P_V[i] + joint.cross_force(P_A[i]);
+      P_A[p] = P_A[p] + P_A[i];
+      P_W[p] = P_W[p] + P_W[i];
+      G[p] = G[p] + G[i];
+      P_origin[p] = P_origin[p] + P_origin[i];
     }
   }
-  if (p >= 0) {
-    P_V[p] = P_V[p] + P_V[i] + joint.cross_force(P_A[i]);
-    P_A[p] = P_A[p] + P_A[i];
-    P_W[p] = P_W[p] + P_W[i];
-    G[p] = G[p] + G[i];
-    P_origin[p] = P_origin[p] + P_origin[i];
+
+  FN void run(const real*, const real*, const real*, const real* g_q_out, const real* g_qd_out, real* g_q, real* g_qd,
+              real* g_control) {
+    gather(g_q_out, m.nq, gq);
+    gather(g_qd_out, m.nv, gqd);
+    for (int c = 0; c < m.nu; ++c) gu[c] = F(0);
+    for (int k = m.substeps - 1; k >= 0; --k) {
+      restore(k, 0, q, m.nq);
+      restore(k, m.nq, qd, m.nv);
+      restore(k, m.nq + m.nv, qdd, m.nv);
+      restore(k, m.nq + 2 * m.nv, H, m.nm);
+      for (int i = 0; i < m.links; ++i) integrate_adjoint(i);
+      solve(m, H, lambda);
+      for (int i = 0; i < m.links; ++i) {
+        place(i);
+        move(i, true);
+        Wv[i] = joint_sum(i, lambda);
+        if (m.parent[i] >= 0) Wv[i] = Wv[i] + Wv[m.parent[i]];
+        inertial_power(i);
+      }
+      for (int c = 0; c < m.contacts; ++c) contact_power(c);
+      pair_powers(Wv, P_V, P_W, G, P_origin);
+      for (int i = m.links - 1; i >= 0; --i) collect(i);
+      for (int j = 0; j < m.nv; ++j) {
+        gqd[j] -= lambda[j] * F(m.damping[j]);
+        if (m.dof_q[j] < 0) continue;
+        F by_q, by_qd;
+        joint_force(j, by_q, by_qd);
+        gq[m.dof_q[j]] += lambda[j] * by_q;
+        gqd[j] += lambda[j] * by_qd;
+      }
+      for (int c = 0; c < m.nu; ++c) gu[c] += F(m.control_gear[c]) * lambda[m.control_dof[c]];
+    }
+    scatter(gq, m.nq, g_q);
+    scatter(gqd, m.nv, g_qd);
+    scatter(gu, m.nu, g_control);
   }
 };
-
-gather(g_q_out.data, m.nq, gq);
-gather(g_qd_out.data, m.nv, gqd);
-for (int c = 0; c < m.nu; ++c) gu[c] = F(0);
-for (int k = m.substeps - 1; k >= 0; --k) {
-  restore(k, 0, q, m.nq);
-  restore(k, m.nq, qd, m.nv);
-  restore(k, m.nq + m.nv, qdd, m.nv);
-  restore(k, m.nq + 2 * m.nv, H, m.nm);
-  for (int i = 0; i < m.links; ++i) integrate_adjoint(i);
-  solve(lambda);
-  for (int i = 0; i < m.links; ++i) {
-    place(i);
-    move(i, true);
-    Wv[i] = joint_sum(i, lambda);
-    if (m.parent[i] >= 0) Wv[i] = Wv[i] + Wv[m.parent[i]];
-    inertial_power(i);
-  }
-  for (int c = 0; c < m.contacts; ++c) contact_power(c);
-  pair_powers(Wv, P_V, P_W, G, P_origin);
-  for (int i = m.links - 1; i >= 0; --i) collect(i);
-  for (int j = 0; j < m.nv; ++j) {
-    gqd[j] -= lambda[j] * F(m.damping[j]);
-    if (m.dof_q[j] < 0) continue;
-    F by_q, by_qd;
-    joint_force(j, by_q, by_qd);
-    gq[m.dof_q[j]] += lambda[j] * by_q;
-    gqd[j] += lambda[j] * by_qd;
-  }
-  for (int c = 0; c < m.nu; ++c) gu[c] += F(m.control_gear[c]) * lambda[m.control_dof[c]];
-}
-scatter(gq, m.nq, g_q.data);
-scatter(gqd, m.nv, g_qd.data);
-scatter(gu, m.nu, g_control.data);

@@ -1,5 +1,14 @@
-// For models whose bodies touch nothing but the ground, in place of articulated_pairs.h and its
-// adjoint.
+#pragma once
+// For models whose bodies touch nothing but the ground: in place of articulated_pairs.h and its
+// adjoint, which take long to compile.
 
-auto pair_forces = [&]() {};
-auto pair_powers = [&](const Spatial*, Spatial*, Spatial*, Spatial*, V3*) {};
+#include "articulated.h"
+
+struct Pairs : Articulated {
+  using Articulated::Articulated;
+  FN void pair_forces() {}
+};
+struct PairsAdjoint : Pairs {
+  using Pairs::Pairs;
+  FN void pair_powers(const Spatial*, Spatial*, Spatial*, Spatial*, V3*) {}
+};

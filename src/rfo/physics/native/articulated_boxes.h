@@ -1,5 +1,5 @@
+#pragma once
 // Two boxes: the direction in which they part, and how deep a point of the one is in the other.
-// Follows articulated.h, precedes articulated_pairs.h.
 //
 // Where faces lie on faces and edges on edges, a single point does not tell which way out is meant:
 // a corner of a cube on an equal cube lies on three faces at once. So the direction belongs to the
@@ -20,11 +20,13 @@
 // and carry together what one's carry alone on a larger face. Edges count with the squared sine of
 // their angle to n, times 3/2, so that the three directions of a box count 1 in the mean.
 
-const real grown = real(0.05);   // share of a half extent by which a box grows across n
-const real steepest = real(4);  // depth gained for each metre across n from the grown box's rim
-const int axes = 15;
-const real blur = real(1e-3);     // share of r_k that is added to d_k for the weights
-const real parallel = real(1e-4);  // squared sine of the angle below which edges have no product
+#include "lanes.h"
+
+constexpr real grown = real(0.05);   // share of a half extent by which a box grows across n
+constexpr real steepest = real(4);  // depth gained for each metre across n from the grown box's rim
+constexpr int axes = 15;
+constexpr real blur = real(1e-3);     // share of r_k that is added to d_k for the weights
+constexpr real parallel = real(1e-4);  // squared sine of the angle below which edges have no product
 
 struct Boxes {
   F a[3][3];  // axes of the segments' box, in the target's frame
@@ -45,11 +47,10 @@ struct Axis {
   F q, d, e;       // e: d_k + r_k / 1000
 };
 
-auto magnitude = [](F x) { return MAX(x, -x); };
-auto sign_of = [](F x) { return (x > F(0)) ? F(1) : ((x < F(0)) ? F(-1) : F(0)); };
+FN F sign_of(F x) { return (x > F(0)) ? F(1) : ((x < F(0)) ? F(-1) : F(0)); }
 
 // Axis number k of target half extents h and own half extents o.
-auto box_axis = [&](const Boxes& two, const real* h, const real* o, int k, Axis& at) {
+FN auto box_axis(const Boxes& two, const real* h, const real* o, int k, Axis& at) {
   const F none = F(0), one = F(1);
   F square = one;
   if (k < 3) {
@@ -87,22 +88,22 @@ auto box_axis = [&](const Boxes& two, const real* h, const real* o, int k, Axis&
   at.d = counts ? d : F(real(1e9));
   at.e = at.d + at.r * blur / at.length;
   return counts;
-};
+}
 
 // Where their centres coincide any direction is as good: the same one seen from both.
-auto aside = [&](const Boxes& two, real sign, F* way) {
+FN void aside(const Boxes& two, real sign, F* way) {
   const real weight[3] = {real(1), real(0.1), real(0.05)};
   for (int j = 0; j < 3; ++j)
     way[j] = (F(weight[j]) + two.a[0][j] * weight[0] + two.a[1][j] * weight[1] + two.a[2][j] * weight[2]) * sign;
-};
-const real vague = real(1e-2);  // length of the mean below which `aside` is mixed in
+}
+constexpr real vague = real(1e-2);  // length of the mean below which `aside` is mixed in
 
 // How far axis j lies across n: 1 across, 0 from about 14 degrees on.
-auto crosswise = [&](const Boxes& two, int j) { return MAX(F(1) - two.n[j] * two.n[j] * real(16), F(0)); };
+FN F crosswise(const Boxes& two, int j) { return MAX(F(1) - two.n[j] * two.n[j] * real(16), F(0)); }
 
 // False where the boxes are apart in every environment. `gap` is the way between the centres, in
 // the world.
-auto meet_boxes = [&](int k, const Quat& own, const Quat& target, const V3& gap, Boxes& two) {
+FN bool meet_boxes(const real* h, const real* o, real sign, const Quat& own, const Quat& target, const V3& gap, Boxes& two) {
   const Quat back = target.conjugate(), relative = back * own;
   const V3 c = back.rotate(gap);
   two.c[0] = c.x;
@@ -115,7 +116,6 @@ auto meet_boxes = [&](int k, const Quat& own, const Quat& target, const V3& gap,
     two.a[i][1] = a.y;
     two.a[i][2] = a.z;
   }
-  const real *h = m.pair_target_half + 3 * k, *o = m.pair_own_half + 3 * k;
   Axis axis[axes];
   F overlap = F(real(1e9));
   two.least = two.blurred = F(real(1e9));
@@ -141,7 +141,7 @@ auto meet_boxes = [&](int k, const Quat& own, const Quat& target, const V3& gap,
   for (int j = 0; j < 3; ++j) n[j] /= two.sum;
   two.most = two.least * real(2) / SQRT(SQRT(two.total));
   const F fade = MAX(F(1) - (n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) * (1 / (vague * vague)), F(0));
-  aside(two, m.pair_sign[k], way);
+  aside(two, sign, way);
   F square = F(0);
   for (int j = 0; j < 3; ++j) {
     n[j] += way[j] * fade * vague;
@@ -153,25 +153,25 @@ auto meet_boxes = [&](int k, const Quat& own, const Quat& target, const V3& gap,
     two.half[j] = F(h[j]) * (F(1) + crosswise(two, j) * grown);
   }
   return true;
-};
+}
 
 // Part of a point p that counts across axis j: its place between the rims of the grown and of a
 // shrunk box.
-auto place_on_rim = [&](const Boxes& two, const real* h, F p, int j) {
+FN F place_on_rim(const Boxes& two, const real* h, F p, int j) {
   return MIN(MAX((two.half[j] - magnitude(p)) * (1 / (2 * grown * h[j])), F(0)), F(1));
-};
+}
 
 // Part of the point p on the edge u that counts.
-auto share_of_edge = [&](const Boxes& two, const real* h, const F* p, const F* u, real length) {
+FN F share_of_edge(const Boxes& two, const real* h, const F* p, const F* u, real length) {
   const F along = u[0] * two.n[0] + u[1] * two.n[1] + u[2] * two.n[2];
   F share = F(real(1.5)) - along * along * (real(1.5) / (length * length));
   for (int j = 0; j < 3; ++j) share *= F(1) - crosswise(two, j) * (F(1) - place_on_rim(two, h, p[j], j));
   return share;
-};
+}
 
 // Depth of a point p, and the face that limits it: 2 j or 2 j + 1 for the upper or lower one across
 // axis j, or 6.
-auto depth_in_box = [&](const Boxes& two, const F* p, F* face) {
+FN F depth_in_box(const Boxes& two, const F* p, F* face) {
   F depth = two.most;
   *face = F(6);
   for (int j = 0; j < 3; ++j) {
@@ -183,4 +183,4 @@ auto depth_in_box = [&](const Boxes& two, const F* p, F* face) {
     depth = MIN(depth, down);
   }
   return depth;
-};
+}

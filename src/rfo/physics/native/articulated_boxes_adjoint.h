@@ -1,4 +1,7 @@
+#pragma once
 // Adjoint of articulated_boxes.h.
+
+#include "articulated_boxes.h"
 
 // Adjoints of what a pair of boxes is made of.
 struct BoxesAdjoint {
@@ -6,18 +9,18 @@ struct BoxesAdjoint {
   F c[3], a[3][3];  // what becomes of them
 };
 
-auto crosswise_adjoint = [&](const Boxes& two, int j, F g, BoxesAdjoint& to) {
+FN void crosswise_adjoint(const Boxes& two, int j, F g, BoxesAdjoint& to) {
   to.n[j] -= (crosswise(two, j) > F(0)) ? g * two.n[j] * real(32) : F(0);
-};
+}
 
 // From the adjoint of a grown half extent to that of n.
-auto grown_half_adjoint = [&](const Boxes& two, const real* h, int j, F g, BoxesAdjoint& to) {
+FN void grown_half_adjoint(const Boxes& two, const real* h, int j, F g, BoxesAdjoint& to) {
   crosswise_adjoint(two, j, g * (h[j] * grown), to);
-};
+}
 
 // From the adjoint of the part that counts to those of the point, of its edge and of n.
-auto share_of_edge_adjoint = [&](const Boxes& two, const real* h, const F* p, const F* u, real length, F g, F* g_p,
-                                 F* g_u, BoxesAdjoint& to) {
+FN void share_of_edge_adjoint(const Boxes& two, const real* h, const F* p, const F* u, real length, F g, F* g_p,
+                              F* g_u, BoxesAdjoint& to) {
   const F along = u[0] * two.n[0] + u[1] * two.n[1] + u[2] * two.n[2];
   const F flat = F(real(1.5)) - along * along * (real(1.5) / (length * length));
   F rim[3], part[3];
@@ -36,10 +39,10 @@ auto share_of_edge_adjoint = [&](const Boxes& two, const real* h, const F* p, co
     grown_half_adjoint(two, h, j, g_half, to);
     crosswise_adjoint(two, j, g_part * (rim[j] - F(1)), to);
   }
-};
+}
 
 // From the adjoint of a point's depth to those of the point, of n and of the greatest depth.
-auto depth_in_box_adjoint = [&](const Boxes& two, const real* h, const F* p, F g, F* g_p, BoxesAdjoint& to) {
+FN void depth_in_box_adjoint(const Boxes& two, const real* h, const F* p, F g, F* g_p, BoxesAdjoint& to) {
   const F none = F(0), least = F(1 / steepest);
   F face;
   depth_in_box(two, p, &face);
@@ -54,11 +57,10 @@ auto depth_in_box_adjoint = [&](const Boxes& two, const real* h, const F* p, F g
       to.n[j] -= (outward > least) ? s * here * depth : none;
     }
   }
-};
+}
 
 // From those of n and of the greatest depth to those of the centre and of the axes.
-auto meet_boxes_adjoint = [&](int k, const Boxes& two, BoxesAdjoint& to) {
-  const real *h = m.pair_target_half + 3 * k, *o = m.pair_own_half + 3 * k;
+FN void meet_boxes_adjoint(const real* h, const real* o, real sign, const Boxes& two, BoxesAdjoint& to) {
   const real weight[3] = {real(1), real(0.1), real(0.05)};
   const F none = F(0);
   Axis axis[axes];
@@ -73,12 +75,12 @@ auto meet_boxes_adjoint = [&](int k, const Boxes& two, BoxesAdjoint& to) {
   const F bare = F(1) - (n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) * (1 / (vague * vague)), fade = MAX(bare, none);
   auto clamped = two.size <= F(real(0.1) * vague);
   const F along = clamped ? none : two.n[0] * to.n[0] + two.n[1] * to.n[1] + two.n[2] * to.n[2];
-  aside(two, m.pair_sign[k], way);
+  aside(two, sign, way);
   F g_fade = none;
   for (int j = 0; j < 3; ++j) {
     g_n[j] = (to.n[j] - two.n[j] * along) / two.size;
     g_fade += g_n[j] * way[j] * vague;
-    for (int i = 0; i < 3; ++i) to.a[i][j] += g_n[j] * fade * (vague * weight[i] * m.pair_sign[k]);
+    for (int i = 0; i < 3; ++i) to.a[i][j] += g_n[j] * fade * (vague * weight[i] * sign);
   }
   // most = 2 least total^(-1/4); `least` cancels here, and `blurred` in the mean
   const F g_total = to.most * two.most * real(-0.25) / two.total;
@@ -123,4 +125,4 @@ auto meet_boxes_adjoint = [&](int k, const Boxes& two, BoxesAdjoint& to) {
       to.a[i1][j] += counts ? g_r * sign_of(two.a[i1][j]) * o[i2] : none;
     }
   }
-};
+}

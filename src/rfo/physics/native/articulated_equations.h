@@ -1,40 +1,52 @@
-// H and right-hand side of  H qdd = tau - bias  in the state (q, qd), for controls `u`: qdd holds
-// the latter.
+#pragma once
+// The equations of motion.
 
-auto equations = [&](const F* u) {
-  for (int i = 0; i < m.links; ++i) {
-    place(i);
-    move(i, false);
-    inertia[i] = link_inertia(i);
-    f[i] = inertia[i] * A[i] + V[i].cross_force(inertia[i] * V[i]);
-  }
-  for (int c = 0; c < m.contacts; ++c) {
-    V3 centre, x, vt;
-    F vn, pressure, speed, grip;
-    const F depth = contact_point(c, centre, x);
-    auto touches = depth > F(0);
-    if (!ANY(touches)) continue;
-    const int i = m.contact_link[c];
-    contact_law(m.contact_law + 5 * c, up, depth, V[i].l + V[i].a.cross(x), vn, vt, pressure, speed, grip);
-    const V3 push = (up * pressure - vt * grip) * (touches ? F(1) : F(0));
-    f[i] = f[i] - Spatial{x.cross(push), push};
-  }
-  pair_forces();
-  for (int i = m.links - 1; i >= 0; --i) {
-    for (int j = m.v_start[i]; j < m.v_start[i] + m.v_count[i]; ++j) {
-      F by_q, by_qd;
-      qdd[j] = -S[j].dot(f[i]) - F(m.damping[j]) * qd[j];
-      if (m.dof_q[j] >= 0) qdd[j] += joint_force(j, by_q, by_qd);
-      const Spatial force = inertia[i] * S[j];
-      F* row = H + m.row[j];
-      for (int k = j; k >= 0; k = m.dof_parent[k]) *row++ = S[k].dot(force);
-      H[m.row[j]] += F(m.armature[j]);
+#ifdef ALONE
+#include "articulated_alone.h"
+#else
+#include "articulated_pairs.h"
+#endif
+#include "contact.h"
+
+struct Equations : Pairs {
+  using Pairs::Pairs;
+
+  // H and right-hand side of  H qdd = tau - bias  in the state (q, qd), for controls `u`: qdd holds
+  // the latter.
+  FN void equations(const F* u) {
+    for (int i = 0; i < m.links; ++i) {
+      place(i);
+      move(i, false);
+      inertia[i] = link_inertia(i);
+      f[i] = inertia[i] * A[i] + V[i].cross_force(inertia[i] * V[i]);
     }
-    const int p = m.parent[i];
-    if (p >= 0) {
-      f[p] = f[p] + f[i];
-      inertia[p] = inertia[p] + inertia[i];  // from here on that of the subtree
+    for (int c = 0; c < m.contacts; ++c) {
+      V3 centre, x;
+      const F depth = contact_point(c, centre, x);
+      auto touches = depth > F(0);
+      if (!ANY(touches)) continue;
+      const int i = m.contact_link[c];
+      const V3 velocity = V[i].l + V[i].a.cross(x);
+      const V3 push = contact_force(m.contact_law + 5 * c, up, depth, velocity, touches ? F(1) : F(0));
+      f[i] = f[i] - Spatial{x.cross(push), push};
     }
+    pair_forces();
+    for (int i = m.links - 1; i >= 0; --i) {
+      for (int j = m.v_start[i]; j < m.v_start[i] + m.v_count[i]; ++j) {
+        F by_q, by_qd;
+        qdd[j] = -S[j].dot(f[i]) - F(m.damping[j]) * qd[j];
+        if (m.dof_q[j] >= 0) qdd[j] += joint_force(j, by_q, by_qd);
+        const Spatial force = inertia[i] * S[j];
+        F* row = H + m.row[j];
+        for (int k = j; k >= 0; k = m.dof_parent[k]) *row++ = S[k].dot(force);
+        H[m.row[j]] += F(m.armature[j]);
+      }
+      const int p = m.parent[i];
+      if (p >= 0) {
+        f[p] = f[p] + f[i];
+        inertia[p] = inertia[p] + inertia[i];  // from here on that of the subtree
+      }
+    }
+    for (int c = 0; c < m.nu; ++c) qdd[m.control_dof[c]] += F(m.control_gear[c]) * u[c];
   }
-  for (int c = 0; c < m.nu; ++c) qdd[m.control_dof[c]] += F(m.control_gear[c]) * u[c];
 };

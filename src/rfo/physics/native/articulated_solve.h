@@ -1,6 +1,26 @@
-// x <- H^-1 x, where H = L^T D L along the tree: rows of L (unit diagonal), 1 / D on the diagonal.
+#pragma once
+// H = L^T D L along the tree.
 
-auto solve = [&](F* x) {
+#include "articulated_model.h"
+
+// H to rows of L (unit diagonal) with 1 / D on the diagonal, in place.
+FN void factorise(const Model& m, F* H) {
+  for (int k = m.nv - 1; k >= 0; --k) {
+    const F inverse = F(1) / H[m.row[k]];
+    H[m.row[k]] = inverse;
+    F* Lki = H + m.row[k] + 1;
+    for (int i = m.dof_parent[k]; i >= 0; i = m.dof_parent[i]) {
+      const F value = *Lki * inverse;
+      const F* Lkj = Lki;
+      F* Hij = H + m.row[i];
+      for (int j = i; j >= 0; j = m.dof_parent[j]) *Hij++ -= value * *Lkj++;
+      *Lki++ = value;
+    }
+  }
+}
+
+// x <- H^-1 x, of the factors.
+FN void solve(const Model& m, const F* H, F* x) {
   for (int i = m.nv - 1; i >= 0; --i) {
     const F xi = x[i];
     const F* row = H + m.row[i] + 1;
@@ -12,4 +32,4 @@ auto solve = [&](F* x) {
     for (int j = m.dof_parent[i]; j >= 0; j = m.dof_parent[j]) xi -= *row++ * x[j];
     x[i] = xi;
   }
-};
+}

@@ -1,41 +1,67 @@
+#pragma once
 // Numbers for W environments at once, and the vector algebra on them.
 //
-// This text is the first part of the body of a native Warp function (see ../native.py): everything
-// is local to it. On the CPU a number `F` is a vector of W lanes that the compiler keeps in vector
-// registers; on CUDA W is 1. REAL is `float` or `double`.
+// A number `F` has W lanes. On the CPU it is a vector that the compiler keeps in vector registers;
+// on CUDA W is 1. Whoever compiles this says which numbers and how many lanes (../native.py for
+// Warp): REAL is `float` or `double`, LANES is W.
 
-typedef REAL real;
-#if defined(__CUDA_ARCH__)
-constexpr int W = 1;
-typedef real F;
-typedef real Packed;
-typedef int Mask;
-#define LANE(x, l) (x)
-#define SQRT(x) real(sqrt(x))
-#define MIN(a, b) wp::min(a, b)
-#define MAX(a, b) wp::max(a, b)
-#define ANY(mask) (mask)
-#else
-constexpr int W = 64 / sizeof(real);
-typedef real F __attribute__((ext_vector_type(W)));
-// anywhere in memory
-typedef real Packed __attribute__((ext_vector_type(W), aligned(sizeof(real))));
-#define LANE(x, l) (x)[l]
-#define SQRT(x) __builtin_elementwise_sqrt(x)
-#define MIN(a, b) __builtin_elementwise_min(a, b)
-#define MAX(a, b) __builtin_elementwise_max(a, b)
-#define ANY(mask) (__builtin_reduce_or(mask) != 0)
+#ifndef CUDA_CALLABLE  // outside of Warp, as in an editor
+#include <math.h>
+#define CUDA_CALLABLE
+#elif !defined(__CUDA_ARCH__)  // Warp has C's functions only
+inline float sqrt(float x) { return sqrtf(x); }
+inline float floor(float x) { return floorf(x); }
+inline float exp(float x) { return expf(x); }
+inline float log(float x) { return logf(x); }
+inline float sin(float x) { return sinf(x); }
+inline float cos(float x) { return cosf(x); }
+#endif
+#ifndef REAL
+#define REAL float
+#endif
+#ifndef LANES
+#define LANES 1
 #endif
 #define FN CUDA_CALLABLE inline
 
-struct V3 {
-  F x, y, z;
-  FN V3 operator+(const V3& o) const { return {x + o.x, y + o.y, z + o.z}; }
-  FN V3 operator-(const V3& o) const { return {x - o.x, y - o.y, z - o.z}; }
-  FN V3 operator*(F s) const { return {x * s, y * s, z * s}; }
-  FN V3 cross(const V3& o) const { return {y * o.z - z * o.y, z * o.x - x * o.z, x * o.y - y * o.x}; }
-  FN F dot(const V3& o) const { return x * o.x + y * o.y + z * o.z; }
+typedef REAL real;
+constexpr int W = LANES;
+
+// The second, if the first is not a number.
+template <class T> FN T smaller(T a, T b) { return a < b ? a : b; }
+template <class T> FN T larger(T a, T b) { return a > b ? a : b; }
+
+#if LANES == 1
+typedef real F;
+#define LANE(x, l) (x)
+#define SQRT(x) F(sqrt(x))
+#define FLOOR(x) F(floor(x))
+#define MIN(a, b) smaller<F>(a, b)
+#define MAX(a, b) larger<F>(a, b)
+#define ANY(mask) (mask)
+#else
+typedef real F __attribute__((ext_vector_type(LANES)));
+#define LANE(x, l) (x)[l]
+#define SQRT(x) __builtin_elementwise_sqrt(x)
+#define FLOOR(x) __builtin_elementwise_floor(x)
+#define MIN(a, b) __builtin_elementwise_min(a, b)
+#define MAX(a, b) __builtin_elementwise_max(a, b)
+#define ANY(mask) (__builtin_reduce_or(mask) != 0)
+FN real magnitude(real x) { return larger(x, -x); }
+#endif
+
+FN F magnitude(F x) { return MAX(x, -x); }
+
+template <class T> struct Vector {
+  T x, y, z;
+  FN Vector operator+(const Vector& o) const { return {x + o.x, y + o.y, z + o.z}; }
+  FN Vector operator-(const Vector& o) const { return {x - o.x, y - o.y, z - o.z}; }
+  FN Vector operator*(T s) const { return {x * s, y * s, z * s}; }
+  FN Vector cross(const Vector& o) const { return {y * o.z - z * o.y, z * o.x - x * o.z, x * o.y - y * o.x}; }
+  FN T dot(const Vector& o) const { return x * o.x + y * o.y + z * o.z; }
 };
+typedef Vector<F> V3;
+typedef Vector<real> R3;  // of one environment
 
 struct Quat {
   F x, y, z, w;
@@ -93,15 +119,13 @@ struct Inertia {
   }
 };
 
-const V3 zero3{F(0), F(0), F(0)};
-const Spatial zero6{zero3, zero3};
-
-auto broadcast = [](const real* v) { return V3{F(v[0]), F(v[1]), F(v[2])}; };
+FN V3 broadcast(const real* v) { return {F(v[0]), F(v[1]), F(v[2])}; }
+FN Quat quat_of(const real* t) { return {F(t[0]), F(t[1]), F(t[2]), F(t[3])}; }  // (x, y, z, w)
 
 // Sine and cosine. In single precision a Cody-Waite reduction and the minimax polynomials of the
 // Cephes library, good to 1e-7 for |x| < 8192, since the compiler knows no vector version.
-auto sincos_lanes = [](F x, F& sine, F& cosine) {
-#if defined(__CUDA_ARCH__)
+FN void sincos_lanes(F x, F& sine, F& cosine) {
+#if LANES == 1
   sine = sin(x);
   cosine = cos(x);
 #else
@@ -123,4 +147,4 @@ auto sincos_lanes = [](F x, F& sine, F& cosine) {
   sine = (quarter >= real(2)) ? -s1 : s1;
   cosine = ((quarter == real(1)) | (quarter == real(2))) ? -c1 : c1;
 #endif
-};
+}

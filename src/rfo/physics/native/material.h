@@ -1,5 +1,5 @@
-// Constitutive laws of particles. Follows lanes.h and the generated `Model`, of which it reads
-// `law`, `mu`, `lambda` and `yield`.
+#pragma once
+// Constitutive laws of particles.
 //
 // A law takes the deformation gradient F before plastic flow to the elastic one, Fe, and to the
 // Kirchhoff stress tau:
@@ -17,6 +17,8 @@
 // the adjoint needs only the divided differences (t_i - t_j) / (l_i - l_j) and those of g, in
 // closed forms whose limit is that at l_i = l_j. An inverted F has its smallest s negative;
 // PLASTICINE takes s of at least LEAST.
+
+#include "material_model.h"
 
 constexpr int PLASTICINE = 0, FLUID = 1, NEO_HOOKEAN = 2, COROTATED = 3;
 constexpr real LEAST = real(0.01);
@@ -51,13 +53,12 @@ struct Mat {
   }
   FN F trace() const { return a[0] + a[4] + a[8]; }
 };
-auto diagonal = [](F x, F y, F z) { return Mat{{x, F(0), F(0), F(0), y, F(0), F(0), F(0), z}}; };
-auto magnitude = [](F x) { return MAX(x, -x); };
+FN Mat diagonal(F x, F y, F z) { return Mat{{x, F(0), F(0), F(0), y, F(0), F(0), F(0), z}}; }
 
 // In single precision the polynomials of the Cephes library (1e-7), since the compiler knows no
 // vector version.
-auto log_lanes = [](F x) -> F {
-#if defined(__CUDA_ARCH__)
+FN F log_lanes(F x) {
+#if LANES == 1
   return log(x);
 #else
   if (sizeof(real) == 8) return __builtin_elementwise_log(x);
@@ -70,9 +71,9 @@ auto log_lanes = [](F x) -> F {
   for (int i = 0; i < 8; ++i) p = p * f + terms[i];
   return f + (f * f2 * p - real(2.12194440e-4) * e - real(0.5) * f2) + real(0.693359375) * e;
 #endif
-};
-auto exp_lanes = [](F x) -> F {
-#if defined(__CUDA_ARCH__)
+}
+FN F exp_lanes(F x) {
+#if LANES == 1
   return exp(x);
 #else
   if (sizeof(real) == 8) return __builtin_elementwise_exp(x);
@@ -86,7 +87,7 @@ auto exp_lanes = [](F x) -> F {
   for (int i = 0; i < 5; ++i) p = p * r + terms[i];
   return (p * r * r + r + real(1)) * (F)((__builtin_convertvector(n, Bits) + 127) << 23);
 #endif
-};
+}
 
 struct Principal {
   Mat U;    // eigenvectors of b in columns
@@ -94,7 +95,7 @@ struct Principal {
 };
 
 // Jacobi's method on b.
-auto principal = [&](const Mat& B) {
+FN Principal principal(const Mat& B) {
   constexpr int sweeps = sizeof(real) == 8 ? 6 : 4;
   const F tiny = F(real(1e-30));
   // o[r] couples the two axes other than r
@@ -121,18 +122,18 @@ auto principal = [&](const Mat& B) {
   }
   for (int i = 0; i < 3; ++i) result.l[i] = MAX(d[i], F(real(1e-12)));
   return result;
-};
-auto conjugated = [](const Mat& U, const Mat& A) { return U * A * U.transposed(); };
+}
+FN Mat conjugated(const Mat& U, const Mat& A) { return U * A * U.transposed(); }
 
 // Singular values, the smallest one with the sign of det F.
-auto singular_values = [&](const F* l, F sign, F* s) {
+FN void singular_values(const F* l, F sign, F* s) {
   const auto first = (l[0] <= l[1]) & (l[0] <= l[2]);
   const auto second = (l[1] < l[0]) & (l[1] <= l[2]);
   const auto third = (l[2] < l[0]) & (l[2] < l[1]);
   s[0] = SQRT(l[0]) * (first ? sign : F(1));
   s[1] = SQRT(l[1]) * (second ? sign : F(1));
   s[2] = SQRT(l[2]) * (third ? sign : F(1));
-};
+}
 
 // The return mapping in principal axes.
 struct Flow {
@@ -141,7 +142,7 @@ struct Flow {
   F size, k;           // |d|, and what is left of d
   F g[3];              // Fe = (1 + g) F
 };
-auto flow = [&](const Principal& p, F sign) {
+FN Flow flow(const Material& m, const Principal& p, F sign) {
   Flow f;
   singular_values(p.l, sign, f.s);
   for (int i = 0; i < 3; ++i) f.e[i] = f.s[i] > F(LEAST) ? F(real(0.5)) * log_lanes(p.l[i]) : log_lanes(F(LEAST));
@@ -155,10 +156,10 @@ auto flow = [&](const Principal& p, F sign) {
     f.g[i] = (f.s[i] > F(LEAST) ? plastic : plastic * F(LEAST) / f.s[i]) - F(1);
   }
   return f;
-};
+}
 
 // F to Fe, tau and the decomposition, where the law needs one.
-auto respond = [&](const Mat& A, Mat& Fe, Mat& tau, Principal& p) {
+FN void respond(const Material& m, const Mat& A, Mat& Fe, Mat& tau, Principal& p) {
   const F mu = F(m.mu), lambda = F(m.lambda);
   Fe = A;
   if (m.law == FLUID) {
@@ -177,7 +178,7 @@ auto respond = [&](const Mat& A, Mat& Fe, Mat& tau, Principal& p) {
   const F sign = A.det() < F(0) ? F(-1) : F(1);
   F t[3];
   if (m.law == PLASTICINE) {
-    const Flow f = flow(p, sign);
+    const Flow f = flow(m, p, sign);
     for (int i = 0; i < 3; ++i)
       t[i] = F(2) * mu * (f.volumetric * real(1.0 / 3) + f.k * f.d[i]) + lambda * f.volumetric;
     Fe = A + conjugated(p.U, diagonal(f.g[0], f.g[1], f.g[2])) * A;
@@ -188,18 +189,18 @@ auto respond = [&](const Mat& A, Mat& Fe, Mat& tau, Principal& p) {
     for (int i = 0; i < 3; ++i) t[i] = F(2) * mu * (p.l[i] - s[i]) + lambda * J * (J - F(1));
   }
   tau = conjugated(p.U, diagonal(t[0], t[1], t[2]));
-};
+}
 
 // Quotient with the limit to take where a and b, of like size, are as good as equal.
-auto quotient = [&](F difference, F a, F b, F limit) {
+FN F quotient(F difference, F a, F b, F limit) {
   const auto equal = magnitude(a - b) < (a + b) * real(sizeof(real) == 8 ? 1e-12 : 1e-6);
   return equal ? limit : difference / (equal ? F(1) : a - b);
-};
+}
 
 // PLASTICINE's: T and G are the adjoints of tau and of U diag(g) U^T in principal axes; returns
 // that of b there.
-auto flow_adjoint = [&](const Principal& p, F sign, const Mat& T, const Mat& G) {
-  const Flow f = flow(p, sign);
+FN Mat flow_adjoint(const Material& m, const Principal& p, F sign, const Mat& T, const Mat& G) {
+  const Flow f = flow(m, p, sign);
   const F third = F(real(1.0 / 3)), mu2 = F(2 * m.mu);
   F dir[3], ge1[3], along = F(0), sum = F(0);
   const F yields = f.k < F(1) ? F(1) : F(0);
@@ -235,10 +236,10 @@ auto flow_adjoint = [&](const Principal& p, F sign, const Mat& T, const Mat& G) 
     B.a[3 * i + j] = B.a[3 * j + i] = T.a[3 * i + j] * mu2 * f.k * de + G.a[3 * i + j] * dg;
   }
   return B;
-};
+}
 
-// Of COROTATED, likewise.
-auto corotated_adjoint = [&](const Principal& p, F sign, const Mat& T) {
+// COROTATED's, in the same way.
+FN Mat corotated_adjoint(const Material& m, const Principal& p, F sign, const Mat& T) {
   F s[3];
   singular_values(p.l, sign, s);
   const F J = s[0] * s[1] * s[2], mu2 = F(2 * m.mu);
@@ -250,10 +251,10 @@ auto corotated_adjoint = [&](const Principal& p, F sign, const Mat& T) {
     B.a[3 * i + j] = B.a[3 * j + i] = T.a[3 * i + j] * mu2 * (F(1) - F(1) / (s[i] + s[j]));
   }
   return B;
-};
+}
 
 // Adjoint of `respond`: of F, from those of Fe and tau and the decomposition found there.
-auto respond_adjoint = [&](const Mat& A, const Principal& p, const Mat& gFe, const Mat& gtau) {
+FN Mat respond_adjoint(const Material& m, const Mat& A, const Principal& p, const Mat& gFe, const Mat& gtau) {
   const F mu = F(m.mu), lambda = F(m.lambda);
   if (m.law == FLUID) {
     const F J = A.det();
@@ -267,10 +268,10 @@ auto respond_adjoint = [&](const Mat& A, const Principal& p, const Mat& gFe, con
   }
   const Mat V = p.U.transposed(), Tp = conjugated(V, T);
   const F sign = A.det() < F(0) ? F(-1) : F(1);
-  if (m.law == COROTATED) return gFe + conjugated(p.U, corotated_adjoint(p, sign, Tp)) * A * F(2);
-  const Flow f = flow(p, sign);
+  if (m.law == COROTATED) return gFe + conjugated(p.U, corotated_adjoint(m, p, sign, Tp)) * A * F(2);
+  const Flow f = flow(m, p, sign);
   const Mat G = gFe * A.transposed();
   const Mat Gp = conjugated(V, (G + G.transposed()) * F(real(0.5)));
   return gFe + conjugated(p.U, diagonal(f.g[0], f.g[1], f.g[2])) * gFe +
-         conjugated(p.U, flow_adjoint(p, sign, Tp, Gp)) * A * F(2);
-};
+         conjugated(p.U, flow_adjoint(m, p, sign, Tp, Gp)) * A * F(2);
+}

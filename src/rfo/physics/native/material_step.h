@@ -1,19 +1,21 @@
-// Particles' response alone: lane by lane of a run of deformation gradients. Follows team.h and
-// material.h.
+#pragma once
+// A material's response to each of `envs` deformation gradients, by itself.
 
-const int count = numbers / 9, first_particle = tid * W;
-const int here = count - first_particle < W ? count - first_particle : W;
-auto read = [&](const real* from) {
-  Mat A;
-  for (int j = 0; j < 9; ++j)
-    for (int l = 0; l < W; ++l) LANE(A.a[j], l) = from[(long long)(first_particle + (l < here ? l : 0)) * 9 + j];
-  return A;
+#include "material.h"
+#include "pack.h"
+
+typedef Material Model;
+
+struct Step : Pack {
+  const Model& m;
+  FN Step(const Call& call, const Model& model) : Pack(call, 0, 0), m(model) {}
+
+  FN void run(const real* deformation, real* elastic, real* stress) {
+    Mat A, Fe, tau;
+    Principal axes;
+    gather(deformation, 9, A.a);
+    respond(m, A, Fe, tau, axes);
+    scatter(Fe.a, 9, elastic);
+    scatter(tau.a, 9, stress);
+  }
 };
-auto write = [&](const Mat& A, real* to) {
-  for (int j = 0; j < 9; ++j)
-    for (int l = 0; l < here; ++l) to[(long long)(first_particle + l) * 9 + j] = LANE(A.a[j], l);
-};
-Mat Fe, tau;
-Principal axes;
-const Mat deformation = read(f_in.data);
-respond(deformation, Fe, tau, axes);

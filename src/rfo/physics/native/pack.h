@@ -1,48 +1,27 @@
-// A pack: the W environments that advance together, their scratch and their tape. Follows team.h
-// and the generated `Model`, of which it reads `scratch` (numbers), `substeps` and `width` (numbers
-// on the tape per substep).
+#pragma once
+// A pack: the W environments that advance together, and their tape.
 
-const int lanes = envs - pack * W < W ? envs - pack * W : W;
-const bool full = lanes == W;
+#include "team.h"
 
-// Scratch of this pack, aligned for vector loads.
-F* cursor = (F*)(((unsigned long long)scratch.data + 63) & ~63ull) + (long long)pack * m.scratch;
-auto take = [&](int numbers) {
-  F* p = cursor;
-  cursor += numbers;
-  return p;
-};
+struct Pack : Team {
+  const int lanes;  // that hold an environment
+  const int width;  // numbers on the tape per substep
+  F* const tape;    // what the step leaves for the adjoint: for each substep, `width` numbers
 
-// Environment-major arrays (envs, width) to lanes and back; idle lanes repeat the first
-// environment.
-auto gather = [&](const real* from, int width, F* to) {
-  EACH(j, width)
-    for (int l = 0; l < W; ++l)
-      LANE(to[j], l) = from[(long long)(pack * W + (l < lanes ? l : 0)) * width + j];
-};
-auto scatter = [&](const F* from, int width, real* to) {
-  EACH(j, width)
-    for (int l = 0; l < lanes; ++l) to[(long long)(pack * W + l) * width + j] = LANE(from[j], l);
-};
+  FN Pack(const Call& call, int substeps, int width)
+      : Team(call), lanes(smaller(call.envs - pack * W, W)), width(width), tape(take(substeps * width)) {}
 
-// The tape: for each pack (lanes innermost), for each substep, `width` numbers.
-real* const tape_start = tape.data + (long long)pack * W * m.substeps * m.width;
-auto tape_entry = [&](int k, int j) { return tape_start + (long long)(k * m.width + j) * lanes; };
-auto save = [&](int k, int j, const F* from, int n) {
-  EACH(i, n) {
-    real* to = tape_entry(k, j + i);
-    if (full)
-      *(Packed*)to = from[i];
-    else
-      for (int l = 0; l < lanes; ++l) to[l] = LANE(from[i], l);
+  // Environment-major arrays (envs, n) to lanes and back; idle lanes repeat the first environment.
+  FN void gather(const real* from, int n, F* to) {
+    EACH(j, n)
+      for (int l = 0; l < W; ++l) LANE(to[j], l) = from[(long long)(pack * W + (l < lanes ? l : 0)) * n + j];
   }
-};
-auto restore = [&](int k, int j, F* to, int n) {
-  EACH(i, n) {
-    const real* from = tape_entry(k, j + i);
-    if (full)
-      to[i] = *(const Packed*)from;
-    else
-      for (int l = 0; l < W; ++l) LANE(to[i], l) = from[l < lanes ? l : 0];
+  FN void scatter(const F* from, int n, real* to) {
+    EACH(j, n)
+      for (int l = 0; l < lanes; ++l) to[(long long)(pack * W + l) * n + j] = LANE(from[j], l);
   }
+
+  // n numbers to and from the tape of substep k, from number j on.
+  FN void save(int k, int j, const F* from, int n) { EACH(i, n) tape[k * width + j + i] = from[i]; }
+  FN void restore(int k, int j, F* to, int n) { EACH(i, n) to[i] = tape[k * width + j + i]; }
 };

@@ -1,4 +1,5 @@
-// Finite elements shared by the step and its adjoint. Follows pack.h.
+#pragma once
+// Finite elements shared by the step and its adjoint.
 //
 // A tetrahedron with vertices 0 to 3, edges X = [x1-x0, x2-x0, x3-x0], rest shape D (inverse of the
 // rest edges) and rest volume vol has F = X D, and with A = D D^T:
@@ -15,37 +16,50 @@
 // damping d, and mu, lambda, d times the rest volume. dJ/dt = s C . (v_i - (1 - drag) v0): the
 // reference takes drag = 1, the truth is 0.
 
+#include "contact.h"
+#include "pack.h"
+#include "tetrahedra_model.h"
+
 struct Tet {
   int node[4];
   Sym A;
   F s, mu, lambda, d, alpha;
 };
 
-V3* x = (V3*)take(3 * m.nodes);
-V3* v = (V3*)take(3 * m.nodes);
-F* u = take(m.nu);
-
-const F held = F(real(1) - m.drag);  // share of v0 that counts in dJ/dt
-
-auto tet = [&](int e) {
-  const int* n = m.tets + 4 * e;
-  const real* a = m.shape + 6 * e;
-  return Tet{{n[0], n[1], n[2], n[3]},
-             {F(a[0]), F(a[1]), F(a[2]), F(a[3]), F(a[4]), F(a[5])},
-             F(m.det[e]),
-             F(m.mu[e]),
-             F(m.lambda[e]),
-             F(m.damping[e]),
-             F(m.alpha[e])};
-};
-auto activation = [&](int e) {
-  const int control = m.muscle[e];
-  return control < 0 ? F(0) : u[control] * F(m.gain[e]);
-};
-auto add = [](V3& to, const V3& value) {
+FN void add(V3& to, const V3& value) {
   ADD(to.x, value.x);
   ADD(to.y, value.y);
   ADD(to.z, value.z);
-};
+}
 
-const F tiny = F(real(1e-20));
+struct Tetrahedra : Pack {
+  const Model& m;
+  V3* x = take<V3>(m.nodes);
+  V3* v = take<V3>(m.nodes);
+  F* u = take(m.nu);
+  const V3 up{F(0), F(0), F(1)};
+  const F held = F(real(1) - m.drag);  // share of v0 that counts in dJ/dt
+
+  // The tape holds the velocities after each substep; positions follow from them.
+  FN Tetrahedra(const Call& call, const Model& model) : Pack(call, model.substeps, 3 * model.nodes), m(model) {}
+
+  FN Tet tet(int e) {
+    const int* n = m.tets + 4 * e;
+    const real* a = m.shape + 6 * e;
+    return Tet{{n[0], n[1], n[2], n[3]},
+               {F(a[0]), F(a[1]), F(a[2]), F(a[3]), F(a[4]), F(a[5])},
+               F(m.det[e]),
+               F(m.mu[e]),
+               F(m.lambda[e]),
+               F(m.damping[e]),
+               F(m.alpha[e])};
+  }
+  FN F activation(int e) {
+    const int control = m.muscle[e];
+    return control < 0 ? F(0) : u[control] * F(m.gain[e]);
+  }
+
+  // Of a vertex in the ground.
+  FN F depth(int i) { return F(m.radius + m.ground_height) - x[i].z; }
+  FN F touches(int i) { return depth(i) > F(0) ? F(1) : F(0); }
+};

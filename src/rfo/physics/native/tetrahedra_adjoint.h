@@ -1,3 +1,4 @@
+#pragma once
 // Adjoint of one control step, substep by substep, backwards.
 //
 // With lambda = dt/m (adjoint of the velocity after the substep), the adjoint of the state before
@@ -9,95 +10,94 @@
 // whose last term is differentiated by way of B(Q) = s C . Q, cyclic bilinear in the edges:
 // dp = lambda dJ + d d(dJ/dt).
 
-V3* gx = (V3*)take(3 * m.nodes);
-V3* gv = (V3*)take(3 * m.nodes);
-V3* l = (V3*)take(3 * m.nodes);
-F* gu = take(m.nu);
+#include "tetrahedra.h"
 
-auto element = [&](int e) {
-  const Tet t = tet(e);
-  const V3 x0 = x[t.node[0]], l0 = l[t.node[0]], w0 = v[t.node[0]] * held;
-  const V3 X1 = x[t.node[1]] - x0, X2 = x[t.node[2]] - x0, X3 = x[t.node[3]] - x0;
-  const V3 L1 = l[t.node[1]] - l0, L2 = l[t.node[2]] - l0, L3 = l[t.node[3]] - l0;
-  const V3 w1 = v[t.node[1]] - w0, w2 = v[t.node[2]] - w0, w3 = v[t.node[3]] - w0;
-  const Sym A = t.A;
-  const V3 G1 = X1 * A.xx + X2 * A.xy + X3 * A.xz;
-  const V3 G2 = X1 * A.xy + X2 * A.yy + X3 * A.yz;
-  const V3 G3 = X1 * A.xz + X2 * A.yz + X3 * A.zz;
-  const V3 H1 = L1 * A.xx + L2 * A.xy + L3 * A.xz;
-  const V3 H2 = L1 * A.xy + L2 * A.yy + L3 * A.yz;
-  const V3 H3 = L1 * A.xz + L2 * A.yz + L3 * A.zz;
-  const F inverse = F(1) / (X1.dot(G1) + X2.dot(G2) + X3.dot(G3) + F(1));
-  const F c = t.mu - t.mu * inverse;
-  const F stiffening = F(2) * t.mu * inverse * inverse * (L1.dot(G1) + L2.dot(G2) + L3.dot(G3));
-  const V3 C1 = X2.cross(X3) * t.s, C2 = X3.cross(X1) * t.s, C3 = X1.cross(X2) * t.s;
-  const F J = X1.dot(C1);
-  const F rate = C1.dot(w1) + C2.dot(w2) + C3.dot(w3);
-  const F p = t.lambda * (J - t.alpha + activation(e)) + t.d * rate;
-  const F JL = C1.dot(L1) + C2.dot(L2) + C3.dot(L3);
-  const F bulk = t.lambda * JL, damp = t.d * JL;
-  const F sp = t.s * p, sd = t.s * damp;
-  const V3 Q1 = L1 * sp + w1 * sd, Q2 = L2 * sp + w2 * sd, Q3 = L3 * sp + w3 * sd;
-  const V3 E1 = H1 * c + G1 * stiffening + C1 * bulk + Q2.cross(X3) + X2.cross(Q3);
-  const V3 E2 = H2 * c + G2 * stiffening + C2 * bulk + Q3.cross(X1) + X3.cross(Q1);
-  const V3 E3 = H3 * c + G3 * stiffening + C3 * bulk + Q1.cross(X2) + X1.cross(Q2);
-  add(gx[t.node[0]], E1 + E2 + E3);
-  add(gx[t.node[1]], E1 * F(-1));
-  add(gx[t.node[2]], E2 * F(-1));
-  add(gx[t.node[3]], E3 * F(-1));
-  const V3 R1 = H1 * t.d, R2 = H2 * t.d, R3 = H3 * t.d;
-  const V3 D1 = C1 * damp, D2 = C2 * damp, D3 = C3 * damp;
-  add(gv[t.node[0]], R1 + R2 + R3 + (D1 + D2 + D3) * held);
-  add(gv[t.node[1]], (R1 + D1) * F(-1));
-  add(gv[t.node[2]], (R2 + D2) * F(-1));
-  add(gv[t.node[3]], (R3 + D3) * F(-1));
-  if (m.muscle[e] >= 0) ADD(gu[m.muscle[e]], bulk * F(-m.gain[e]));
-};
+struct Adjoint : Tetrahedra {
+  V3* gx = take<V3>(m.nodes);
+  V3* gv = take<V3>(m.nodes);
+  V3* l = take<V3>(m.nodes);
+  F* gu = take(m.nu);
+  using Tetrahedra::Tetrahedra;
 
-auto contact = [&](int i) {
-  const F depth = F(m.radius + m.ground_height) - x[i].z;
-  const F speed = MAX(SQRT(v[i].x * v[i].x + v[i].y * v[i].y), tiny);
-  const F N = F(m.contact_ke) * depth + F(m.contact_kd) * MAX(-v[i].z, F(0));
-  const F coulomb = F(m.contact_mu) * N / speed, kf = F(m.contact_kf);
-  const F hx = v[i].x / speed, hy = v[i].y / speed;
-  const F along = hx * l[i].x + hy * l[i].y;
-  const F k = MIN(kf, coulomb), slip = coulomb < kf ? along : F(0);
-  const F gN = l[i].z - F(m.contact_mu) * slip;
-  const V3 to_v{-k * (l[i].x - hx * slip), -k * (l[i].y - hy * slip), v[i].z < F(0) ? -F(m.contact_kd) * gN : F(0)};
-  const F touches = depth > F(0) ? F(1) : F(0);
-  gx[i].z -= touches * F(m.contact_ke) * gN;
-  gv[i] = gv[i] + to_v * touches;
-};
-
-gather(q_in.data, 3 * m.nodes, (F*)x);
-gather(control.data, m.nu, u);
-gather(g_q_out.data, 3 * m.nodes, (F*)gx);
-gather(g_qd_out.data, 3 * m.nodes, (F*)gv);
-EACH(c, m.nu) gu[c] = F(0);
-const F dt = F(m.dt);
-F* const flat_x = (F*)x;
-F* const flat_v = (F*)v;
-SYNC();
-for (int k = 0; k < m.substeps; ++k) {
-  restore(k, 0, flat_v, 3 * m.nodes);
-  EACH(j, 3 * m.nodes) flat_x[j] += dt * flat_v[j];
-}
-for (int k = m.substeps - 1; k >= 0; --k) {
-  EACH(j, 3 * m.nodes) flat_x[j] -= dt * flat_v[j];
-  if (k > 0)
-    restore(k - 1, 0, flat_v, 3 * m.nodes);
-  else
-    gather(qd_in.data, 3 * m.nodes, flat_v);
-  SYNC();
-  EACH(i, m.nodes) {
-    gv[i] = gv[i] + gx[i] * dt;
-    l[i] = gv[i] * (dt * m.inverse_mass[i]);
-    contact(i);
+  FN void element(int e) {
+    const Tet t = tet(e);
+    const V3 x0 = x[t.node[0]], l0 = l[t.node[0]], w0 = v[t.node[0]] * held;
+    const V3 X1 = x[t.node[1]] - x0, X2 = x[t.node[2]] - x0, X3 = x[t.node[3]] - x0;
+    const V3 L1 = l[t.node[1]] - l0, L2 = l[t.node[2]] - l0, L3 = l[t.node[3]] - l0;
+    const V3 w1 = v[t.node[1]] - w0, w2 = v[t.node[2]] - w0, w3 = v[t.node[3]] - w0;
+    const Sym A = t.A;
+    const V3 G1 = X1 * A.xx + X2 * A.xy + X3 * A.xz;
+    const V3 G2 = X1 * A.xy + X2 * A.yy + X3 * A.yz;
+    const V3 G3 = X1 * A.xz + X2 * A.yz + X3 * A.zz;
+    const V3 H1 = L1 * A.xx + L2 * A.xy + L3 * A.xz;
+    const V3 H2 = L1 * A.xy + L2 * A.yy + L3 * A.yz;
+    const V3 H3 = L1 * A.xz + L2 * A.yz + L3 * A.zz;
+    const F inverse = F(1) / (X1.dot(G1) + X2.dot(G2) + X3.dot(G3) + F(1));
+    const F c = t.mu - t.mu * inverse;
+    const F stiffening = F(2) * t.mu * inverse * inverse * (L1.dot(G1) + L2.dot(G2) + L3.dot(G3));
+    const V3 C1 = X2.cross(X3) * t.s, C2 = X3.cross(X1) * t.s, C3 = X1.cross(X2) * t.s;
+    const F J = X1.dot(C1);
+    const F rate = C1.dot(w1) + C2.dot(w2) + C3.dot(w3);
+    const F p = t.lambda * (J - t.alpha + activation(e)) + t.d * rate;
+    const F JL = C1.dot(L1) + C2.dot(L2) + C3.dot(L3);
+    const F bulk = t.lambda * JL, damp = t.d * JL;
+    const F sp = t.s * p, sd = t.s * damp;
+    const V3 Q1 = L1 * sp + w1 * sd, Q2 = L2 * sp + w2 * sd, Q3 = L3 * sp + w3 * sd;
+    const V3 E1 = H1 * c + G1 * stiffening + C1 * bulk + Q2.cross(X3) + X2.cross(Q3);
+    const V3 E2 = H2 * c + G2 * stiffening + C2 * bulk + Q3.cross(X1) + X3.cross(Q1);
+    const V3 E3 = H3 * c + G3 * stiffening + C3 * bulk + Q1.cross(X2) + X1.cross(Q2);
+    add(gx[t.node[0]], E1 + E2 + E3);
+    add(gx[t.node[1]], E1 * F(-1));
+    add(gx[t.node[2]], E2 * F(-1));
+    add(gx[t.node[3]], E3 * F(-1));
+    const V3 R1 = H1 * t.d, R2 = H2 * t.d, R3 = H3 * t.d;
+    const V3 D1 = C1 * damp, D2 = C2 * damp, D3 = C3 * damp;
+    add(gv[t.node[0]], R1 + R2 + R3 + (D1 + D2 + D3) * held);
+    add(gv[t.node[1]], (R1 + D1) * F(-1));
+    add(gv[t.node[2]], (R2 + D2) * F(-1));
+    add(gv[t.node[3]], (R3 + D3) * F(-1));
+    if (m.muscle[e] >= 0) ADD(gu[m.muscle[e]], bulk * F(-m.gain[e]));
   }
-  SYNC();
-  EACH(e, m.elements) element(e);
-  SYNC();
-}
-scatter((F*)gx, 3 * m.nodes, g_q.data);
-scatter((F*)gv, 3 * m.nodes, g_qd.data);
-scatter(gu, m.nu, g_control.data);
+
+  FN void contact(int i) {
+    const ContactAdjoint g = contact_force_adjoint(m.contact_law, up, depth(i), v[i], touches(i), l[i]);
+    gx[i].z -= g.depth;
+    gv[i] = gv[i] + g.velocity;
+  }
+
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* g_q_out, const real* g_qd_out,
+              real* g_q, real* g_qd, real* g_control) {
+    gather(q_in, 3 * m.nodes, (F*)x);
+    gather(control, m.nu, u);
+    gather(g_q_out, 3 * m.nodes, (F*)gx);
+    gather(g_qd_out, 3 * m.nodes, (F*)gv);
+    EACH(c, m.nu) gu[c] = F(0);
+    const F dt = F(m.dt);
+    F* const flat_x = (F*)x;
+    F* const flat_v = (F*)v;
+    SYNC();
+    for (int k = 0; k < m.substeps; ++k) {
+      restore(k, 0, flat_v, 3 * m.nodes);
+      EACH(j, 3 * m.nodes) flat_x[j] += dt * flat_v[j];
+    }
+    for (int k = m.substeps - 1; k >= 0; --k) {
+      EACH(j, 3 * m.nodes) flat_x[j] -= dt * flat_v[j];
+      if (k > 0)
+        restore(k - 1, 0, flat_v, 3 * m.nodes);
+      else
+        gather(qd_in, 3 * m.nodes, flat_v);
+      SYNC();
+      EACH(i, m.nodes) {
+        gv[i] = gv[i] + gx[i] * dt;
+        l[i] = gv[i] * (dt * m.inverse_mass[i]);
+        contact(i);
+      }
+      SYNC();
+      EACH(e, m.elements) element(e);
+      SYNC();
+    }
+    scatter((F*)gx, 3 * m.nodes, g_q);
+    scatter((F*)gv, 3 * m.nodes, g_qd);
+    scatter(gu, m.nu, g_control);
+  }
+};

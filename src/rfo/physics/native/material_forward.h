@@ -1,2 +1,0 @@
-write(Fe, fe_out.data);
-write(tau, tau_out.data);
