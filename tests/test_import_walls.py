@@ -55,6 +55,14 @@ FENCES = {
     "tyro": ("rfo.cli",),
     "tensorboardX": ("rfo.training.record",),
     "wandb": ("rfo.training.record",),
+    "optuna": (
+        "rfo.lab.search",
+        "rfo.lab.sweep",
+        "rfo.lab.sweep_figures",
+        "rfo.lab.sweep_report",
+        "rfo.cli.sweep",
+    ),
+    "submitit": ("rfo.lab.slurm",),
     "torch": (),
 }
 """The only places where each third party may be imported."""

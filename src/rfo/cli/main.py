@@ -25,6 +25,7 @@ COMMANDS = {
     "new-task": "new_task.NewTask",
     "bench speed": "bench_speed.BenchSpeed",
     "bench learn": "bench_learn.BenchLearn",
+    "sweep": "sweep.Sweep",
     "report": "report.Report",
 }
 """Modules and classes of the commands, below `rfo.cli`."""

@@ -2,6 +2,8 @@
 
 - Suites: `suite` reads them, `queue` trains them on the machine's `cores`, `board` shows their
   progress.
+- Sweeps: `search` reads what is searched, `sweep` tries it, `sweep_report` and `sweep_figures` show
+  what was found.
 - Reports: `results` reads runs, `comparison` and `comparison_tables` compare them with the help of
   `statistics`, `curves` and `finals` draw them next to what is `published`, and `report` writes it
   all.

@@ -88,11 +88,12 @@ class Job:
         except (OSError, ValueError, KeyError):  # no line yet, or only a part of it
             return 0, 0.0
 
-    def options(self) -> list[str]:
-        """Arguments of `rfo train`."""
+    def options(self, threads: int | None = 1) -> list[str]:
+        """Arguments of `rfo train`, with as many threads; None: with as many as help."""
+        divided = [] if threads is None else ["--threads", str(threads)]
         if self.resumes:
-            return ["--resume", str(self.runs[0]), "--threads", "1"]
-        words = ["--config", str(self.config), "--threads", "1", "--seed", str(self.seeds[0])]
+            return ["--resume", str(self.runs[0]), *divided]
+        words = ["--config", str(self.config), *divided, "--seed", str(self.seeds[0])]
         if len(self.seeds) == 1:
             return [*words, "--out", str(self.runs[0])]
         return [*words, "--seeds", str(len(self.seeds)), "--out", str(self.folder)]
@@ -224,20 +225,7 @@ class JobQueue:
 
     def start(self, job: Job, core: int) -> Job:
         """Start a job, on the given core if the system allows that."""
-        job.folder.mkdir(parents=True, exist_ok=True)
-        if not job.resumes:
-            job.config.write_text(job.cell.experiment.to_toml(), encoding="utf-8")
-        with job.log.open("ab") as log:
-            job.process = subprocess.Popen(
-                [*TRAIN, *job.options()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=(self.lock,),
-            )
-        keep_on([core], job.process.pid)  # before the process has more threads
-        job.status = RUNNING
+        keep_on([core], launch(job, self.lock).pid)  # before the process has more threads
         return job
 
     def kill(self) -> None:
@@ -247,6 +235,24 @@ class JobQueue:
             if job.process is not None:
                 job.process.wait()
             job.status = INTERRUPTED
+
+
+def launch(job: Job, lock: int, threads: int | None = 1) -> subprocess.Popen[bytes]:
+    """Start the process of a job, which inherits the file descriptor of a lock."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    if not job.resumes:
+        job.config.write_text(job.cell.experiment.to_toml(), encoding="utf-8")
+    with job.log.open("ab") as log:
+        job.process = subprocess.Popen(
+            [*TRAIN, *job.options(threads)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+    job.status = RUNNING
+    return job.process
 
 
 def send(job: Job, number: int) -> None:
@@ -306,7 +312,7 @@ def suite_progress(jobs: Sequence[Job], cores: int) -> SuiteProgress:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Lock a folder against other suites, as a context manager; gives the lock's file descriptor.
+    """Lock a folder against others that train in it; gives the lock's file descriptor.
 
     Trainings inherit the lock, so a training that was left behind keeps the folder locked.
 
@@ -319,8 +325,8 @@ def locked(folder: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(
-                f"another `rfo bench learn`, or a training that it left behind, is at work in "
-                f"{folder}"
+                f"another process of this command, or a training that it left behind, is at work "
+                f"in {folder}"
             ) from None
         yield file.fileno()
 

@@ -21,7 +21,6 @@ methods.sapo = {method = "sapo", initial_alpha = 0.2}   # replaces the label abo
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,8 @@ from typing import Any
 
 from rfo.errors import SettingError
 from rfo.experiment.catalogue import short_name
-from rfo.experiment.nested import unknown
-from rfo.experiment.record import LARGEST_SEED, Experiment, preset
+from rfo.experiment.record import Experiment, preset
+from rfo.lab.entries import entry, read_toml, refuse_unknown, seed_numbers
 
 ENTRIES = ("title", "seeds", "first_seed", "together", "methods", "tasks")
 TASK_ENTRIES = ("steps", "settings", "methods")
@@ -73,13 +72,7 @@ def read(path: Path, seeds: int | None = None, budget: float = 1.0) -> list[Cell
     """
     if not (math.isfinite(budget) and budget > 0):
         raise SettingError(f"budget must be a number above 0, such as 0.1, not {budget}", "budget")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SettingError(f"{path} cannot be read: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"{path} is not TOML: {error}") from None
+    content = read_toml(path)
     try:
         return _cells(content, seeds, budget)
     except SettingError as error:
@@ -87,28 +80,22 @@ def read(path: Path, seeds: int | None = None, budget: float = 1.0) -> list[Cell
 
 
 def _cells(content: Mapping[str, Any], seeds: int | None, budget: float) -> list[Cell]:
-    _refuse_unknown(content, ENTRIES)
+    refuse_unknown(content, ENTRIES)
     methods = _settings(content.get("methods", {}), "methods")
-    first = _entry({"first_seed": 0, **content}, "first_seed", int)
-    count = seeds or _entry(content, "seeds", int)
-    together = _entry({"together": False, **content}, "together", bool)
-    if count < 1 or first < 0 or first + count - 1 > LARGEST_SEED:
-        raise SettingError(
-            f"seeds must be at least 1, and every seed must be from 0 to {LARGEST_SEED}", "seeds"
-        )
-    numbers = tuple(range(first, first + count))
+    numbers = seed_numbers(content, seeds)
+    together = entry({"together": False, **content}, "together", bool)
     cells = []
-    for task, table in _entry(content, "tasks", dict).items():
+    for task, table in entry(content, "tasks", dict).items():
         where = f"tasks.{task}"
         if not isinstance(table, dict):
             raise SettingError(f"{where} must be a table with steps", where)
-        _refuse_unknown(table, TASK_ENTRIES, where)
-        steps = max(1, round(budget * _entry(table, "steps", int, where)))
-        common = _entry({"settings": {}, **table}, "settings", dict, where)
+        refuse_unknown(table, TASK_ENTRIES, where)
+        steps = max(1, round(budget * entry(table, "steps", int, where)))
+        common = entry({"settings": {}, **table}, "settings", dict, where)
         mine = methods | _settings(table.get("methods", {}), f"{where}.methods")
         for label, settings in mine.items():
             try:
-                experiment = _experiment(task, common, settings, steps, first)
+                experiment = _experiment(task, common, settings, steps, numbers[0])
             except SettingError as error:
                 raise SettingError(f"{short_name(task)}/{label}: {error}", error.field) from None
             cells.append(Cell(label, experiment, numbers, together))
@@ -138,23 +125,5 @@ def _settings(table: Any, where: str) -> dict[str, dict[str, Any]]:
             raise SettingError(
                 f"'{label}' in {where} must be a name of letters, digits, '_', '-' and '.'", where
             )
-        _entry(table, label, dict, where)
+        entry(table, label, dict, where)
     return dict(table)
-
-
-def _entry(table: Mapping[str, Any], name: str, kind: type, where: str = "") -> Any:
-    place = f"{where}.{name}" if where else name
-    if name not in table:
-        raise SettingError(f"{place} is missing", place)
-    value = table[name]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-        words = {dict: "a table of settings", int: "a whole number", bool: "true or false"}
-        raise SettingError(f"{place} must be {words[kind]}, not {value!r}", place)
-    return value
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str = "") -> None:
-    for name in table:
-        if name not in known:
-            place = f" in {where}" if where else ""
-            raise SettingError(unknown(f"entry{place}", name, known), name)
