@@ -120,7 +120,7 @@ def _position(m: mujoco.MjModel, model: Model, q: np.ndarray, control: np.ndarra
 
 
 def _rest(m: mujoco.MjModel, model: Model) -> float:
-    start = model.q0 if model.keyframe is None else model.keyframe
+    start = next(iter(model.keyframes.values()), model.q0)
     step = min(0.005, stable_step(model))
     data = _data(m, model, start, np.zeros(model.nv))
     mujoco.mj_forward(m, data)

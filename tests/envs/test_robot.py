@@ -177,6 +177,11 @@ def test_a_start_outside_a_joints_limits_is_refused_and_a_keyframe_is_a_start():
     task = Robot(BENT.replace("</mujoco>", HOME))
     start = task.reset(jax.random.key(0), 64).q
     np.testing.assert_allclose(start.mean(0), [0, 0, 0.3, 1, 0, 0, 0, 0.7], atol=0.02)
+    lying = HOME.replace("<keyframe>", '<keyframe><key name="low" qpos="0 0 .1 1 0 0 0 .7"/>')
+    task = Robot(BENT.replace("</mujoco>", lying), keyframe="home")
+    assert task.reset(jax.random.key(0), 64).q[:, 2].mean() == pytest.approx(0.3, abs=0.02)
+    with pytest.raises(SettingError, match="no keyframe 'high': the file has low, home"):
+        Robot(BENT.replace("</mujoco>", lying), keyframe="high")
 
 
 def test_substeps_are_chosen_or_given():
@@ -213,7 +218,9 @@ def test_a_file_is_a_task(tmp_path):
     assert settings.parse(Train, "train", words)[1]() == preset(str(DOG), "rfo", seed=3)
     with pytest.raises(SettingError, match=r"no MJCF file at .*absent\.xml"):
         build_task(str(tmp_path / "absent.xml"))
-    (tmp_path / "odd.xml").write_text(DOG.read_text().replace('type="box"', 'type="ellipsoid"'))
-    with pytest.raises(SettingError, match="ellipsoid is not supported"):
+    (tmp_path / "odd.xml").write_text(
+        DOG.read_text().replace("<world", '<option density="1"/><world')
+    )
+    with pytest.raises(SettingError, match="'density' is not supported"):
         build_task(str(tmp_path / "odd.xml"))
     assert default_path(str(DOG), "rfo", 3).name.startswith("dog-rfo-s3-")

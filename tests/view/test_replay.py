@@ -138,12 +138,18 @@ def test_names_cannot_break_out_of_the_page(run_folder, evil):
         (lambda folder: (folder / "replay.json").write_text("{"), "is not JSON"),
         (lambda folder: redescribe(folder, lambda c: c.pop("dt")), "lacks dt"),
         (
-            lambda folder: redescribe(folder, lambda c: c["geoms"][1].update(type="mesh")),
-            "not mesh",
+            lambda folder: redescribe(folder, lambda c: c["geoms"][1].update(type="cone")),
+            "not cone",
         ),
         (
             lambda folder: redescribe(folder, lambda c: c["geoms"][3].update(size=[1])),
             "needs 2 sizes",
+        ),
+        (
+            lambda folder: redescribe(
+                folder, lambda c: c["geoms"][1].update(type="mesh", size=[1, 1, 1])
+            ),
+            "a mesh in replay.json lacks triangles, vertices",
         ),
         (lambda folder: redescribe(folder, lambda c: c["geoms"][1].update(body=9)), "has 9 bodies"),
         (lambda folder: redescribe(folder, lambda c: c["geoms"][1].pop("rgba")), "lacks rgba"),

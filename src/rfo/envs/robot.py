@@ -46,7 +46,7 @@ class Robot:
     The first joint is a free joint, or a slide along the world's x. Action: one number in [-1, 1]
     for each actuator, which stands for its control range from end to end (`EnvSpec.control_range`).
     Observation: all coordinates but those of the place on the ground, then all
-    velocities, as in `rfo.physics.model.Joint`. Reset: the file's first keyframe, or its reference
+    velocities, as in `rfo.physics.model.Joint`. Reset: a keyframe of the file, or its reference
     pose where it has none, coordinates and velocities +-0.05, uniform.
 
     An episode terminates where a joint turns by more than a tenth of a radian in a substep: what
@@ -64,6 +64,7 @@ class Robot:
             and spring need to be stable. Where both are given, constants from the file are softened
             to be stable with that many.
         episode_length: control steps after which an episode is truncated.
+        keyframe: name of the keyframe that episodes start near; None: the first, if there is one.
         name: of the task.
         threads: CPU threads of the physics, by default as many as speed up the batch.
 
@@ -95,6 +96,7 @@ class Robot:
         dt: float = 1 / 60,
         substeps: int | None = None,
         episode_length: int = 1000,
+        keyframe: str | None = None,
         name: str = "robot",
         threads: int | None = None,
     ):
@@ -106,7 +108,8 @@ class Robot:
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise SettingError(f"{field} must be positive, not {value}", field)
         model = load(source, contact, substep=None if substeps is None else dt / substeps)
-        _refuse(model, lowest)
+        self._start = _start(model, keyframe)
+        _refuse(model, lowest, self._start)
         self.reward = reward
         self.lowest = -np.inf if lowest is None else lowest
         # coordinates of the place on the ground
@@ -131,7 +134,7 @@ class Robot:
         of_q, of_qd = jax.random.split(key)
         q, qd = (batch, model.nq), (batch, model.nv)
         return ArticulatedState(
-            jnp.asarray(_start(model), jnp.float32)
+            jnp.asarray(self._start, jnp.float32)
             + jax.random.uniform(of_q, q, minval=-POSITION_NOISE, maxval=POSITION_NOISE),
             jax.random.uniform(of_qd, qd, minval=-VELOCITY_NOISE, maxval=VELOCITY_NOISE),
         )
@@ -167,9 +170,14 @@ def _control_range(model: Model) -> tuple[tuple[float, float], ...]:
     )
 
 
-def _start(model: Model) -> np.ndarray:
+def _start(model: Model, keyframe: str | None) -> np.ndarray:
     """(nq,)"""
-    return model.q0 if model.keyframe is None else model.keyframe
+    if keyframe is None:
+        return next(iter(model.keyframes.values()), model.q0)
+    if keyframe not in model.keyframes:
+        known = ", ".join(model.keyframes) or "none"
+        raise SettingError(f"no keyframe '{keyframe}': the file has {known}", "keyframe")
+    return model.keyframes[keyframe]
 
 
 def _substeps(model: Model, dt: float) -> int:
@@ -184,7 +192,7 @@ def _substeps(model: Model, dt: float) -> int:
     return max(LEAST_SUBSTEPS, needed)
 
 
-def _refuse(model: Model, lowest: float | None) -> None:
+def _refuse(model: Model, lowest: float | None, start: np.ndarray) -> None:
     """What cannot run."""
     free = model.joint[0] == Joint.FREE
     if model.nu == 0:
@@ -196,7 +204,6 @@ def _refuse(model: Model, lowest: float | None) -> None:
         )
     if lowest is not None and not free:
         raise SettingError("`lowest` needs a first link on a free joint", "lowest")
-    start = _start(model)
     for link, name in zip(np.flatnonzero(model.v_count == 1), _scalar_names(model), strict=True):
         place, dof = start[model.q_start[link]], model.v_start[link]
         low, high = model.limit_lower[dof], model.limit_upper[dof]

@@ -8,13 +8,14 @@ are massless; a body without joints is merged into its parent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
 from rfo.physics.lengths import Actuators
 from rfo.physics.pairs import NO_PAIRS, Pairs
+from rfo.physics.supports import NO_SUPPORTS, Supports
 
 
 class Joint(IntEnum):
@@ -37,7 +38,7 @@ class Model:
     """An articulated model of L links with nq coordinates, nv degrees of freedom, nu controls.
 
     Ground contact is that of C spheres (`contact_*`): a sphere is one, a capsule its two ends, a
-    box its eight corners with radius 0.
+    box its eight corners with radius 0. What is not a sphere, and other planes, are `supports`.
     """
 
     # tree
@@ -78,9 +79,10 @@ class Model:
     # names and looks
     link_names: tuple[str, ...]
     dof_names: tuple[str, ...]
+    supports: Supports = NO_SUPPORTS  # contact with planes in other ways
     pairs: Pairs = NO_PAIRS  # contact of bodies with one another
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
-    keyframe: np.ndarray | None = None  # (nq,) coordinates of the file's first keyframe
+    keyframes: dict[str, np.ndarray] = field(default_factory=dict)  # (nq,) coordinates, by name
     notes: tuple[str, ...] = ()  # a line for each thing that is read in a sense of our own
 
     @property

@@ -22,6 +22,22 @@ function place(object, { pos, quat }) {
 
 // ---------------------------------------------------------------- rigid geoms
 
+/** Flat triangles between the vertices of a mesh. */
+function triangleGeometry({ vertices, triangles }) {
+  const corners = triangles.flat().flatMap((corner) => vertices[corner]);
+  const geometry = new THREE.BufferGeometry().setAttribute(
+    "position",
+    new THREE.BufferAttribute(new Float32Array(corners), 3),
+  );
+  geometry.computeVertexNormals(); // no corner is shared, so these are the triangles' normals
+  return geometry;
+}
+
+/** A wall: the part of a plane that its file gives a size, 2 m to each side where it gives none. */
+function plateOf({ size: [x, y] }) {
+  return new THREE.PlaneGeometry(2 * (x || 2), 2 * (y || 2));
+}
+
 function geometryOf(geom) {
   const [a, b, c] = geom.size;
   if (geom.type === "sphere") return new THREE.SphereGeometry(a, 40, 24);
@@ -29,8 +45,15 @@ function geometryOf(geom) {
     const radius = 0.08 * Math.min(a, b, c); // rounded edges reflect the light
     return new THREE.RoundedBoxGeometry(2 * a, 2 * b, 2 * c, 3, radius);
   }
-  // In MuJoCo a capsule's axis is z, in three.js it is y.
-  return new THREE.CapsuleGeometry(a, 2 * b, 12, 32).rotateX(Math.PI / 2);
+  if (geom.type === "ellipsoid") return new THREE.SphereGeometry(1, 40, 24).scale(a, b, c);
+  if (geom.type === "mesh") return triangleGeometry(geom);
+  if (geom.type === "plane") return plateOf(geom);
+  // In MuJoCo the axis of a capsule and of a cylinder is z, in three.js it is y.
+  const round =
+    geom.type === "cylinder"
+      ? new THREE.CylinderGeometry(a, a, 2 * b, 40)
+      : new THREE.CapsuleGeometry(a, 2 * b, 12, 32);
+  return round.rotateX(Math.PI / 2);
 }
 
 function meshOf(geom) {
@@ -39,6 +62,7 @@ function meshOf(geom) {
     geometryOf(geom),
     new THREE.MeshStandardMaterial({
       color: new THREE.Color().setRGB(red, green, blue, THREE.SRGBColorSpace),
+      side: ["mesh", "plane"].includes(geom.type) ? THREE.DoubleSide : THREE.FrontSide,
       transparent: alpha < 1,
       opacity: alpha,
       roughness: 0.42,
@@ -192,8 +216,13 @@ function particles(radius, positions, tint) {
 
 const distance = (point, centre) => centre.distanceTo(new THREE.Vector3(...point));
 
+/** Whether a geom is drawn as the checked floor, as level planes are; others are walls. */
+function isFloor({ type, quat: [, x, y] }) {
+  return type === "plane" && Math.hypot(x, y) < 1e-3;
+}
+
 const parts = [
-  rigid(data.geoms.filter((geom) => geom.type !== "plane"), floats(data.poses ?? "")),
+  rigid(data.geoms.filter((geom) => !isFloor(geom)), floats(data.poses ?? "")),
   surface(data.triangles, floats(data.vertices ?? ""), floats(data.activation ?? "")),
   particles(data.radius, floats(data.points ?? ""), floats(data.tint ?? "")),
 ];

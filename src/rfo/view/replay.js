@@ -98,7 +98,7 @@ function build() {
 
   const travelled = Math.max(...middles.map((point) => point.length()));
   const size = 4 * Math.ceil(travelled + 30 * radius); // whole checks on each side of the origin
-  const planes = data.geoms.filter((geom) => geom.type === "plane");
+  const planes = data.geoms.filter(isFloor);
   const ground = planes.length ? planes : [{ pos: [0, 0, lowest()], quat: [1, 0, 0, 0] }];
   scene.add(...ground.map((geom) => floorOf(geom, size)));
 

@@ -18,8 +18,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-GEOM_SIZES = {"sphere": 1, "capsule": 2, "box": 3, "plane": 0}
-"""Geoms that the viewer draws, and how many numbers their `size` needs."""
+GEOM_SIZES = {
+    "sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "ellipsoid": 3, "mesh": 3, "plane": 0,
+}  # fmt: skip
+"""Geoms that the viewer draws, and how many numbers their `size` needs. A mesh also has `vertices`
+and `triangles`; its size is how far it reaches along each axis."""
 
 FRAME_SHAPES = {
     "poses": ("bodies", 7),
@@ -158,23 +161,38 @@ def _check_scene(scene: dict[str, Any], bodies: int) -> None:
             raise ValueError(f"the viewer draws {', '.join(GEOM_SIZES)}, not {kind}")
         if len(geom["size"]) < GEOM_SIZES[kind]:
             raise ValueError(f"a {kind} needs {GEOM_SIZES[kind]} sizes, not {geom['size']}")
+        if kind == "mesh":
+            _check_mesh(geom)
         if not -1 <= geom["body"] < bodies:
             raise ValueError(
                 f"a geom belongs to body {geom['body']}, but poses has {bodies} bodies"
             )
 
 
-def _check_surface(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None:
-    triangles = scene.get("surface", {}).get("triangles", [])
+def _check_mesh(geom: dict[str, Any]) -> None:
+    missing = {"vertices", "triangles"} - geom.keys()
+    if missing:
+        raise ValueError(f"a mesh in replay.json lacks {', '.join(sorted(missing))}")
+    if any(len(vertex) != 3 for vertex in geom["vertices"]):
+        raise ValueError("vertices of a mesh in replay.json need three numbers each")
+    _check_triangles("a mesh", geom["triangles"], len(geom["vertices"]))
+
+
+def _check_triangles(owner: str, triangles: list, count: int) -> None:
     if not all(
         len(corners) == 3 and all(type(corner) is int for corner in corners)
         for corners in triangles
     ):
-        raise ValueError("triangles of the surface in replay.json need three whole numbers each")
-    count = frames["vertices"].shape[1] if "vertices" in frames else 0
+        raise ValueError(f"triangles of {owner} in replay.json need three whole numbers each")
     strangers = [corner for corners in triangles for corner in corners if not 0 <= corner < count]
     if strangers:
         raise ValueError(f"a triangle has corner {strangers[0]}, but vertices has {count} vertices")
+
+
+def _check_surface(scene: dict[str, Any], frames: dict[str, np.ndarray]) -> None:
+    triangles = scene.get("surface", {}).get("triangles", [])
+    count = frames["vertices"].shape[1] if "vertices" in frames else 0
+    _check_triangles("the surface", triangles, count)
     activation = frames.get("activation", np.zeros((1, len(triangles))))
     if activation.shape[1] != len(triangles):
         raise ValueError(

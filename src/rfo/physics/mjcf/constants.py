@@ -10,7 +10,8 @@ effective mass (or inertia):
   none); for the default solref and solimp that is 0.38 mm and k_e = 2.6e4 m;
 - k_d has MuJoCo's damping ratio: k_d = 2 dampratio sqrt(k_e m);
 - k_f is critical damping, 2 sqrt(k_e m), with the effective mass against sliding;
-- mu is the sliding friction; condim 1 has none.
+- mu is the sliding friction; condim 1 has none, and torsional and rolling friction (condim 4 and
+  6) are left out.
 """
 
 # The mujoco package is compiled and has no type stubs:
@@ -23,8 +24,6 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from rfo.errors import SettingError
-from rfo.physics.mjcf.support import name_of
 from rfo.physics.reference import Reference
 
 TINY = 1e-15
@@ -100,28 +99,22 @@ class Surface(NamedTuple):
 
 def surface(m: mujoco.MjModel, a: int, b: int) -> Surface:
     """MuJoCo's rule for two geoms: the one of higher priority decides; else solref and solimp are
-    mixed and the larger friction counts.
-
-    Raises:
-        SettingError: for torsional or rolling friction (condim 4 or 6), by name.
-    """
+    mixed and the larger friction counts."""
     one, other = m.geom_priority[a], m.geom_priority[b]
     geoms = [a, b] if one == other else [a if one > other else b]
-    condim = m.geom_condim[geoms].max()
-    if condim > 3:
-        name = name_of(m, "geom", geoms[int(np.argmax(m.geom_condim[geoms]))])
-        raise SettingError(
-            f"geom '{name}': torsional and rolling friction are not supported: write condim=\"3\","
-            " or give the contact's constants",
-            "contact",
-        )
     weights = m.geom_solmix[geoms]
     weights = np.ones(len(geoms)) if weights.max() < TINY else weights
     weights = weights / weights.sum()
     solref = m.geom_solref[geoms]
     mixed = weights @ solref if np.all(solref[:, 0] > 0) else solref.min(axis=0)
-    mu = m.geom_friction[geoms, 0].max() if condim > 1 else 0.0
+    mu = m.geom_friction[geoms, 0].max() if m.geom_condim[geoms].max() > 1 else 0.0
     return Surface(mixed, weights @ m.geom_solimp[geoms], float(mu))
+
+
+def surface_of_pair(m: mujoco.MjModel, pair: int) -> Surface:
+    """What the file gives a ``<pair>`` of its own."""
+    mu = m.pair_friction[pair, 0] if m.pair_dim[pair] > 1 else 0.0
+    return Surface(m.pair_solref[pair], m.pair_solimp[pair], float(mu))
 
 
 def contact_law(

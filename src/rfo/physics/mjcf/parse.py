@@ -10,7 +10,8 @@ carries it. What `Model` cannot express is refused by name.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -19,18 +20,17 @@ import numpy as np
 from rfo.errors import SettingError
 from rfo.physics.mjcf.constants import limit_constants
 from rfo.physics.mjcf.contacts import (
+    Contact,
     ContactParameters,
     Laws,
-    contact_spheres,
-    ground_of,
+    Touching,
     ground_plane,
-    pairs_of,
-    touching_ground,
+    refuse_contacts,
 )
 from rfo.physics.mjcf.drawing import drawn_geoms
 from rfo.physics.mjcf.flags import honour
 from rfo.physics.mjcf.lengths import actuators
-from rfo.physics.mjcf.support import name_of, refuse_unsupported
+from rfo.physics.mjcf.support import name_of, notes_of, refuse_unsupported
 from rfo.physics.mjcf.tree import inertias, links_of, rows
 from rfo.physics.model import Joint, Model
 from rfo.physics.reference import reference, stable_step
@@ -49,7 +49,7 @@ def load(
     Tree, frames, masses, inertias, armature, damping, springs, limits, motors, geoms and gravity
     are those of the model that the mujoco package compiles; link i is its joint i, so coordinates
     have its order too. Which geoms touch is MuJoCo's filter: contype and conaffinity, not a body
-    and its parent, not what ``<exclude>`` names.
+    and its parent, not what ``<exclude>`` names; and what a ``<pair>`` names.
 
     Constants of contacts and limits follow from the masses that they hold and from the file's
     solref, solimp, friction, condim, priority, solmix and margin, see `rfo.physics.mjcf.constants`.
@@ -73,10 +73,9 @@ def load(
     m = _compile(source)
     honour(m)
     refuse_unsupported(m)
+    refuse_contacts(m)
     links, frames = links_of(m)
-    ground = ground_of(m)
-    margins = m.geom_margin if contact is None else np.zeros(m.ngeom)
-    touching = touching_ground(m, frames, ground, margins)
+    touching = Touching(m, frames, margins=contact is None)
     mass, com, inertia = inertias(m, frames, len(links))
     hinged = np.isin(m.jnt_type, (Joint.SLIDE, Joint.HINGE))
     spring = np.where(hinged, m.qpos_spring[m.jnt_qposadr], 0.0)
@@ -101,27 +100,33 @@ def load(
         limit_ke=np.zeros(m.nv),
         limit_kd=np.zeros(m.nv),
         actuators=actuators(m),
-        **contact_spheres(touching),
+        **touching.spheres(),
         gravity=m.opt.gravity.copy(),
-        **ground_plane(m, frames, ground),
+        **ground_plane(m, frames, touching.ground),
         link_names=tuple(link.name for link in links),
         dof_names=_dof_names(m),
         geoms=drawn_geoms(m, frames),
-        keyframe=m.key_qpos[0].copy() if m.nkey else None,
+        keyframes={name_of(m, "key", k): m.key_qpos[k].copy() for k in range(m.nkey)},
+        notes=(*notes_of(m), *touching.notes),
     )
+    if touching.needs_supports:
+        raise SettingError("cylinders and ellipsoids on a plane are not supported yet")
     laws = Laws(m, frames, reference(bare), contact)
 
     def constants(soft: float) -> Model:
         """With those from the file times `soft`, stiffnesses times its square."""
         limits = limit_constants(m, laws.at.mass_matrix, laws.gravity, soft)
-        law = rows([laws.with_ground(sphere.geom, ground or 0, soft) for sphere in touching], 5).T
-        names = [f"contact_{field.name}" for field in fields(ContactParameters)]
+
+        def on_plane(contact: Contact) -> tuple[float, ...]:
+            return laws.on_plane(contact, soft)
+
         return replace(
             bare,
             limit_ke=limits[0] if limit_ke is None else np.full(m.nv, limit_ke),
             limit_kd=limits[1] if limit_kd is None else np.full(m.nv, limit_kd),
-            **dict(zip(names, law, strict=True)),
-            pairs=pairs_of(m, frames, margins, lambda a, b: laws.between(a, b, soft)),
+            **touching.sphere_laws(on_plane),
+            supports=touching.supports(on_plane),
+            pairs=touching.pairs(lambda pair: laws.between(pair, soft)),
         )
 
     model = constants(1.0)
@@ -137,7 +142,14 @@ def _compile(source: str | Path) -> mujoco.MjModel:
             raise FileNotFoundError(f"no MJCF file at {source}")
         return mujoco.MjModel.from_xml_path(str(source))
     except ValueError as error:
-        raise SettingError(f"not valid MJCF: {' '.join(str(error).split())}") from None
+        told = " ".join(str(error).split())
+        missing = re.search("Error opening file '([^']*)'", told)
+        if missing:
+            path = Path(missing[1])
+            folder = Path() if path.is_file() or path.is_absolute() else Path(str(source)).parent
+            told = f"the file names {path.name}, and there is no {(folder / path).resolve()}"
+            raise SettingError(told) from None
+        raise SettingError(f"not valid MJCF: {told}") from None
 
 
 def _dof_names(m: mujoco.MjModel) -> tuple[str, ...]:

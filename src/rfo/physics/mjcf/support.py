@@ -17,18 +17,14 @@ SHAPES = {
     mujoco.mjtGeom.mjGEOM_CAPSULE: ("capsule", 2),
     mujoco.mjtGeom.mjGEOM_BOX: ("box", 3),
 }
-"""Supported geoms: name, and how many of MuJoCo's three sizes describe it."""
+"""Geoms that touch as what they are: name, and how many of MuJoCo's three sizes describe it."""
 
 
 _ABSENT = {
     "tendon": "tendon",
     "eq": "equality constraint",
-    "mesh": "mesh",
-    "hfield": "hfield",
     "flex": "flex",
-    "skin": "skin",
     "plugin": "plugin",
-    "pair": "pair",
     "plastic": "plastic joint",
 }
 """Kinds of element of which a model may have none, and what they are called."""
@@ -44,6 +40,7 @@ _ZERO = {
     ),
     "body": ("body_gravcomp",),
     "geom": ("geom_adhesion", "geom_surfacevel"),
+    "pair": ("pair_adhesion",),
     "actuator": (
         "actuator_trntype",  # a joint's
         "actuator_dyntype",  # none
@@ -72,9 +69,6 @@ def refuse_unsupported(m: mujoco.MjModel) -> None:
         if getattr(m, f"n{kind}"):
             name = name_of(m, _OBJECTS.get(kind, kind), 0)
             raise SettingError(f"{what} '{name}' is not supported: remove it")
-    if m.nmocap:
-        name = name_of(m, "body", int(np.argmax(m.body_mocapid >= 0)))
-        raise SettingError(f"mocap body '{name}' is not supported: remove its mocap=\"true\"")
     if not m.njnt:
         raise SettingError("the model has no joint, so that nothing can move: give a body one")
     _refuse_options(m)
@@ -88,23 +82,26 @@ def refuse_unsupported(m: mujoco.MjModel) -> None:
             raise SettingError(f"joint '{name}': springs and limits need a slide or a hinge")
         if m.jnt_type[joint] == Joint.FREE and m.dof_armature[m.jnt_dofadr[joint]]:
             raise SettingError(f"joint '{name}': a free joint has no armature")
-    for geom in range(m.ngeom):
-        if mujoco.mjtGeom(m.geom_type[geom]) not in SHAPES:
-            kind = mujoco.mjtGeom(m.geom_type[geom]).name.removeprefix("mjGEOM_").lower()
-            raise SettingError(
-                f"geom '{name_of(m, 'geom', geom)}': a {kind} is not supported:"
-                f" use a {', a '.join(name for name, _ in SHAPES.values())}"
-            )
     if user_is_contact(m) and m.nuser_geom not in (4, 5):
         raise SettingError(
             f"with the custom numeric '{CONTACT_IN_USER_DATA}' geom user data must be 'ke kd kf mu'"
             f" or 'ke kd kf mu kh', not {m.nuser_geom} numbers"
         )
-    if m.nkey and (m.key_qvel[0].any() or m.key_act[0].any()):
-        raise SettingError(
-            f"keyframe '{name_of(m, 'key', 0)}': a start is at rest: remove its qvel and act"
-        )
     _refuse_actuators(m)
+
+
+def notes_of(m: mujoco.MjModel) -> list[str]:
+    """What is read in a sense of our own, or not at all, a line for each kind."""
+    notes = []
+    if m.nmocap:
+        body = name_of(m, "body", int(np.argmax(m.body_mocapid >= 0)))
+        notes.append(f"mocap bodies stay where the file puts them ('{body}')")
+    if m.nkey and (m.key_qvel.any() or m.key_act.any()):
+        notes.append("starts from keyframes are at rest: their qvel and act are not read")
+    unseen = [f"{what}s" for what in ("skin", "light", "cam") if getattr(m, f"n{what}")]
+    if unseen:
+        notes.append(f"{', '.join(unseen).replace('cams', 'cameras')} are not drawn")
+    return notes
 
 
 def user_is_contact(m: mujoco.MjModel) -> bool:

@@ -9,9 +9,10 @@ npm init -y >/dev/null
 npm install --silent --no-audit --no-fund three@0.187.0 esbuild
 cat >entry.js <<'JS'
 export {
-  BufferAttribute, BufferGeometry, CanvasTexture, CapsuleGeometry, Color, DirectionalLight, Fog, Group, HemisphereLight,
-  Mesh, MeshStandardMaterial, NeutralToneMapping, PCFShadowMap, PerspectiveCamera, PlaneGeometry, PMREMGenerator,
-  RepeatWrapping, Scene, SphereGeometry, SRGBColorSpace, Vector3, WebGLRenderer,
+  BufferAttribute, BufferGeometry, CanvasTexture, CapsuleGeometry, Color, CylinderGeometry, DirectionalLight,
+  DoubleSide, Fog, FrontSide, Group, HemisphereLight, Mesh, MeshStandardMaterial, NeutralToneMapping, PCFShadowMap,
+  PerspectiveCamera, PlaneGeometry, PMREMGenerator, RepeatWrapping, Scene, SphereGeometry, SRGBColorSpace, Vector3,
+  WebGLRenderer,
 } from "three";
 export { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 export { RoomEnvironment } from "three/examples/jsm/environments/RoomEnvironment.js";
