@@ -3,8 +3,10 @@ starts."""
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 
 import jax
@@ -15,7 +17,10 @@ import pytest
 # Most of the suite's time is spent compiling. These flags reduce that time to a quarter; results
 # stay the same up to rounding. A jaxlib that does not know a flag would abort, so we try the flags
 # first.
-FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 if "RFO_TEST_XLA_FLAGS" not in os.environ:
     probe = subprocess.run(
         [sys.executable, "-c", "import jax; jax.devices()"],
@@ -27,6 +32,15 @@ if "RFO_TEST_XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = " ".join(
         filter(None, (os.environ.get("XLA_FLAGS"), os.environ["RFO_TEST_XLA_FLAGS"]))
     )
+
+# Many tests train the same tiny thing, often in a process of its own. All processes of one test run
+# share what any of them has compiled, in a folder that is new for each test run.
+if "RFO_TEST_PROGRAMS" not in os.environ:
+    os.environ["RFO_TEST_PROGRAMS"] = tempfile.mkdtemp(prefix="rfo-test-programs-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["RFO_TEST_PROGRAMS"]
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Every call checks the annotated shapes and types, except in physics and tasks. Functions there
 # also take NumPy arrays and lists, and report wrong ones themselves.
@@ -97,3 +111,9 @@ def pytest_terminal_summary(terminalreporter, config):
     if watch := getattr(config, "memory_watch", None):
         watch.done.set()
         terminalreporter.write_line(f"peak memory of all test processes: {watch.peak / 1e9:.2f} GB")
+
+
+def pytest_unconfigure(config):
+    """Remove the compiled programs, in the process that starts the others."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["RFO_TEST_PROGRAMS"], ignore_errors=True)
