@@ -65,7 +65,10 @@ def test_actions_stop_where_the_reward_and_the_bound_balance(method):
     best = (np.sqrt(0.6**2 + 4) - 0.6) / 2
     np.testing.assert_allclose(actions, best, atol=0.01)
     assert metrics["loss_bound"][-1] == pytest.approx(-np.log(1 - best**2), rel=0.03)
-    free, _ = trained(method, c_bound=0.0)
+
+
+def test_without_it_they_go_on_to_their_bound():
+    free, _ = trained("sapo", c_bound=0.0)
     assert np.all(free > 0.95)
 
 

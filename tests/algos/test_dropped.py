@@ -27,7 +27,7 @@ METHODS = {
     "shac": tuned(SHAC(), **SMALL, **CRITIC),
     "sapo": tuned(SAPO(), **SMALL, **CRITIC),
     "soft_flow": tuned(SoftFlow(), **SMALL, **CRITIC),
-    "rfo": tuned(RFO(), **SMALL, **CRITIC),
+    "rfo": tuned(RFO(), **SMALL, **CRITIC, flow={"steps": 1}),
     "ppo": tuned(PPO(), **SMALL, **CRITIC, batches=2, epochs=1),
     "fpo": tuned(FPO(), **SMALL, **CRITIC, batches=2, epochs=1),
     "sac": tuned(SAC(), **SMALL, gradient_steps=1, batch_size=4, capacity=64),
@@ -52,15 +52,18 @@ class Blind(LQR):
         return Step(out.state, out.observation, out.reward - jnp.where(touched, depth, 0.0), out[3])
 
 
-def metrics_of(algorithm, env):
-    """Metrics of the second update of a training."""
+def metrics_of(algorithm, batch):
+    """Metrics of the second update of a training, where the first 1 of 4 environments, and where
+    all of them have a right derivative; `batch` makes the environments of a task. One program."""
 
     @jax.jit
-    def two_updates(key):
-        state, _ = algorithm.update(algorithm.init(key, env), env)
-        return algorithm.update(state, env)[1]
+    def two_updates(key, sighted):
+        env = batch(Blind(sighted))
+        start = algorithm.init(key, env)
+        metrics = jax.lax.scan(lambda state, _: algorithm.update(state, env), start, None, 2)[1]
+        return jax.tree.map(lambda x: x[1], metrics)
 
-    return two_updates(jax.random.key(0))
+    return [two_updates(jax.random.key(0), sighted) for sighted in (1, 4)]
 
 
 def quick(name):
@@ -70,24 +73,17 @@ def quick(name):
 
 @pytest.mark.parametrize("name", [quick(name) for name in METHODS])
 def test_dropped_gradients_are_a_metric_of_each_update(name):
-    """Three of four environments lose all of theirs; what is left still trains."""
+    """Three of four environments lose all of theirs; what is left still trains. Right ones stay."""
     algorithm = METHODS[name]
-    metrics = metrics_of(algorithm, Batch(Blind(sighted=1), 4))
-    assert (DROPPED in metrics) == algorithm.needs_gradient
-    assert np.isfinite(metrics["grad_norm"]) and metrics["grad_norm"] > 0
-    if algorithm.needs_gradient:
-        assert float(metrics[DROPPED]) == 0.75
-        assert float(metrics[f"{DROPPED_IN}action"]) == 0.75
-        assert float(metrics[f"{DROPPED_IN}state"]) == 0.75
-
-
-@pytest.mark.parametrize("name", [quick(name) for name in METHODS if METHODS[name].needs_gradient])
-def test_a_right_gradient_is_not_dropped(name):
-    metrics = metrics_of(METHODS[name], Batch(LQR(), 4))
-    dropped = [value for key, value in metrics.items() if key.startswith(DROPPED)]
-    assert len(dropped) == 3 and not any(dropped)
+    one, all_four = metrics_of(algorithm, lambda task: Batch(task, 4))
+    assert (DROPPED in one) == algorithm.needs_gradient
+    assert np.isfinite(one["grad_norm"]) and one["grad_norm"] > 0
+    for metrics, share in ((one, 0.75), (all_four, 0.0)):
+        dropped = {key: float(x) for key, x in metrics.items() if key.startswith(DROPPED)}
+        names = (DROPPED, f"{DROPPED_IN}action", f"{DROPPED_IN}state")
+        assert dropped == (dict.fromkeys(names, share) if algorithm.needs_gradient else {})
 
 
 def test_dropped_gradients_are_counted_through_chunks():
-    metrics = metrics_of(METHODS["rfo"], ChunkedBatch(Blind(sighted=2), 4, 4, discount=0.99))
-    assert float(metrics[DROPPED]) == 0.5
+    one, all_four = metrics_of(METHODS["apg"], lambda task: ChunkedBatch(task, 4, 4, discount=0.99))
+    assert (float(one[DROPPED]), float(all_four[DROPPED])) == (0.75, 0.0)

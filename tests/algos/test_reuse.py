@@ -21,6 +21,10 @@ SMALL = {
 FREE = {"rfo": {"c_past": 0.0, "c_uni": 0.0}, "sapo": {"initial_alpha": 1e-30}}
 METHODS = {"rfo": tuned(RFO(), flow={"steps": 2}, **SMALL), "sapo": tuned(SAPO(), **SMALL)}
 
+every_method = pytest.mark.parametrize(
+    "method", ["rfo", pytest.param("sapo", marks=pytest.mark.long)]
+)
+
 
 def updated(method, steps, reach, **settings):
     """State and metrics after a method's first update."""
@@ -51,7 +55,7 @@ def test_the_first_order_return_has_value_and_slope_of_the_return_where_it_was_m
     np.testing.assert_array_equal(jax.grad(J)(z), jax.grad(exact)(z))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_method
 def test_more_steps_move_the_policy_further_down_the_same_gradient(method):
     """The first step of several is the only step of one; the others simulate no physics."""
     (one, first), (four, metrics) = (updated(method, steps, reach=10.0) for steps in (1, 4))
@@ -60,7 +64,7 @@ def test_more_steps_move_the_policy_further_down_the_same_gradient(method):
     np.testing.assert_allclose(four.env.observation, one.env.observation, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_method
 def test_reach_bounds_what_many_steps_do(method):
     """It bounds the return's pull; matching terms and entropy, left out here, are not held back."""
     held, free = (updated(method, 40, reach, **FREE[method])[1] for reach in (0.05, 10.0))

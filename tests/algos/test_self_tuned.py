@@ -1,5 +1,7 @@
 """RFO whose weights tune themselves: the dual step, and what the constraints hold."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +31,7 @@ class Slope:
         return state
 
     def step(self, state, action):
-        reward = self.pay * action.sum(-1) if self.pay else -(action**2).sum(-1)
+        reward = jnp.where(self.pay > 0, self.pay * action.sum(-1), -(action**2).sum(-1))
         return Step(state, state, reward, jnp.ones(len(state), bool))
 
 
@@ -41,18 +43,25 @@ SMALL = {
     "optimiser": {"learning_rate": 2e-2, "weight_decay": 0.0},
 }
 TUNED = tuned(SelfTunedRFO(), **SMALL)
+FREE = tuned(RFO(), c_past=0.0, c_uni=0.0, **SMALL)
 
 
-def metrics_of(algorithm, task):
-    """Metrics of all updates of one training."""
-    env = Batch(task, 16)
+@cache
+def training(algorithm):
+    """A compiled training on the slope that pays a given reward; returns all updates' metrics."""
 
-    def run(key):
+    @jax.jit
+    def run(key, pay):
+        env = Batch(Slope(pay), 16)
         state = algorithm.init(key, env)
         updates = algorithm.schedule.updates
         return jax.lax.scan(lambda s, _: algorithm.update(s, env), state, None, updates)[1]
 
-    return jax.device_get(jax.jit(run)(jax.random.key(0)))
+    return run
+
+
+def metrics_of(algorithm, pay):
+    return jax.device_get(training(algorithm)(jax.random.key(0), pay))
 
 
 def test_a_dual_step_by_hand():
@@ -79,23 +88,23 @@ def test_spread_loss_by_hand():
 
 def test_saturation_and_spread_are_held_where_the_best_action_lies_at_its_bound():
     """RFO without such weights ends with all of its actions saturated."""
-    held = metrics_of(TUNED, Slope(10.0))
+    held = metrics_of(TUNED, 10.0)
     last = slice(-30, None)
     assert 0.05 < held["action_saturation"][last].mean() < 0.25
     assert held["action_spread"][last].mean() > 0.03
     assert held["c_bound"][last].mean() > 0.3
-    free = metrics_of(tuned(RFO(), c_past=0.0, c_uni=0.0, **SMALL), Slope(10.0))
+    free = metrics_of(FREE, 10.0)
     assert free["action_saturation"][last].mean() > 0.9
 
 
 def test_a_weight_that_is_not_needed_falls_to_its_lowest():
-    metrics = metrics_of(TUNED, Slope(0.0))
+    metrics = metrics_of(TUNED, 0.0)
     assert metrics["c_bound"][-1] == pytest.approx(1e-3)
 
 
 def test_critics_follow_returns_of_any_size():
     """A hundredfold reward: critics of plain values cannot follow it with the same steps."""
-    held = metrics_of(TUNED, Slope(100.0))
+    held = metrics_of(TUNED, 100.0)
     assert held["value"][-1] == pytest.approx(held["reward"][-1], rel=0.2)
-    free = metrics_of(tuned(RFO(), c_past=0.0, c_uni=0.0, **SMALL), Slope(100.0))
+    free = metrics_of(FREE, 100.0)
     assert free["value"][-1] < 0.5 * free["reward"][-1]
