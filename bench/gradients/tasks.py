@@ -12,7 +12,7 @@ import numpy as np
 
 from rfo.experiment.build import build_task
 from rfo.experiment.catalogue import TASKS
-from rfo.experiment.gradients import check_gradient, gradient_verdict
+from rfo.experiment.gradients import check_gradient
 from rfo.physics.mpm import MPM
 from rfo.training.record import plain
 
@@ -38,13 +38,12 @@ def checked(name: str) -> dict:
     """Verdict, worst error, and norms of the gradient over the longest horizon from the first
     start."""
     settings = affordable(getattr(build_task(name), "simulator", None))
-    checks = list(check_gradient(name, **settings))
-    ok, worst = gradient_verdict(checks)
-    norm = checks[len(settings["horizons"]) - 1].report.norm
+    report = check_gradient(name, **settings)
+    norm = report.checks[len(settings["horizons"]) - 1].report.norm
     return {
-        "ok": ok,
-        "worst_relative_error": worst,
-        "start": checks[0].start,
+        "ok": report.passed,
+        "worst_relative_error": report.worst_error,
+        "start": report.checks[0].start,
         "norm": {"median": float(np.median(norm)), "max": float(norm.max())},
         **settings,
     }

@@ -30,6 +30,7 @@ from rfo.experiment.api import train_seeds as train_seeds
 from rfo.experiment.catalogue import methods as methods
 from rfo.experiment.catalogue import register_task as register_task
 from rfo.experiment.catalogue import tasks as tasks
+from rfo.experiment.gradients import GradientReport as GradientReport
 from rfo.experiment.gradients import check_gradient as check_gradient
 from rfo.experiment.record import Evaluation as Evaluation
 from rfo.experiment.record import Experiment as Experiment

@@ -16,7 +16,7 @@ from rfo.envs.tasks.rolling_flat import (
     rolling_flat_corrected,
     rolling_flat_small,
 )
-from rfo.experiment.gradients import check_gradient, gradient_verdict
+from rfo.experiment.gradients import check_gradient
 from rfo.physics.mpm import MPMState
 
 AXES = [2, 0, 1]
@@ -137,9 +137,9 @@ def test_spilling_costs_and_has_a_gradient_only_where_corrected():
 
 def test_the_gradient_is_checked_in_double_precision():
     """Starts where the tool touches; afterwards JAX has its old precision."""
-    found = list(check_gradient("rolling_flat_small", 2, (4,), settling_steps=2, threads=2))
-    ok, error = gradient_verdict(found)
-    assert ok and error < 1e-5 and [c.start for c in found] == ["approached", "settled"]
+    found = check_gradient("rolling_flat_small", 2, (4,), settling_steps=2, threads=2)
+    assert found.passed and found.worst_error < 1e-5
+    assert [check.start for check in found.checks] == ["approached", "settled"]
     assert not jax.config.jax_enable_x64
 
 

@@ -7,18 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rfo.cli.main import main
 from rfo.envs.tasks.probe import LQR
 from rfo.experiment import build as experiments
 from rfo.experiment import gradients
 from rfo.experiment.catalogue import TASKS, Task
-from rfo.lab.gradient_table import report_gradient
+from rfo.experiment.record import TaskSettings
 
 
 def test_gradient_of_a_task_is_right_and_alive():
-    checks = list(gradients.check_gradient("lqr", environments=6, horizons=(1, 4)))
-    ok, worst = gradients.gradient_verdict(checks)
-    assert ok and worst < 1e-3
+    found = gradients.check_gradient("lqr", environments=6, horizons=(1, 4))
+    checks = found.checks
+    assert found.passed and found.worst_error < 1e-3
     assert [(c.start, c.steps) for c in checks] == [("reset", 1), ("reset", 4)]
+    assert len(found.rows) == 8 and {row["verdict"] for row in found.rows} == {"right"}
+    assert "lqr: the gradient is right" in str(found) and "reset, 4 steps" in str(found)
     # one step pays -x Q x - R a^2 before it moves: the gradient is -2 R a, and |a| is at most 0.8
     norm = checks[0].report.norm
     assert norm.shape == (6,) and np.all(norm > 0) and np.all(norm <= 2 * 0.1 * 0.8)
@@ -40,9 +43,27 @@ def _constant(x):
 
 def test_wrong_gradient_of_a_task_is_found(monkeypatch):
     monkeypatch.setitem(TASKS, "wrong", Task(__name__, "WrongLQR", "3 % off", steps=100))
-    checks = list(gradients.check_gradient("wrong", environments=6, horizons=(1, 4)))
-    ok, worst = gradients.gradient_verdict(checks)
-    assert not ok and worst == pytest.approx(0.03, rel=0.2)
+    for found in (
+        gradients.check_gradient("wrong", environments=6, horizons=(1, 4)),
+        gradients.check_gradient(WrongLQR(), environments=6, horizons=(1, 4)),
+    ):
+        assert not found.passed and found.worst_error == pytest.approx(0.03, rel=0.2)
+
+
+def test_a_tasks_own_settings_change_what_is_checked(tmp_path, monkeypatch, capsys):
+    """The template's reward is linear in the effort: an effort of 1e6 makes the gradient as much
+    larger."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-task", "mine.py"]) == 0
+    norms = []
+    for effort in ("0", "1e6"):
+        capsys.readouterr()
+        words = ["--envs", "3", "--horizons", "1", "--json", "--task.effort", effort]
+        assert main(["check-grad", "mine.py:Reach", *words]) == 0
+        norms.append(json.loads(capsys.readouterr().out)["checks"][0]["norm"]["median"])
+    assert norms[1] > 1e4 * norms[0]
+    found = gradients.check_gradient("mine.py:Reach", 3, (1,), effort=1e6)
+    assert np.median(found.checks[0].report.norm) == pytest.approx(norms[1])
 
 
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.fine])
@@ -56,14 +77,13 @@ def test_a_check_in_double_precision_changes_no_setting_of_the_process():
     import jax
 
     worst = []
-    for check in gradients.check_gradient(
-        "soft_jumper_small", environments=2, horizons=(1,), settling_steps=2, threads=1
-    ):
+    small = TaskSettings("soft_jumper_small")
+    for check in gradients.gradient_checks(small, 2, (1,), settling_steps=2, threads=1):
         assert not jax.config.jax_enable_x64
         worst.append(check.report.worst_error)
     assert len(worst) == 2 and max(worst) < 1e-6
     with jax.enable_x64(True):
-        checks = gradients.check_gradient("lqr", environments=2, horizons=(1,))
+        checks = gradients.gradient_checks(TaskSettings("lqr"), environments=2, horizons=(1,))
         assert next(checks).report.ok and jax.config.jax_enable_x64
     checks.close()
     assert not jax.config.jax_enable_x64
@@ -82,8 +102,8 @@ class BlindLQR(LQR):
 
 def test_a_gradient_that_is_not_finite_is_told_by_array_at_once(monkeypatch, capsys):
     monkeypatch.setitem(TASKS, "blind", Task(__name__, "BlindLQR", "NaN", steps=100))
-    checks = gradients.check_gradient("blind", environments=6, horizons=(1, 4))
-    assert report_gradient("blind", checks, as_json=True) == 1
+    words = ["check-grad", "blind", "--envs", "6", "--horizons", "1", "4"]
+    assert main([*words, "--json"]) == 1
     out, err = capsys.readouterr()
     told = "the gradient is not finite in action (100%) and state (100%)"
     assert told in err and err.index(told) < err.index("checked 1 control steps")
@@ -92,8 +112,7 @@ def test_a_gradient_that_is_not_finite_is_told_by_array_at_once(monkeypatch, cap
     assert [check["dropped"] for check in report["checks"]] == [{"action": 1.0, "state": 1.0}] * 2
     assert [check["finite_share"] for check in report["checks"]] == [0.0] * 2
 
-    checks = gradients.check_gradient("blind", environments=6, horizons=(1, 4))
-    assert report_gradient("blind", checks, as_json=False) == 1
+    assert main(words) == 1
     out, _ = capsys.readouterr()
     assert told in out and "WRONG; its error is not finite" in out
 
@@ -117,7 +136,8 @@ class Speckled(LQR):
 def test_a_right_gradient_that_a_training_would_drop_is_told(monkeypatch):
     """Differences agree, and yet a batch drops it with the part of the state that is not finite."""
     monkeypatch.setitem(TASKS, "mark", Task(__name__, "Speckled", "NaN", steps=100))
-    checks = list(gradients.check_gradient("mark", environments=6, horizons=(1, 4)))
+    found = gradients.check_gradient("mark", environments=6, horizons=(1, 4))
+    checks = found.checks
     assert all(check.report.ok and not check.ok for check in checks)
     assert [check.dropped for check in checks] == [{"state.mark": 1.0}] * 2
-    assert not gradients.gradient_verdict(checks)[0]
+    assert not found.passed

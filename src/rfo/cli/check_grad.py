@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
-from rfo.cli.options import TaskName, Threads
-from rfo.errors import SettingError
-from rfo.experiment.catalogue import find_task, tasks
-from rfo.experiment.record import require_seed
+from rfo.cli.options import Threads
+from rfo.cli.settings import TaskChoice
+from rfo.experiment.catalogue import short_name
+from rfo.experiment.record import require_positive
 
 
 @dataclass(frozen=True)
-class CheckGrad:
+class CheckGrad(TaskChoice):
     """Check a task's gradient against central differences, environment by environment.
 
     Rolls out random actions over several horizons and compares the adjoint with differences along
     the gradient and along random directions. The exit status is 1 if the gradient is wrong.
     """
 
-    task: TaskName = ""
-    """Task to check: a name that `rfo list` shows, an MJCF file, or a task of your own
-    (FILE.py:CLASS)."""
     envs: int = 32
     """Environments, each compared on its own."""
     horizons: tuple[int, ...] = (1, 8, 32)
@@ -34,21 +32,32 @@ class CheckGrad:
 
     def run(self) -> int:
         """Check, print, judge."""
-        if not self.task:
-            raise SettingError(f"name a task, as in `rfo check-grad ant`: {', '.join(tasks())}")
-        find_task(self.task)
-        if not self.horizons:
-            raise SettingError(
-                "--horizons needs a number or more, as in --horizons 1 8", "horizons"
-            )
-        threads = 1 if self.threads is None else self.threads
-        if min(self.envs, *self.horizons, threads) < 1:
-            raise SettingError("--envs, --horizons and --threads must be at least 1")
-        require_seed(self.seed)
-        from rfo.experiment.gradients import check_gradient
-        from rfo.lab.gradient_table import report_gradient
-
-        checks = check_gradient(
-            self.task, self.envs, self.horizons, seed=self.seed, threads=self.threads
+        require_positive(
+            envs=self.envs, horizons=min(self.horizons, default=0), threads=self.threads
         )
-        return report_gradient(self.task, checks, self.json)
+        from rich.console import Console
+
+        from rfo.experiment.gradient_table import WIDTH, details
+        from rfo.experiment.gradients import GradientReport, gradient_checks
+        from rfo.training.record import plain
+        from rfo.training.screen import Phase
+
+        task = self.chosen()
+        checks = gradient_checks(
+            task, self.envs, self.horizons, seed=self.seed, threads=self.threads
+        )
+        name, done = short_name(task.name), []
+        with Phase(f"{name}: compiling and checking") as phase:
+            for check in checks:
+                if check.dropped and all(check.start != before.start for before in done):
+                    phase.say(f"{name} {check.complaint}")
+                done.append(check)
+                phase.say(f"checked {check.steps} control steps from {check.start}")
+        report = GradientReport(name, tuple(done))
+        if self.json:
+            print(json.dumps(plain(details(report))))
+        else:
+            console = Console()
+            console.width = console.width if console.is_terminal else WIDTH
+            console.print(report)
+        return 0 if report.passed else 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rfo.cli import options, settings
-from rfo.cli.settings import Settings
+from rfo.cli.settings import Settings, TaskChoice
 from rfo.errors import RunError, SettingError
 from rfo.experiment.nested import unknown
 from rfo.training.output import outliving_output
@@ -128,7 +128,8 @@ def command(arguments: list[str]) -> Command:
     if issubclass(kind, Settings):
         parsed, experiment = settings.parse(kind, name, rest)
         return Command(parsed, lambda: parsed.run(experiment()))
-    parsed = options.parse(kind, name, rest)
+    read = settings.parse_choice if issubclass(kind, TaskChoice) else options.parse
+    parsed = read(kind, name, rest)
     return Command(parsed, parsed.run)
 
 

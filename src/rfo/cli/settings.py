@@ -38,18 +38,38 @@ VALUED = ("--out", "--algo", "--config", "--wandb", "--reward")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The options of an experiment that do not depend on the method or the task."""
+class TaskChoice:
+    """The options that choose a task, and those of the task itself."""
 
-    hyperparameters: Any
-    task_options: Any
+    task_options: Any = None
     task: TaskName = ""
-    """What to train on: a name that `rfo list` shows; a robot's MJCF file, as with --mjcf; or a
-    task of your own as my_task.py:Reach or my_package.tasks:Reach, see `rfo new-task`."""
+    """What to use: a name that `rfo list` shows; a robot's MJCF file, as with --mjcf; or a task of
+    your own as my_task.py:Reach or my_package.tasks:Reach, see `rfo new-task`."""
     mjcf: MjcfFile = None
-    """Robot to train in place of a task: its MJCF file, which ends in .xml."""
+    """Robot to use in place of a task: its MJCF file, which ends in .xml."""
     reward: Literal["forward"] = "forward"
     """What the robot of an MJCF file is paid for: to run forward."""
+
+    def chosen(self, base: TaskSettings | None = None) -> TaskSettings:
+        """The task with its settings, where `base` is what the options were preset to, if any."""
+        if self.task and self.mjcf:
+            raise SettingError(f"name {self.task} or --mjcf {self.mjcf}, not both", "task")
+        if self.mjcf and not is_robot(self.mjcf):
+            raise SettingError(
+                f"--mjcf takes an MJCF file, which ends in .xml, not {self.mjcf}", "mjcf"
+            )
+        name = self.mjcf or self.task or (base.name if base else "")
+        if not name:
+            raise SettingError(f"name a task, such as {', '.join(tasks())}", "task")
+        find_task(name)
+        return TaskSettings(name, _given_options(self.task_options, base))
+
+
+@dataclass(frozen=True)
+class Settings(TaskChoice):
+    """The options of an experiment that do not depend on the method or the task."""
+
+    hyperparameters: Any = None
     algo: str = "rfo"
     """Method: rfo, sapo, soft_flow, shac, apg, ppo, sac or fpo; or a variant, see `rfo list`."""
     config: ConfigFile = None
@@ -74,21 +94,9 @@ class Settings:
 
     def experiment(self, base: Experiment) -> Experiment:
         """The experiment that the options describe, `base` being what they were preset to."""
-        if not (self.task or self.mjcf or self.config):
-            raise SettingError(f"name a task, as in `rfo train ant`: {', '.join(tasks())}", "task")
-        if self.task and self.mjcf:
-            raise SettingError(
-                f"train on {self.task} or on --mjcf {self.mjcf}, not on both", "task"
-            )
-        if self.mjcf and not is_robot(self.mjcf):
-            raise SettingError(
-                f"--mjcf takes an MJCF file, which ends in .xml, not {self.mjcf}", "mjcf"
-            )
-        name = self.mjcf or self.task or base.task.name
-        find_task(name)
         return scheduled(
             Experiment(
-                TaskSettings(name, _given_options(self.task_options, base.task)),
+                self.chosen(base.task if self.config else None),
                 _algorithm(self.hyperparameters, base),
                 environments=self.envs,
                 chunk=self.chunk,
@@ -119,18 +127,9 @@ def parse(kind: type, name: str, arguments: list[str]) -> tuple[Any, Callable[[]
     """
     base = _base(arguments)
     hidden = _hide_schedule(base.algorithm)
-    task_options = _task_options(base.task, arguments)
-    prefix = FLAT if is_robot(base.task.name) else tyro.conf.arg(name="task")
-    whole = dataclasses.make_dataclass(
-        kind.__name__,
-        [
-            ("hyperparameters", Annotated[type(hidden), FLAT]),
-            ("task_options", Annotated[type(task_options), prefix]),
-        ],
-        bases=(kind,),
-        frozen=True,
+    whole, task_options = _with_task_options(
+        kind, base.task, arguments, ("hyperparameters", Annotated[type(hidden), FLAT])
     )
-    whole.__doc__ = kind.__doc__
     defaults = whole(
         hyperparameters=hidden,
         task_options=task_options,
@@ -146,6 +145,22 @@ def parse(kind: type, name: str, arguments: list[str]) -> tuple[Any, Callable[[]
     )
     command = options.parse(whole, name, arguments, defaults)
     return command, lambda: command.experiment(base)
+
+
+def parse_choice(kind: type, name: str, arguments: list[str]) -> Any:
+    """Read the options of a command that takes a task.
+
+    Args:
+        kind: subclass of `TaskChoice`.
+        name: the command's.
+        arguments: words after the command's name.
+
+    Raises:
+        SettingError: for options that are refused.
+    """
+    task = TaskSettings(_task_word(arguments) or next(iter(TASKS)))
+    whole, task_options = _with_task_options(kind, task, arguments)
+    return options.parse(whole, name, arguments, whole(task_options=task_options))
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -208,6 +223,20 @@ def _algorithm(hyperparameters: Any, base: Experiment) -> Any:
     return kind(**{field.name: getattr(hyperparameters, field.name) for field in fields})
 
 
+def _with_task_options(
+    kind: type, task: TaskSettings, arguments: list[str], *more: tuple[str, Any]
+) -> tuple[type, Any]:
+    """The command's class with the task's own options and more fields; and those options' values.
+
+    A robot's options have no prefix."""
+    task_options = _task_options(task, arguments)
+    prefix = FLAT if is_robot(task.name) else tyro.conf.arg(name="task")
+    fields = [*more, ("task_options", Annotated[type(task_options), prefix])]
+    whole = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True)
+    whole.__doc__ = kind.__doc__
+    return whole, task_options
+
+
 def _task_options(task: TaskSettings, arguments: list[str]) -> Any:
     """A record of the task's own options, with None for what has the constructor's default.
 
@@ -267,9 +296,9 @@ def _metavar(maker: Callable[..., Any], name: str) -> str | None:
     return " ".join(fields).upper() or None
 
 
-def _given_options(record: Any, present: TaskSettings) -> Mapping[str, Any]:
-    """The options that are set, as plain values."""
+def _given_options(record: Any, present: TaskSettings | None) -> Mapping[str, Any]:
+    """The options that are set, as plain values, over those that were."""
     values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
     given = {name: value for name, value in values.items() if value is not None}
     plain = {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
-    return {**present.options, **plain}
+    return {**(present.options if present else {}), **plain}

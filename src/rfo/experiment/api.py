@@ -18,7 +18,14 @@ from rfo.errors import SettingError
 from rfo.experiment import build, own
 from rfo.experiment import run as runs
 from rfo.experiment.catalogue import is_robot
-from rfo.experiment.record import Experiment, TaskSettings, preset, require_seed, scheduled
+from rfo.experiment.record import (
+    Experiment,
+    TaskSettings,
+    preset,
+    require_positive,
+    require_seed,
+    scheduled,
+)
 from rfo.training import metrics
 from rfo.training.evaluate import Evaluator, evaluation_key, shares, summarise
 from rfo.training.record import RunFolder, default_path, require_wandb
@@ -235,8 +242,7 @@ def train_seeds(
         >>> [run.path.name for run in rfo.train_seeds(experiment, 2, out="both")]
         ['s0', 's1']
     """
-    if seeds < 1:
-        raise SettingError(f"seeds must be at least 1, not {seeds}", "seeds")
+    require_positive(seeds=seeds)
     require_seed(experiment.seed + seeds - 1)
     first = scheduled(_located(experiment))
     runs.refuse_misfit(first, seeds)
@@ -317,10 +323,7 @@ def make(
     from rfo.envs.batch import Batch
     from rfo.envs.chunk import ChunkedBatch
 
-    if environments < 1:
-        raise SettingError(f"environments must be at least 1, not {environments}", "environments")
-    if chunk < 1:
-        raise SettingError(f"chunk must be at least 1, not {chunk}", "chunk")
+    require_positive(environments=environments, chunk=chunk)
     settings = TaskSettings(task, options) if isinstance(task, str) else None
     built: Any = build.build_task(settings, threads) if settings else task
     build.refuse_double(built)
@@ -364,8 +367,7 @@ def evaluate(
         4
     """
     require_seed(seed)
-    if episodes < 1:
-        raise SettingError(f"episodes must be at least 1, not {episodes}", "episodes")
+    require_positive(episodes=episodes)
     env = make(task, episodes, **options) if isinstance(task, str) else task
     size, per_environment = shares(episodes, env.size)
     evaluator = Evaluator(env if size == env.size else env.resized(size), deterministic)

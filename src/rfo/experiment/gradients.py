@@ -1,25 +1,27 @@
-"""Check a registered task's gradient: what `rfo check-grad` runs."""
+"""Check a task's gradient against central differences: what `rfo check-grad` runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rfo.experiment.build import build_task, refuse_modes
-from rfo.experiment.catalogue import find_task
+from rfo.experiment.catalogue import Task, find_task, short_name
+from rfo.experiment.record import TaskSettings, require_positive, require_seed
+from rfo.training.guard import names
 
 if TYPE_CHECKING:
     from rfo.envs.base import Environment
     from rfo.envs.batch import BatchState, GradientProbe
-    from rfo.physics.gradcheck import Report
+    from rfo.physics.gradcheck import Direction, Report
     from rfo.types import Array, Float, PRNGKey, PyTree
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """One report of `check_gradient`: control steps of the rollout and where it started."""
+    """The check of one rollout: where it started, and its control steps."""
 
     start: str
     """reset; approached, after `Task.approach`; or settled, after some steps of small random
@@ -36,15 +38,110 @@ class GradientCheck:
         """Whether the gradient is right and a training would use all of it."""
         return self.report.ok and not self.dropped
 
+    @property
+    def complaint(self) -> str | None:
+        """One line about a gradient that is not finite, by array; None if it is."""
+        if not self.dropped:
+            return None
+        arrays = names([f"{name} ({share:.0%})" for name, share in self.dropped.items()])
+        return (
+            f"from {self.start}: the gradient is not finite in {arrays} of the environments' "
+            f"steps; a training drops it"
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class GradientReport:
+    """What `check_gradient` found. It prints as a table.
+
+    Example:
+        >>> import rfo
+        >>> report = rfo.check_gradient("lqr", environments=4, horizons=(1, 3))
+        >>> report.passed, report.worst_error < 1e-3
+        (True, True)
+        >>> report.rows[0]["start"], report.rows[0]["steps"], report.rows[0]["direction"]
+        ('reset', 1, 'gradient')
+    """
+
+    task: str
+    checks: tuple[GradientCheck, ...]
+    """One for each start and horizon."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gradient is right.
+
+        It is if it is finite and wrong nowhere, judged over the shortest horizon from each start at
+        least, and not zero everywhere over the longest one. (Over a short one a task may well pay
+        only later.)
+        """
+        shortest = min(check.steps for check in self.checks)
+        longest = max(check.steps for check in self.checks)
+        return (
+            all(check.ok for check in self.checks)
+            and all(check.report.conclusive for check in self.checks if check.steps == shortest)
+            and all(check.report.alive > 0 for check in self.checks if check.steps == longest)
+        )
+
+    @property
+    def worst_error(self) -> float:
+        """Largest median relative error of the directions that could be judged.
+
+        It is infinite if the gradient is not finite, and NaN if no direction could be judged."""
+        reports = [check.report for check in self.checks]
+        errors = [r.worst_error for r in reports if r.conclusive or not r.finite]
+        return max(errors, default=float("nan"))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each check and direction, ready for pandas.
+
+        ``start``, ``steps``, ``direction``, ``adjoint`` and ``difference`` (medians of their
+        absolute values over the environments), ``error`` (relative, the median), ``converged``
+        (share of the environments whose differences do), ``within`` (share of these with an error
+        within the tolerance), and ``verdict``: right, wrong, or rough where too few converge.
+        """
+        return [
+            {"start": check.start, "steps": check.steps, **_row(direction)}
+            for check in self.checks
+            for direction in check.report.directions
+        ]
+
+    def __rich__(self) -> Any:
+        from rfo.experiment.gradient_table import tables
+
+        return tables(self)
+
+    def __repr__(self) -> str:
+        from rfo.experiment.gradient_table import as_text
+
+        return as_text(self)
+
+
+def _row(direction: Direction) -> dict[str, Any]:
+    import numpy as np
+
+    return {
+        "direction": direction.name,
+        "adjoint": float(np.median(np.abs(direction.analytic))),
+        "difference": float(np.median(np.abs(direction.difference))),
+        "error": direction.median_error,
+        "converged": float(direction.converged.mean()),
+        "within": direction.within,
+        "verdict": "wrong" if direction.wrong else "right" if direction.judged else "rough",
+    }
+
 
 def check_gradient(
-    task: str,
+    task: str | Environment,
     environments: int = 32,
     horizons: tuple[int, ...] = (1, 8, 32),
     settling_steps: int = 40,
+    *,
     seed: int = 0,
     threads: int | None = None,
-) -> Iterator[GradientCheck]:
+    **options: Any,
+) -> GradientReport:
     """Check a task's gradient of the return in random actions, over several horizons.
 
     The rollouts start at reset or after `Task.approach` and, for a task on the physics engine, also
@@ -52,26 +149,59 @@ def check_gradient(
     precision.
 
     Args:
-        task: registered name.
+        task: name of a known task, an MJCF file, a task of your own as ``my_task.py:Reach``; or the
+            task itself.
         environments: independent rollouts B.
         horizons: control steps of the rollouts.
         settling_steps: control steps before the settled start.
         seed: seed of states, actions and directions.
         threads: CPU threads of the physics.
+        options: the task's own settings, for a task that is named.
+
+    Raises:
+        SettingError: for an unknown task or option, or values out of range.
 
     Example:
         >>> import rfo
-        >>> checks = list(rfo.check_gradient("lqr", environments=4, horizons=(1, 3)))
-        >>> all(check.ok for check in checks)
+        >>> rfo.check_gradient("lqr", environments=4, horizons=(1, 3)).passed
         True
     """
+    if isinstance(task, str):
+        name, chosen = short_name(task), TaskSettings(task, options)
+    else:
+        name, chosen = task.spec.name, task
+    checks = gradient_checks(chosen, environments, horizons, settling_steps, seed, threads)
+    return GradientReport(name, tuple(checks))
+
+
+def gradient_checks(
+    task: TaskSettings | Environment,
+    environments: int = 32,
+    horizons: tuple[int, ...] = (1, 8, 32),
+    settling_steps: int = 40,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Iterator[GradientCheck]:
+    """The checks of `check_gradient`; each runs when the iterator comes to it."""
     import jax
 
+    require_positive(environments=environments, horizons=min(horizons, default=0))
+    require_seed(seed)
     refuse_modes(double=True)
-    checks = _checks(task, environments, horizons, settling_steps, seed, threads)
-    fine = find_task(task).fine
+    entry, env = Task("", "", ""), task
+    if isinstance(task, TaskSettings):
+        entry = find_task(task.name)
+        with jax.enable_x64(entry.fine):
+            env = build_task(task, threads, **({"dtype": "float64"} if entry.fine else {}))
+    return _in_precision(_checks(entry, env, environments, horizons, settling_steps, seed), entry)
+
+
+def _in_precision(checks: Iterator[GradientCheck], entry: Task) -> Iterator[GradientCheck]:
+    """The checks in the task's precision, in this thread, and not while the caller is at work."""
+    import jax
+
     while True:
-        with jax.enable_x64(fine):  # in this thread, and not while the caller is at work
+        with jax.enable_x64(entry.fine):
             check = next(checks, None)
         if check is None:
             return
@@ -79,20 +209,18 @@ def check_gradient(
 
 
 def _checks(
-    task: str,
+    entry: Task,
+    env: Any,
     environments: int,
     horizons: tuple[int, ...],
     settling_steps: int,
     seed: int,
-    threads: int | None,
 ) -> Iterator[GradientCheck]:
     import jax
 
     from rfo.envs.base import open_loop
     from rfo.physics.gradcheck import STEP_SIZES, check
 
-    entry = find_task(task)
-    env = build_task(task, threads, **({"dtype": "float64"} if entry.fine else {}))
     sizes = [size * (1e-3 if entry.fine else 1.0) for size in STEP_SIZES]
     reset_key, settle_key, action_key, check_key = jax.random.split(jax.random.key(seed), 4)
     room = 0.8  # leaves the largest step of the check inside the actions' bounds
@@ -110,7 +238,7 @@ def _checks(
             state, jax.numpy.tile(jax.numpy.array(action), (steps, environments, 1))
         )
         starts = {"approached": state}
-    if entry.simulated:
+    if entry.simulated or hasattr(env, "simulator"):
         warm_up = actions(settle_key, settling_steps, largest=0.2)
         starts["settled"] = jax.jit(roll)(state, warm_up)[0]
     for start, state in starts.items():
@@ -155,20 +283,3 @@ def dropped_gradients(
     shares = {name: float(x.mean()) for name, x in counts(env.probe(start)).arrays.items()}
     worst_first = sorted(shares, key=lambda name: -shares[name])
     return {name: shares[name] / len(actions) for name in worst_first if shares[name] > 0}
-
-
-def gradient_verdict(checks: Sequence[GradientCheck]) -> tuple[bool, float]:
-    """Whether a task's gradient is right, and the worst relative error.
-
-    It is right if it is finite and wrong nowhere, judged over the shortest horizon from each start
-    at least, and not zero everywhere over the longest one. (Over a short one a task may well pay
-    only later.)
-    """
-    shortest, longest = min(c.steps for c in checks), max(c.steps for c in checks)
-    ok = (
-        all(c.ok for c in checks)
-        and all(c.report.conclusive for c in checks if c.steps == shortest)
-        and all(c.report.alive > 0 for c in checks if c.steps == longest)
-    )
-    errors = [c.report.worst_error for c in checks if c.report.conclusive or not c.report.finite]
-    return ok, max(errors, default=float("nan"))

@@ -27,6 +27,27 @@ MOST_UPDATES = 2**31 - 1
 """Updates are counted in 32 bits."""
 
 
+def require_seed(seed: int) -> None:
+    """Refuse a seed that JAX would cut short.
+
+    Raises:
+        SettingError: if it is negative or above `LARGEST_SEED`.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise SettingError(f"seed must be from 0 to {LARGEST_SEED}, not {seed}", "seed")
+
+
+def require_positive(**values: int | None) -> None:
+    """Refuse a number below 1; None passes.
+
+    Raises:
+        SettingError: naming the first one that is refused.
+    """
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise SettingError(f"{name} must be at least 1, not {value}", name)
+
+
 @dataclass(frozen=True)
 class TaskSettings:
     """A task and its own settings.
@@ -62,8 +83,7 @@ class Evaluation:
     each."""
 
     def __post_init__(self) -> None:
-        if self.episodes is not None:
-            _require_positive(self, "episodes")
+        require_positive(episodes=self.episodes)
 
 
 @dataclass(frozen=True)
@@ -104,9 +124,8 @@ class Experiment:
     """Name of the method that was asked for: the algorithm's, or a variant's."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "environments", "chunk", "steps", "checkpoint_every")
-        if self.threads is not None:
-            _require_positive(self, "threads")
+        counts = ("environments", "chunk", "steps", "threads", "checkpoint_every")
+        require_positive(**{name: getattr(self, name) for name in counts})
         if self.executed is not None and not 1 <= self.executed <= self.chunk:
             raise SettingError(
                 f"executed must be from 1 to the chunk's {self.chunk} actions, not {self.executed}",
@@ -285,19 +304,3 @@ def _placed(experiment: Experiment, edits: Mapping[str, Any]) -> dict[str, Any]:
             known = [setting for setting in known if not setting.startswith("algorithm.")]
             raise SettingError(unknown("setting", name, known), name)
     return placed
-
-
-def require_seed(seed: int) -> None:
-    """Refuse a seed that JAX would cut short.
-
-    Raises:
-        SettingError: if it is negative or above `LARGEST_SEED`.
-    """
-    if not 0 <= seed <= LARGEST_SEED:
-        raise SettingError(f"seed must be from 0 to {LARGEST_SEED}, not {seed}", "seed")
-
-
-def _require_positive(record: Any, *names: str) -> None:
-    for name in names:
-        if getattr(record, name) < 1:
-            raise SettingError(f"{name} must be at least 1, not {getattr(record, name)}", name)

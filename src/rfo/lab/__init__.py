@@ -8,5 +8,4 @@
   `statistics`, `curves` and `finals` draw them next to what is `published`, and `report` writes it
   all.
 - Speed: `speed` measures tasks and a peer.
-- Gradients: `gradient_table` prints what `rfo check-grad` found.
 """

@@ -1,66 +1,52 @@
-"""The tables that `rfo check-grad` prints."""
+"""A report on a gradient as tables, as text, and as data for JSON."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from io import StringIO
 from typing import Any
 
 import numpy as np
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from rfo.experiment.gradients import GradientCheck, gradient_verdict
-from rfo.physics.gradcheck import TOLERANCE, Direction
-from rfo.training.guard import names
-from rfo.training.record import plain
-from rfo.training.screen import Phase
+from rfo.experiment.gradients import GradientCheck, GradientReport
+from rfo.physics.gradcheck import TOLERANCE
 
 SHOWN_STEPS = (1, 2, 4, 8, 16, 32)
 """Control steps for which the table shows the norm of the gradient."""
+WIDTH = 140
+"""Columns of the tables where there is no terminal to ask."""
 
 
-def report_gradient(task: str, checks: Iterable[GradientCheck], as_json: bool) -> int:
-    """Run the checks, report each on stderr, and print tables or one JSON object.
-
-    Args:
-        task: name of the task.
-        checks: the checks; each runs when it is iterated over.
-        as_json: whether to print JSON in place of tables.
-
-    Returns:
-        Exit status: 0 if the gradient is right, 1 if it is wrong.
-    """
-    done = []
-    with Phase(f"{task}: compiling and checking") as phase:
-        for check in checks:
-            if check.dropped and all(check.start != before.start for before in done):
-                phase.say(f"{task} from {check.start}: {lost(check)}")
-            done.append(check)
-            phase.say(f"checked {check.steps} control steps from {check.start}")
-    ok, worst = gradient_verdict(done)
-    if as_json:
-        details = [gradient_details(check) for check in done]
-        print(json.dumps(plain({"ok": ok, "worst_relative_error": worst, "checks": details})))
-        return 0 if ok else 1
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140
-    console.print(_agreement(task, done))
-    console.print(_norms(task, done))
-    for check in {check.start: check for check in done if check.dropped}.values():
-        print(f"{task} from {check.start}: {lost(check)}")
+def tables(report: GradientReport) -> Group:
+    """The report for rich: agreement, norms, and the verdict."""
+    complaints = dict.fromkeys(check.complaint for check in report.checks if check.dropped)
+    worst = report.worst_error
     error = "its error is not finite" if np.isinf(worst) else f"worst relative error {worst:.2%}"
-    print(f"{task}: the gradient is {'right' if ok else 'WRONG'}; {error}")
-    return 0 if ok else 1
+    verdict = f"the gradient is {'right' if report.passed else 'WRONG'}; {error}"
+    lines = [*(f"{report.task} {line}" for line in complaints), f"{report.task}: {verdict}"]
+    told = (Text(line, no_wrap=True, overflow="ignore") for line in lines)
+    return Group(_agreement(report), _norms(report), *told)
 
 
-def lost(check: GradientCheck) -> str:
-    """What is not finite of a gradient, by array."""
-    arrays = names([f"{name} ({share:.0%})" for name, share in check.dropped.items()])
-    return f"the gradient is not finite in {arrays} of the environments' steps; a training drops it"
+def as_text(report: GradientReport) -> str:
+    """The report as plain text."""
+    text = StringIO()
+    Console(file=text, width=WIDTH, force_terminal=False).print(tables(report))
+    return text.getvalue().rstrip()
+
+
+def details(report: GradientReport) -> dict[str, Any]:
+    """The report as data for JSON."""
+    return {
+        "ok": report.passed,
+        "worst_relative_error": report.worst_error,
+        "checks": [gradient_details(check) for check in report.checks],
+    }
 
 
 def gradient_details(check: GradientCheck) -> dict[str, Any]:
@@ -104,10 +90,11 @@ def _table(title: str, text: Sequence[str], numbers: Sequence[str]) -> Table:
     return table
 
 
-def _agreement(task: str, checks: list[GradientCheck]) -> Table:
+def _agreement(report: GradientReport) -> Table:
+    checks = report.checks
     sizes = [f"at {size:g}" for size in checks[0].report.directions[0].step_sizes[::2]]
     table = _table(
-        f"{task}: adjoint against central differences "
+        f"{report.task}: adjoint against central differences "
         "(medians over environments; errors are relative)",
         ["rollout", "direction"],
         [
@@ -120,36 +107,33 @@ def _agreement(task: str, checks: list[GradientCheck]) -> Table:
             "verdict",
         ],
     )
-    for check in checks:
-        for direction in check.report.directions:
-            table.add_row(f"{check.start}, {check.steps} steps", direction.name, *_cells(direction))
-        table.add_section()
+    directions = [direction for check in checks for direction in check.report.directions]
+    for row, direction in zip(report.rows, directions, strict=True):
+        table.add_row(
+            f"{row['start']}, {row['steps']} steps",
+            row["direction"],
+            f"{row['adjoint']:.4g}",
+            f"{row['difference']:.4g}",
+            *(f"{error:.1e}" for error in np.median(direction.errors, axis=1)[::2]),
+            f"{row['error']:.1e}",
+            f"{row['converged']:.0%}",
+            f"{row['within']:.0%}",
+            row["verdict"],
+            end_section=direction.name == checks[0].report.directions[-1].name,
+        )
     return table
 
 
-def _cells(direction: Direction) -> list[str]:
-    verdict = "wrong" if direction.wrong else "right" if direction.judged else "rough"
-    return [
-        f"{np.median(np.abs(direction.analytic)):.4g}",
-        f"{np.median(np.abs(direction.difference)):.4g}",
-        *(f"{error:.1e}" for error in np.median(direction.errors, axis=1)[::2]),
-        f"{direction.median_error:.1e}",
-        f"{direction.converged.mean():.0%}",
-        f"{direction.within:.0%}",
-        verdict,
-    ]
-
-
-def _norms(task: str, checks: list[GradientCheck]) -> Table:
-    longest = max(check.steps for check in checks)
+def _norms(report: GradientReport) -> Table:
+    longest = max(check.steps for check in report.checks)
     shown = [step for step in SHOWN_STEPS if step <= longest]
     table = _table(
-        f"{task}: norm of the gradient over the environments, "
+        f"{report.task}: norm of the gradient over the environments, "
         "and the median norm of its part in control step t",
         ["rollout"],
         ["median", "90 %", "max", "not zero", *(f"t = {step}" for step in shown)],
     )
-    for check in checks:
+    for check in report.checks:
         parts = np.median(check.report.norm_by_step, axis=1)
         table.add_row(
             f"{check.start}, {check.steps} steps",
