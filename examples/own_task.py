@@ -1,6 +1,7 @@
 """Train a task of your own with RFO: a point mass flies to a random target and brakes there.
 
-    python examples/own_task.py
+    python examples/own_task.py              # the loop below, without a run folder
+    rfo train examples/own_task.py:Point     # with curves, checkpoints, evaluation
 
 A task consists of its `spec` and three methods on batches: `reset`, `observe` and `step`. The
 reward and the next state must be JAX functions of state and action; then RFO can differentiate
@@ -12,11 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfo.algos.rfo import RFO
-from rfo.algos.settings import Critic, Network, Schedule
-from rfo.envs.base import EnvSpec, Step
-from rfo.envs.batch import Batch
-from rfo.training.evaluate import Evaluator
+import rfo
 
 
 class PointState(NamedTuple):
@@ -35,7 +32,7 @@ class Point:
     [m].
     """
 
-    spec = EnvSpec("point", observation=4, action_size=2, episode_length=50, dt=0.05)
+    spec = rfo.EnvSpec("point", observation=4, action_size=2, episode_length=50, dt=0.05)
 
     def reset(self, key, batch):
         position = jax.random.uniform(key, (batch, 2), minval=-1.0, maxval=1.0)
@@ -49,20 +46,19 @@ class Point:
         state = PointState(state.position + self.spec.dt * velocity, velocity)
         reward = -jnp.sqrt(jnp.sum(state.position**2, axis=-1) + 1e-4)
         terminated = jnp.zeros(len(reward), bool)
-        return Step(state, self.observe(state), reward, terminated)
+        return rfo.Step(state, self.observe(state), reward, terminated)
 
 
 def main(updates=200):
-    env = Batch(Point(), 64)
-    algorithm = RFO(
-        schedule=Schedule(updates),
-        network=Network(hidden=(64, 64)),
-        critic=Critic(hidden=(64, 64)),
+    env = rfo.Batch(Point(), 64)
+    algorithm = rfo.RFO(
+        schedule=rfo.Schedule(updates),
+        network=rfo.Network(hidden=(64, 64)),
+        critic=rfo.Critic(hidden=(64, 64)),
     )
-    evaluate = Evaluator(env, deterministic=True)
 
     def mean_return(state):
-        return evaluate(algorithm.policy(state), jax.random.key(1)).returns.mean()
+        return rfo.evaluate(algorithm.policy(state), env, deterministic=True)["mean"]
 
     state = algorithm.init(jax.random.key(0), env)
     before = mean_return(state)

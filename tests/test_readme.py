@@ -37,6 +37,7 @@ OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
 """Variables that `make test` passes on to an inner make."""
 TEMPLATE = ROOT / "src" / "rfo" / "cli" / "template_task.py"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+TEMPLATE = ROOT / "src" / "rfo" / "cli" / "template_task.py"
 
 
 def test_the_two_commands_come_first():
@@ -105,6 +106,12 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
 def test_list_runs(capsys):
     assert cli.main(["list"]) == 0
     assert "ant" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", [*EXAMPLES, TEMPLATE], ids=lambda path: path.name)
+def test_what_a_user_starts_from_needs_the_public_library_alone(path):
+    modules = re.findall(r"^ *(?:from|import) (\S+)", path.read_text(encoding="utf-8"), re.M)
+    assert "rfo" in modules and not [name for name in modules if name.startswith("rfo.")]
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ from rfo.algos.settings import Critic as Critic
 from rfo.algos.settings import Flow as Flow
 from rfo.algos.settings import Network as Network
 from rfo.algos.settings import Optimiser as Optimiser
+from rfo.algos.settings import Schedule as Schedule
 from rfo.algos.shac import SHAC as SHAC
 from rfo.algos.soft_flow import SoftFlow as SoftFlow
 from rfo.envs.base import Environment as Environment

@@ -222,6 +222,11 @@ class Schedule:
 
     Raises:
         SettingError: for a field out of range, naming it.
+
+    Example:
+        >>> import rfo
+        >>> rfo.RFO(schedule=rfo.Schedule(updates=100)).schedule.updates
+        100
     """
 
     updates: int = 2000
