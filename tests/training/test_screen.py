@@ -1,7 +1,9 @@
 """What is told while a command works: from the first moment, in 80 columns, and to the letter."""
 
 import io
+import sys
 import time
+import types
 
 import pytest
 from rich.console import Console
@@ -37,6 +39,51 @@ def test_a_phase_on_a_terminal_shows_its_name_to_the_letter():
         phase._line.refresh()
     text = console.file.getvalue()
     assert "a [b] c: compiling" in text and "evaluating [1/2]" in text and "0:00:00" in text
+
+
+class Notebook:
+    """What `IPython.display.display` puts out, by the line it belongs to."""
+
+    def __init__(self, monkeypatch):
+        self.lines = []
+        module = types.ModuleType("IPython.display")
+        module.display = self.display
+        monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+        monkeypatch.setitem(sys.modules, "IPython.display", module)
+        monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+
+    def display(self, content, raw, display_id):
+        assert raw and display_id
+        states = [content]
+        self.lines.append(states)
+        return types.SimpleNamespace(update=lambda content, raw: states.append(content))
+
+
+def test_a_notebook_shows_a_bar_in_one_line_that_is_written_over(monkeypatch, capsys):
+    notebook = Notebook(monkeypatch)
+    with Screen("a <b> c", 400) as shown:
+        for steps in (100, 400):
+            shown.show(steps=steps, rate=None, return_mean=1.0, grad_norm=0.5)
+    (states,) = notebook.lines
+    assert states[0]["text/plain"] == "a <b> c: compiling"
+    assert "100/400 steps, return 1, grad 0.5" in states[-2]["text/plain"]
+    assert (
+        'value="0.2500"' in states[-2]["text/html"] and 'value="1.0000"' in states[-1]["text/html"]
+    )
+    assert "a &lt;b&gt; c" in states[-1]["text/html"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_phase_in_a_notebook_stays_with_its_seconds(monkeypatch):
+    notebook = Notebook(monkeypatch)
+    with Phase("evaluating 1/2") as phase:
+        phase.now("evaluating 2/2")
+    (states,) = notebook.lines
+    assert [state["text/plain"] for state in states] == [
+        "evaluating 1/2",
+        "evaluating 2/2",
+        "evaluating 2/2: 0 s",
+    ]
 
 
 def progress(show, steps=1_234_567, total=4_096_000):

@@ -1,38 +1,69 @@
-"""What a command is doing: a live line on a terminal, plain lines elsewhere (both on stderr)."""
+"""What a command is doing: a live line on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import html
 import sys
 import threading
 import time
 from collections import deque
-from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 LINE_INTERVAL = 10.0
 """Time between two plain lines [s]."""
+NOTEBOOK_INTERVAL = 1.0
+"""Time between two states of a notebook's line [s]."""
 WIDTH = 80
 """Columns that a line may take where there is no terminal to ask."""
 BAR_WIDTH = 24
 UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
+class NotebookLine:
+    """One line of a notebook's output that is written over, with a bar where the end is known."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """Write the line anew.
+
+        Args:
+            text: what it says.
+            share: how much of the work is done, from 0 to 1.
+        """
+        from IPython.display import display  # pyright: ignore[reportMissingImports]
+
+        bar = "" if share is None else f'<progress value="{share:.4f}"></progress> '
+        content = {"text/plain": text, "text/html": f"{bar}<code>{html.escape(text)}</code>"}
+        if self._handle is None:
+            self._handle = display(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
+
+
 class Phase:
     """Says what a command is busy with, from its first moment on and with the seconds running.
 
-    On a terminal this is one line that vanishes in the end. Elsewhere it is a plain line at once
-    and one every `LINE_INTERVAL` seconds. Phases follow one another; they do not nest.
+    On a terminal this is one line that vanishes in the end, in a notebook one that stays. Elsewhere
+    it is a plain line at once and one every `LINE_INTERVAL` seconds. Phases follow one another;
+    they do not nest.
 
     Args:
         name: what is going on, as in "ant rfo: compiling".
         console: where to show it; stderr by default.
+        notebook: line to write over in a notebook, by default a new one.
     """
 
-    def __init__(self, name: str, console: Console | None = None):
+    def __init__(
+        self, name: str, console: Console | None = None, notebook: NotebookLine | None = None
+    ):
         self._name = name
         self._console = console or Console(stderr=True)
+        self._notebook = notebook or notebook_line(self._console)
         self._line: Progress | None = None
         self._ticker: threading.Thread | None = None
         self._over = threading.Event()
@@ -55,17 +86,14 @@ class Phase:
             self._ticker.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         if self._line is not None:
             self._line.stop()
         if self._ticker is not None:
             self._ticker.join()
+        if self._notebook is not None:
+            self._notebook.show(f"{self._name}: {time.monotonic() - self._since:.0f} s")
 
     def now(self, name: str) -> None:
         """Go on to something else; its seconds start at 0."""
@@ -84,13 +112,20 @@ class Phase:
 
     def _begin(self) -> None:
         self._since = time.monotonic()
-        say(self._name)
+        self._write(self._name)
 
     def _tick(self) -> None:
-        while not self._over.wait(LINE_INTERVAL):
+        interval = LINE_INTERVAL if self._notebook is None else NOTEBOOK_INTERVAL
+        while not self._over.wait(interval):
             seconds = time.monotonic() - self._since
-            if seconds >= LINE_INTERVAL / 2:
-                say(f"{self._name}: {seconds:.0f} s so far")
+            if seconds >= interval / 2:
+                self._write(f"{self._name}: {seconds:.0f} s so far")
+
+    def _write(self, line: str) -> None:
+        if self._notebook is None:
+            say(line)
+        else:
+            self._notebook.show(line)
 
 
 class Screen:
@@ -105,21 +140,18 @@ class Screen:
     def __init__(self, title: str, steps: int, start: int = 0):
         self._title, self._steps, self._start = title, steps, start
         self._console = Console(stderr=True)
+        self._notebook = notebook_line(self._console)
         self._next_line = 0.0
         self._compiling: Phase | None = None
         self._bar: Progress | None = None
         self._dropped_in: tuple[str, ...] = ()
 
     def __enter__(self) -> Screen:
-        self._compiling = Phase(f"{self._title}: compiling", self._console).__enter__()
+        compiling = Phase(f"{self._title}: compiling", self._console, self._notebook)
+        self._compiling = compiling.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end_compiling()
         if self._bar is not None:
             self._bar.stop()
@@ -155,9 +187,14 @@ class Screen:
             self._draw(steps, facts)
             return
         now = time.monotonic()
-        if now >= self._next_line or steps >= self._steps:
+        if now < self._next_line and steps < self._steps:
+            return
+        if self._notebook is None:
             self._next_line = now + LINE_INTERVAL
             self.say(fitted(self._title, facts, WIDTH))
+        else:
+            self._next_line = now + NOTEBOOK_INTERVAL
+            self._notebook.show(f"{self._title}: {facts}", steps / self._steps)
 
     def say(self, line: str) -> None:
         """Print one line, above the bar if there is one."""
@@ -185,6 +222,11 @@ class Screen:
         if self._compiling is not None:
             self._compiling.__exit__(None, None, None)
             self._compiling = None
+
+
+def notebook_line(console: Console) -> NotebookLine | None:
+    """A line to write over, if this is a notebook."""
+    return NotebookLine() if console.is_jupyter else None
 
 
 def say(line: str) -> None:
