@@ -40,6 +40,20 @@ def test_variant_of_an_algorithm_is_told_from_it(make_run):
     assert read_run(folder).label == "naive_flow"
 
 
+def test_tasks_of_ones_own_are_told_apart_by_version_and_content(make_run):
+    folder = make_run("a")
+    config = json.loads((folder / "config.json").read_text())
+    config["task"]["name"] = "my_package.tasks:Reach"
+    (folder / "config.json").write_text(json.dumps(config))
+    for about, shown in (
+        ({"version": "1.2", "sha256": "ab" * 32}, "my_package.tasks.Reach 1.2 abababab"),
+        ({"version": None, "sha256": "cd" * 32}, "my_package.tasks.Reach cdcdcdcd"),
+        ({"version": "1.3", "sha256": None}, "my_package.tasks.Reach 1.3"),
+    ):
+        (folder / "task.json").write_text(json.dumps(about))
+        assert read_run(folder).task == shown
+
+
 def test_thinning_averages_blocks_and_keeps_the_last_of_their_clocks():
     curve = Curve(
         np.arange(1.0, 7.0), 10 * np.arange(1.0, 7.0), np.array([np.nan, np.nan, np.nan, 4, 5, 9])

@@ -75,6 +75,12 @@ def test_a_task_of_ones_own_has_cells_like_any_other(write):
     assert cell.experiment.task == TaskSettings("somewhere/my_task.py:Reach", {"gain": 3.0})
 
 
+def test_two_tasks_that_would_share_their_folders_are_refused(write):
+    tables = [f'[tasks."{place}/my_task.py:Reach"]\nsteps = 64' for place in ("a", "b")]
+    with pytest.raises(SettingError, match=r"2 tasks have the name my_task.Reach, which names"):
+        read(write("\n".join(["seeds = 1", "[methods]", "rfo = {}", *tables])))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [

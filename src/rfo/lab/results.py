@@ -197,15 +197,17 @@ def _task(settings: Mapping[str, Any]) -> Any:
 def _shown_task(settings: Mapping[str, Any], folder: Path) -> Any:
     """Name of the task for a report: robots and tasks of one's own are told apart by their content.
 
-    A path tells neither: the file may change, and the same one may lie in two places."""
+    A path tells neither: the file may change, and the same one may lie in two places. A task of an
+    installed package has the package's version, too."""
     name, about = _task(settings), folder / "task.json"
     if not about.exists():
         return name
     there = _read_json(about)
-    digest = there.get("sha256")
-    if not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
-        return name
-    return f"{there.get('model', name)} {digest[:8]}"
+    version, digest = there.get("version"), there.get("sha256")
+    marks = [version] if isinstance(version, str) else []
+    if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest):
+        marks.append(digest[:8])
+    return " ".join([str(there.get("model", name)), *marks])
 
 
 def _status(folder: Path) -> str:

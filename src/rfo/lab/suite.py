@@ -21,6 +21,7 @@ methods.sapo = {method = "sapo", initial_alpha = 0.2}   # replaces the label abo
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,13 @@ def _cells(content: Mapping[str, Any], seeds: int | None, budget: float) -> list
             except SettingError as error:
                 raise SettingError(f"{short_name(task)}/{label}: {error}", error.field) from None
             cells.append(Cell(label, experiment, numbers, together))
+    for name, count in Counter(cell.name for cell in cells).items():
+        if count > 1:
+            raise SettingError(
+                f"{count} tasks have the name {name.partition('/')[0]}, which names their folder: "
+                f"give one of their files another name",
+                "tasks",
+            )
     if not cells:
         raise SettingError("there is nothing to train: add [methods] and a [tasks.NAME]")
     return cells
