@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from rfo.experiment.build import build, build_task
 from rfo.experiment.record import preset
+from rfo.lab.cores import usable_cores
 from rfo.training.trainer import compiled_update, initial_state
 
 OUTPUT = Path(__file__).with_name("camera.json")
@@ -42,7 +43,7 @@ def main() -> None:
     settings = {
         "environments": ENVIRONMENTS,
         "horizon": HORIZON,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(usable_cores()),
     }
     OUTPUT.write_text(json.dumps({**settings, **versions, "tasks": results}, indent=1) + "\n")
 

@@ -24,6 +24,7 @@ import numpy as np
 from rfo.envs.base import open_loop
 from rfo.experiment.build import build_task
 from rfo.experiment.catalogue import TASKS as REGISTERED
+from rfo.lab.cores import usable_cores
 from rfo.training.record import provenance
 
 REWARPED = {"rolling_flat": 0.97, "fluid_move": 1.55, "hand_flip": 0.83}
@@ -115,7 +116,7 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def main(names: list[str]) -> None:
-    cores = len(os.sched_getaffinity(0))
+    cores = len(usable_cores())
     file = Path(__file__).with_name(f"particles_{cores}.json")
     rows = json.loads(file.read_text())["tasks"] if file.exists() else {}
     rows |= {name: measure(name) for name in names or TASKS}

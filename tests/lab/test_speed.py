@@ -1,6 +1,7 @@
 """The measurements of `rfo bench speed`: processes stay on their cores, and labels are honest."""
 
 import os
+import platform
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,6 +85,12 @@ def test_without_affinity_only_all_cores_are_measured(monkeypatch):
     assert cores.usable_cores() == list(range(os.cpu_count())) and not cores.keep_on([0])
     assert bench.core_counts(4) == [4]
     peer.limit_cores([0])
+
+
+def test_the_cpu_has_a_name_without_proc(monkeypatch):
+    """As on a Mac."""
+    monkeypatch.setattr(bench, "Path", lambda _: (_ for _ in ()).throw(OSError))
+    assert bench.cpu_name() == platform.processor() or bench.cpu_name() == platform.machine()
 
 
 def test_a_failed_measurement_is_one_line(monkeypatch):
