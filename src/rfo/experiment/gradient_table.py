@@ -36,7 +36,8 @@ def tables(report: GradientReport) -> Group:
 def as_text(report: GradientReport) -> str:
     """The report as plain text."""
     text = StringIO()
-    Console(file=text, width=WIDTH, force_terminal=False).print(tables(report))
+    console = Console(file=text, width=WIDTH, force_terminal=False, force_jupyter=False)
+    console.print(tables(report))
     return text.getvalue().rstrip()
 
 
