@@ -8,15 +8,19 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from rfo.cli import main as cli
 from rfo.errors import RunError
+from rfo.experiment.memory import plan
 from rfo.experiment.record import preset
 from rfo.lab import queue
 from rfo.lab.board import Board
+from rfo.lab.needs import PROCESS, Needs
 from rfo.lab.suite import Cell
+from rfo.training.lock import Lock
 
 
 def cell(label="rfo", seeds=(0, 1), together=False):
@@ -195,6 +199,46 @@ def test_each_training_is_pinned_to_its_core_and_keeps_the_lock(jobs_of, tmp_pat
     train(jobs, tmp_path, CORES[-1])
     assert [json.loads((job.runs[0] / "cores").read_text()) for job in jobs] == [CORES[-1:]] * 2
     assert [json.loads((job.runs[0] / "lock").read_text()) for job in jobs] == [True] * 2
+
+
+def test_cores_and_memory_are_divided(jobs_of, tmp_path):
+    """Five cores make two pairs. Jobs of 4 and 6 GB fit into 10 GB, another one of 4 GB does not,
+    but a job that is alone may try."""
+    jobs = jobs_of("small", "large", "other")
+    needs = {"small": 4, "large": 6, "other": 4}
+    with queue.locked(tmp_path) as lock:
+        shared = queue.JobQueue(
+            jobs, range(5), Board("suite"), lock, 2, lambda job: needs[job.cell.label], memory=10
+        )
+        assert list(shared.free) == [(0, 1), (2, 3)]
+        small, large, other = jobs[:3]
+        shared.running = {(0, 1): small}
+        assert shared.fits(large)
+        shared.running[2, 3] = large
+        assert not shared.fits(other)
+        shared.running, shared.memory = {}, 1
+        assert shared.fits(large)
+    assert small.options(2)[2:4] == ["--threads", "2"]
+
+
+def test_the_memory_of_a_job_is_that_of_its_seeds_and_of_a_process():
+    one = queue.Job(cell(), (0,), Path("runs"), resumes=False)
+    both = queue.Job(cell(), (0, 1), Path("runs"), resumes=False)
+    needs = Needs()
+    planned = plan(one.cell.experiment).total
+    assert (needs(one), needs(both)) == (PROCESS + planned, PROCESS + 2 * planned)
+
+
+def test_a_run_that_another_process_trains_is_not_set_aside(tmp_path):
+    """It has no checkpoint yet, as it has only just begun."""
+    run = tmp_path / "lqr" / "rfo" / "s0"
+    make(run, "config.json")
+    lock = Lock(run / ".lock")
+    with pytest.raises(RunError, match="s0 is being written by process"):
+        queue.jobs([cell(seeds=(0,))], tmp_path)
+    lock.release()
+    (job,) = queue.jobs([cell(seeds=(0,))], tmp_path)
+    assert not run.exists() and not job.resumes
 
 
 def test_ctrl_c_lets_every_training_save_and_starts_no_more(jobs_of, tmp_path, capsys):

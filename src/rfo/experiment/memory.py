@@ -155,6 +155,11 @@ def available_memory() -> int | None:
     facts = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in facts:
         return facts["bytes_limit"]
+    return host_memory()
+
+
+def host_memory() -> int | None:
+    """Memory of this machine, or of the container that this process is in [bytes]."""
     known = [size for size in (_physical(), _container()) if size is not None]
     return min(known, default=None)
 

@@ -1,4 +1,4 @@
-"""Trains a suite with one process per core, and continues one that was interrupted.
+"""Trains a suite in processes that divide the cores, and continues one that was interrupted.
 
 A suite keeps no record of its own, because the run folders show how far each run got. It can be
 stopped, killed or extended at any time and started again: finished runs are skipped, interrupted
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,8 @@ from rfo.lab.board import Board, SuiteProgress
 from rfo.lab.cores import keep_on
 from rfo.lab.suite import Cell
 from rfo.training.guard import Interruption
+from rfo.training.lock import Lock
+from rfo.training.record import LOCK
 
 TRAIN = (sys.executable, "-m", "rfo.cli", "train")
 POLL = 0.2
@@ -63,6 +65,11 @@ class Job:
     def name(self) -> str:
         """Name that the user sees."""
         return f"{self.cell.name}/{'+'.join(f's{seed}' for seed in self.seeds)}"
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in one line."""
+        return f"{self.name}: {self.status}" + (f" ({self.reason})" if self.reason else "")
 
     @property
     def runs(self) -> list[Path]:
@@ -112,6 +119,9 @@ def jobs(cells: Sequence[Cell], folder: Path) -> list[Job]:
     """Jobs that remain of a suite whose runs are in `folder`, ordered by their first seed.
 
     A run folder without a checkpoint is moved to `abandoned`, and its run starts again.
+
+    Raises:
+        RunError: if a process is training there.
     """
     found = []
     for cell in cells:
@@ -168,15 +178,31 @@ class JobQueue:
 
     Args:
         jobs: jobs to do, in this order.
-        cores: numbers of the cores; each core trains one job at a time.
+        cores: numbers of the cores.
         board: display of the progress.
         lock: file descriptor of the lock on the suite's folder, which every process inherits.
+        threads: cores of each job, which has them for itself.
+        needs: memory that a job takes [bytes]; it is asked where jobs run beside each other.
+        memory: memory that all running jobs share [bytes]. A job that does not fit waits until it
+            does, or until it is alone. None for no limit.
     """
 
-    def __init__(self, jobs: Sequence[Job], cores: Sequence[int], board: Board, lock: int):
-        self.jobs, self.cores, self.board, self.lock = jobs, len(cores), board, lock
-        self.waiting, self.free = deque(jobs), deque(cores)
-        self.running: dict[int, Job] = {}
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        cores: Sequence[int],
+        board: Board,
+        lock: int,
+        threads: int = 1,
+        needs: Callable[[Job], int] = lambda job: 0,
+        memory: int | None = None,
+    ):
+        starts = range(0, len(cores) - threads + 1, threads)
+        shares = [tuple(cores[start : start + threads]) for start in starts]
+        self.jobs, self.shares, self.board, self.lock = jobs, len(shares), board, lock
+        self.threads, self.needs, self.memory = threads, needs, memory
+        self.waiting, self.free = deque(jobs), deque(shares)
+        self.running: dict[tuple[int, ...], Job] = {}
         self.told_to_stop = False
 
     def run(self) -> bool:
@@ -202,14 +228,12 @@ class JobQueue:
         Returns:
             Whether any job is running.
         """
-        for core, job in list(self.running.items()):
+        for cores, job in list(self.running.items()):
             if job.process is not None and job.process.poll() is not None:
-                del self.running[core]
-                self.free.append(core)
+                del self.running[cores]
+                self.free.append(cores)
                 judge(job, job.process.returncode)
-                self.board.say(
-                    f"{job.name}: {job.status}" + (f" ({job.reason})" if job.reason else "")
-                )
+                self.board.say(job.outcome)
         if stopping and not self.told_to_stop:
             self.told_to_stop = True
             self.board.say(
@@ -217,15 +241,23 @@ class JobQueue:
             )
             for job in self.running.values():
                 send(job, signal.SIGINT)
-        while self.waiting and self.free and not stopping:
-            core = self.free.popleft()
-            self.running[core] = self.start(self.waiting.popleft(), core)
-        self.board.show(lambda: suite_progress(self.jobs, self.cores))
+        while self.waiting and self.free and not stopping and self.fits(self.waiting[0]):
+            cores = self.free.popleft()
+            self.running[cores] = self.start(self.waiting.popleft(), cores)
+        self.board.show(lambda: suite_progress(self.jobs, self.shares))
         return bool(self.running)
 
-    def start(self, job: Job, core: int) -> Job:
-        """Start a job, on the given core if the system allows that."""
-        keep_on([core], launch(job, self.lock).pid)  # before the process has more threads
+    def fits(self, job: Job) -> bool:
+        """Whether there is memory for a job beside those that run."""
+        if self.memory is None or not self.running:
+            return True
+        taken = sum(self.needs(other) for other in self.running.values())
+        return taken + self.needs(job) <= self.memory
+
+    def start(self, job: Job, cores: Sequence[int]) -> Job:
+        """Start a job, on the given cores if the system allows that."""
+        process = launch(job, self.threads, self.lock)
+        keep_on(list(cores), process.pid)  # before the process has more threads
         return job
 
     def kill(self) -> None:
@@ -237,8 +269,20 @@ class JobQueue:
             job.status = INTERRUPTED
 
 
-def launch(job: Job, lock: int, threads: int | None = 1) -> subprocess.Popen[bytes]:
-    """Start the process of a job, which inherits the file descriptor of a lock."""
+def launch(
+    job: Job,
+    threads: int | None,
+    lock: int | None = None,
+    before: Callable[[], None] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start the process of a job.
+
+    Args:
+        job: what to train.
+        threads: CPU threads of the physics; None: as many as help.
+        lock: file descriptor of a lock that the process inherits.
+        before: what the process does first.
+    """
     job.folder.mkdir(parents=True, exist_ok=True)
     if not job.resumes:
         job.config.write_text(job.cell.experiment.to_toml(), encoding="utf-8")
@@ -249,7 +293,8 @@ def launch(job: Job, lock: int, threads: int | None = 1) -> subprocess.Popen[byt
             stdout=log,
             stderr=log,
             start_new_session=True,
-            pass_fds=(lock,),
+            pass_fds=() if lock is None else (lock,),
+            preexec_fn=before,
         )
     job.status = RUNNING
     return job.process
@@ -340,8 +385,14 @@ def last_line(path: Path) -> str:
 
 
 def _set_aside(root: Path, run: Path) -> None:
+    """Move a run folder out of the way, unless a process is at work in it.
+
+    Raises:
+        RunError: naming that process.
+    """
     if not run.exists():
         return
+    Lock(run / LOCK).release()
     for number in itertools.count(1):
         place = root / "abandoned" / f"{'-'.join(run.relative_to(root).parts)}-{number}"
         if not place.exists():

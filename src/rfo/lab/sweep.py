@@ -172,7 +172,7 @@ class Sweep:
         Returns:
             Whether it does.
         """
-        process, stopped, lags = queue.launch(job, trial.lock, self.threads), False, False
+        process, stopped, lags = queue.launch(job, self.threads, trial.lock), False, False
         try:
             while process.poll() is None:
                 lags = lags or self.lags(trial, job.cell)
