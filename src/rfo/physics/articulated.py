@@ -9,12 +9,13 @@ point, normal and tangential velocity v_n, v_t of that point [m/s],
 Damping acts on approach only, so that the ground never pulls. Rewarped's tasks have k_h = 0, so
 that a force sets in at once with touch-down; DFlex's have k_d = 0, damping that grows with depth
 (Hunt and Crossley 1975). Two bodies push each other by the same law, along the normal between them,
-where `rfo.physics.pairs` has them touch. Joint limits are penalties too.
+where `rfo.physics.pairs` has them touch; `rfo.physics.supports` are ellipsoids on planes. Joint
+limits are penalties too.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from rfo.physics.kernels import batch_size
 from rfo.physics.model import Joint, Model
 from rfo.physics.native import Native, native_module, run_kernel, warp_type
 from rfo.physics.packs import PackedKernels
+from rfo.physics.supports import Supports
 from rfo.types import Array, Float
 
 PAIRS = Native(
@@ -190,6 +192,7 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
     own = {x.name: getattr(model, x.name) for x in PAIRS.fields if hasattr(model, x.name)}
     return (
         own
+        | _support_values(model.supports)
         | _pair_values(model)
         | {
             "links": model.links,
@@ -209,6 +212,15 @@ def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
             "row": np.concatenate([[0], np.cumsum(depth)[:-1]]),
         }
     )
+
+
+def _support_values(supports: Supports) -> dict[str, Any]:
+    """The part of `_values` that tells of ellipsoids on planes."""
+    return {
+        "supports": len(supports.link),
+        **{f"support_{field.name}": getattr(supports, field.name) for field in fields(supports)},
+        "support_quat": supports.quat[:, [1, 2, 3, 0]],
+    }
 
 
 def _pair_values(model: Model) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def stable_step(model: Model) -> float:
 
     With stiffness K and explicit damping D in joint space a step h is stable where every mode has
     h^2 w^2 + 2 h c < 4, with w^2 and 2 c at most the largest eigenvalues of M^-1 K and M^-1 D.
-    Counted are springs, every limit, every contact with the ground, and the two stiffest pairs of
+    Counted are springs, every limit, every contact with a plane, and the two stiffest pairs of
     bodies, all at once. Joint damping is implicit and not counted. Infinite where nothing pushes.
     """
     at = reference(model)
@@ -105,6 +105,13 @@ def stable_step(model: Model) -> float:
     ):
         share = 1.0 if radius else BOX_SHARE
         spin = radius * at.angular[link]
+        stiffness, damping = _add(stiffness, damping, share * law, at.jacobian(link, point), spin)
+    supports = model.supports
+    for link, point, axes, law in zip(
+        supports.link, supports.pos, supports.axes, supports.law, strict=True
+    ):
+        share = 1.0 if axes.any() else BOX_SHARE
+        spin = axes.max() * at.angular[link]
         stiffness, damping = _add(stiffness, damping, share * law, at.jacobian(link, point), spin)
     rate, decay = _largest(inverse, stiffness), _largest(inverse, damping)
     pairs = [_largest_of_pair(model, at, inverse, k) for k in range(len(model.pairs.link))]

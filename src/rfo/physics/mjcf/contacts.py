@@ -168,11 +168,6 @@ class Touching:
         )
         self.notes = _notes(m, contacts, left_out)
 
-    @property
-    def needs_supports(self) -> bool:
-        """Whether something touches a plane in another way than a sphere the ground."""
-        return bool(self._supports)
-
     def spheres(self) -> dict[str, np.ndarray]:
         """The `contact_*` arrays of a model, without constants."""
         points = [point for _, point in self._spheres]

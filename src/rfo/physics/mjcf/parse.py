@@ -109,8 +109,6 @@ def load(
         keyframes={name_of(m, "key", k): m.key_qpos[k].copy() for k in range(m.nkey)},
         notes=(*notes_of(m), *touching.notes),
     )
-    if touching.needs_supports:
-        raise SettingError("cylinders and ellipsoids on a plane are not supported yet")
     laws = Laws(m, frames, reference(bare), contact)
 
     def constants(soft: float) -> Model:

@@ -109,6 +109,19 @@ struct Adjoint : PairsAdjoint {
     P_origin[i] = P_origin[i] - lowered;
   }
 
+  FN void supports_power() {
+    for (int k = 0; k < m.supports; ++k) {
+      Support at;
+      if (!support(k, at)) continue;
+      const int i = at.link;
+      const SupportAdjoint g = support_power(k, at, Wv[i]);
+      P_W[i] = P_W[i] - g.P_W;
+      P_V[i] = P_V[i] + g.P_V;
+      G[i] = G[i] + g.G;
+      P_origin[i] = P_origin[i] - g.origin;
+    }
+  }
+
   // Leaf to root: pass everything of link i to its parent, subtract the joint's share from the
   // adjoints.
   FN void collect(int i) {
@@ -168,6 +181,7 @@ struct Adjoint : PairsAdjoint {
         inertial_power(i);
       }
       for (int c = 0; c < m.contacts; ++c) contact_power(c);
+      supports_power();
       pair_powers(Wv, P_V, P_W, G, P_origin);
       for (int i = m.links - 1; i >= 0; --i) collect(i);
       for (int j = 0; j < m.nv; ++j) {

@@ -2,10 +2,10 @@
 // For models whose bodies touch nothing but the ground: in place of articulated_pairs.h and its
 // adjoint, which take long to compile.
 
-#include "articulated.h"
+#include "articulated_supports.h"
 
-struct Pairs : Articulated {
-  using Articulated::Articulated;
+struct Pairs : Supports {
+  using Supports::Supports;
   FN void pair_forces() {}
 };
 struct PairsAdjoint : Pairs {

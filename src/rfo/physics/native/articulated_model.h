@@ -1,6 +1,6 @@
 #pragma once
-// An articulated model in memory, see model.h; what its arrays hold is in ../model.py and
-// ../pairs.py.
+// An articulated model in memory, see model.h; what its arrays hold is in ../model.py,
+// ../supports.py and ../pairs.py.
 
 #include "model.h"
 
@@ -11,6 +11,7 @@ struct Model : Fields {
   int nu = integer();
   int nm = integer();  // numbers of the mass matrix H
   int contacts = integer();
+  int supports = integer();
   int pairs = integer();
   int pair_ends = integer();
   int segments = integer();
@@ -51,6 +52,14 @@ struct Model : Fields {
   const real* contact_pos = reals(3 * contacts);
   const real* contact_radius = reals(contacts);
   const real* contact_law = reals(5 * contacts);
+  // per ellipsoid on a plane, see rfo.physics.supports.Supports
+  const int* support_link = integers(supports);
+  const real* support_pos = reals(3 * supports);
+  const real* support_quat = reals(4 * supports);  // (x, y, z, w)
+  const real* support_axes = reals(3 * supports);
+  const real* support_normal = reals(3 * supports);
+  const real* support_height = reals(supports);
+  const real* support_law = reals(5 * supports);
   // per directed pair, see rfo.physics.pairs.Pairs
   const int* pair_link = integers(pairs);
   const int* pair_target = integers(pairs);

@@ -19,6 +19,7 @@
 
 #include "articulated.h"
 #include "articulated_boxes.h"
+#include "articulated_supports.h"
 #include "contact.h"
 
 enum { AXIS = 0, ROUND_ON_BOX = 1, BOX_ON_BOX = 2 };
@@ -126,8 +127,8 @@ FN void closest(Touch& t, real length, real h) {
   if (length > 0) t.s = clamp((B * t.tau - along) / A, F(-1), F(1));
 }
 
-struct Pairs : Articulated {
-  using Articulated::Articulated;
+struct Pairs : Supports {
+  using Supports::Supports;
 
   FN V3 pos_of(int i) { return i < 0 ? V3{} : pos[i]; }
   FN Quat rot_of(int i) { return i < 0 ? Quat{F(0), F(0), F(0), F(1)} : rot[i]; }
