@@ -1,6 +1,6 @@
-"""The native text as CUDA compiles it, with one lane.
+"""The native headers: each by itself, and all as CUDA compiles them, with one lane.
 
-It is checked where there is no CUDA device to run it.
+That is checked where there is no CUDA device to run it.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.materials import Plasticine, respond
 from rfo.physics.mesh import from_voxels
 from rfo.physics.mpm import MPM, Grid, Tool
-from rfo.physics.native import kernels
+from rfo.physics.native import FOLDER, included, kernels, start_warp
 from rfo.physics.tetrahedra import Tetrahedra, TetrahedraState
 
 ONE_LANE = """
@@ -96,6 +96,35 @@ def test_one_lane_computes_what_many_do(tmp_path):
         for got, wanted in zip(data.values(), computed(), strict=True):
             # apart from the order of roundings in sine and cosine
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("real", "lanes"),
+    [
+        ("float", 16),
+        ("double", 1),
+        pytest.param("float", 1, marks=pytest.mark.long),
+        pytest.param("double", 8, marks=pytest.mark.long),
+    ],
+)
+@pytest.mark.parametrize("header", sorted(path.name for path in FOLDER.glob("*.h")))
+def test_a_header_includes_what_it_uses(header, real, lanes):
+    """It compiles by itself."""
+    start_warp()
+    options = wp.ModuleBuildOptions(
+        extra_cpu_include_dirs=[FOLDER],
+        extra_cpu_preamble=f'#define REAL {real}\n#define LANES {lanes}\n#include "{header}"',
+        extra_build_dependencies=included([header]),
+    )
+    module = wp.get_module(f"rfo_tests.{header[:-2]}_{real}_{lanes}")
+    settings = {"extra_build_options": options, "optimization_level": 0}
+    wp.set_module_options(settings, module)
+
+    @wp.kernel(module=module, enable_backward=False)
+    def nothing(x: wp.array(dtype=wp.int32)):
+        x[wp.tid()] = 1
+
+    assert module.load("cpu")
 
 
 SIMULATORS = {

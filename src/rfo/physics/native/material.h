@@ -96,7 +96,7 @@ struct Principal {
 
 // Jacobi's method on b.
 FN Principal principal(const Mat& B) {
-  constexpr int sweeps = sizeof(real) == 8 ? 6 : 4;
+  constexpr int sweeps = sizeof(real) >= 8 ? 6 : 4;
   const F tiny = F(real(1e-30));
   // o[r] couples the two axes other than r
   F d[3] = {B.a[0], B.a[4], B.a[8]}, o[3] = {B.a[5], B.a[2], B.a[1]};
@@ -193,7 +193,7 @@ FN void respond(const Material& m, const Mat& A, Mat& Fe, Mat& tau, Principal& p
 
 // Quotient with the limit to take where a and b, of like size, are as good as equal.
 FN F quotient(F difference, F a, F b, F limit) {
-  const auto equal = magnitude(a - b) < (a + b) * real(sizeof(real) == 8 ? 1e-12 : 1e-6);
+  const auto equal = magnitude(a - b) < (a + b) * real(sizeof(real) >= 8 ? 1e-12 : 1e-6);
   return equal ? limit : difference / (equal ? F(1) : a - b);
 }
 
@@ -226,13 +226,13 @@ FN Mat flow_adjoint(const Material& m, const Principal& p, F sign, const Mat& T,
     // (log a - log b) / (a - b) / 2 = atanh(w) / w / (a + b)
     const F atanh_ratio = F(1) + w2 * (F(real(1.0 / 3)) + w2 * (F(real(0.2)) + w2 * (F(real(1.0 / 7)) + w2 * real(1.0 / 9))));
     const F far = (f.e[i] - f.e[j]) / (near ? F(1) : a - b);
-    const F de = regular & near ? F(real(0.5)) * mean * atanh_ratio : near ? quotient(f.e[i] - f.e[j], a, b, F(0)) : far;
+    const F de = (regular & near) ? F(real(0.5)) * mean * atanh_ratio : near ? quotient(f.e[i] - f.e[j], a, b, F(0)) : far;
     // (exp(c e_i) - exp(c e_j)) / (e_i - e_j) = c sqrt(g_i g_j) sinh(h)/h,  h = c (e_i - e_j)/2
     const F c = f.k - F(1), h = c * (f.e[i] - f.e[j]) * real(0.5), h2 = h * h;
     const F sinh_ratio = F(1) + h2 * (F(real(1.0 / 6)) + h2 * (F(real(1.0 / 120)) + h2 * real(1.0 / 5040)));
     const F root = SQRT(MAX((f.g[i] + F(1)) * (f.g[j] + F(1)), F(0)));
     const F limit = (f.g[i] + f.g[j] + F(2)) * real(-0.25) / a;
-    const F dg = regular & near ? c * root * sinh_ratio * de : quotient(f.g[i] - f.g[j], a, b, limit);
+    const F dg = (regular & near) ? c * root * sinh_ratio * de : quotient(f.g[i] - f.g[j], a, b, limit);
     B.a[3 * i + j] = B.a[3 * j + i] = T.a[3 * i + j] * mu2 * f.k * de + G.a[3 * i + j] * dg;
   }
   return B;
