@@ -147,3 +147,15 @@ def test_a_missing_mesh_is_named_with_the_place_where_it_was_looked_for(tmp_path
     )
     with pytest.raises(SettingError, match=rf"leg\.stl.*{tmp_path}/parts/leg\.stl"):
         load(tmp_path / "robot.xml")
+
+
+def test_a_height_field_without_hills_is_a_plane_and_another_is_refused():
+    field = (
+        '<hfield name="land" nrow="2" ncol="2" size="9 9 2 .1" elevation="{}"/><mesh name="wedge"'
+    )
+    ground = '<geom name="land" type="hfield" hfield="land" pos="0 0 .3"/>'
+    text = scene('<geom type="sphere" size=".1"/>', ground=ground)
+    model = load(text.replace('<mesh name="wedge"', field.format("0 0 0 0")), CONTACT)
+    assert model.ground_height == pytest.approx(0.3) and len(model.contact_link) == 1
+    with pytest.raises(SettingError, match="'land': a hfield"):
+        load(text.replace('<mesh name="wedge"', field.format("0 0 1 0")), CONTACT)

@@ -48,7 +48,8 @@ class TaskChoice:
     mjcf: MjcfFile = None
     """Robot to use in place of a task: its MJCF file, which ends in .xml."""
     reward: Literal["forward"] = "forward"
-    """What the robot of an MJCF file is paid for: to run forward."""
+    """What the robot of an MJCF file is paid for: to run forward, or, if it is fixed to the world,
+    to hold its first pose."""
 
     def chosen(self, base: TaskSettings | None = None) -> TaskSettings:
         """The task with its settings, where `base` is what the options were preset to, if any."""

@@ -40,14 +40,27 @@ def forward(state: ArticulatedState, action: Float[Array, "B A"]) -> Float[Array
     return state.qd[:, 0] - ACTION_COST * jnp.mean(action**2, axis=-1)
 
 
+def hold(start: Float[Array, " nq"]) -> Reward:
+    """Less the mean squared distance of all coordinates from a pose [m, rad], and the cost of
+    `forward`."""
+
+    def reward(state: ArticulatedState, action: Array) -> Array:
+        away = jnp.mean((state.q - start) ** 2, axis=-1)
+        return -away - ACTION_COST * jnp.mean(action**2, axis=-1)
+
+    return reward
+
+
 class Robot:
     """A model of one's own as a task: `examples/own_robot.py`.
 
-    The first joint is a free joint, or a slide along the world's x. Action: one number in [-1, 1]
+    A robot whose first joint is free or a slide along the world's x is paid for running `forward`,
+    any other, such as an arm or a hand, to `hold` its start, unless it has a reward of its own.
+    Action: one number in [-1, 1]
     for each actuator, which stands for its control range from end to end (`EnvSpec.control_range`).
-    Observation: all coordinates but those of the place on the ground, then all
+    Observation: all coordinates but those of the place on the ground, if it runs, then all
     velocities, as in `rfo.physics.model.Joint`. Reset: a keyframe of the file, or its reference
-    pose where it has none, coordinates and velocities +-0.05, uniform.
+    pose where it has none, coordinates and velocities +-0.05, uniform, within the joints' limits.
 
     An episode terminates where a joint turns by more than a tenth of a radian in a substep: what
     spins faster cannot be integrated; more substeps allow more. `simulator.substeps` is the number
@@ -55,7 +68,7 @@ class Robot:
 
     Args:
         source: MJCF file or text, see `rfo.physics.mjcf.load`.
-        reward: of arriving in a state.
+        reward: of arriving in a state; None: see above.
         lowest: height of the first link below which an episode terminates [m]; None for never.
         contact: constants of its geoms; None: from the masses that they hold and the file, see
             `rfo.physics.mjcf.constants`.
@@ -70,9 +83,9 @@ class Robot:
 
     Raises:
         FileNotFoundError: no file at `source`.
-        SettingError: see `rfo.physics.mjcf.load`; or if there is no motor, if the first joint is
-            another, if it starts outside of a joint's limits, if `lowest` is given for a first link
-            on a slide, if a number must be positive, or if it takes more than 400 substeps.
+        SettingError: see `rfo.physics.mjcf.load`; or if there is no motor, if it starts outside of
+            a joint's limits, if `lowest` is given for a first link that is not free, if a number
+            must be positive, or if it takes more than 400 substeps.
 
     Example:
         >>> import rfo
@@ -89,7 +102,7 @@ class Robot:
     def __init__(
         self,
         source: str | Path,
-        reward: Reward = forward,
+        reward: Reward | None = None,
         *,
         lowest: float | None = None,
         contact: ContactParameters | None = None,
@@ -110,10 +123,11 @@ class Robot:
         model = load(source, contact, substep=None if substeps is None else dt / substeps)
         self._start = _start(model, keyframe)
         _refuse(model, lowest, self._start)
-        self.reward = reward
+        runs = _runs(model)
+        self.reward = reward or (forward if runs else hold(jnp.asarray(self._start, jnp.float32)))
         self.lowest = -np.inf if lowest is None else lowest
         # coordinates of the place on the ground
-        self.hidden = 2 if model.joint[0] == Joint.FREE else 1
+        self.hidden = (2 if model.joint[0] == Joint.FREE else 1) if runs else 0
         self.spec = EnvSpec(
             name,
             observation=model.nq + model.nv - self.hidden,
@@ -133,9 +147,10 @@ class Robot:
         model = self.simulator.model
         of_q, of_qd = jax.random.split(key)
         q, qd = (batch, model.nq), (batch, model.nv)
+        noise = jax.random.uniform(of_q, q, minval=-POSITION_NOISE, maxval=POSITION_NOISE)
+        low, high = _limits(model)
         return ArticulatedState(
-            jnp.asarray(self._start, jnp.float32)
-            + jax.random.uniform(of_q, q, minval=-POSITION_NOISE, maxval=POSITION_NOISE),
+            jnp.clip(jnp.asarray(self._start, jnp.float32) + noise, low, high),
             jax.random.uniform(of_qd, qd, minval=-VELOCITY_NOISE, maxval=VELOCITY_NOISE),
         )
 
@@ -160,6 +175,15 @@ class Robot:
     def _terminated(self, state: ArticulatedState) -> Bool[Array, " B"]:
         ended = jnp.any(jnp.abs(state.qd) > self._fastest, axis=-1)
         return ended | (state.q[:, 2] < self.lowest) if np.isfinite(self.lowest) else ended
+
+
+def _limits(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Of each coordinate (nq,)."""
+    limits = np.full((2, model.nq), [[-np.inf], [np.inf]], np.float32)
+    scalar = model.v_count == 1
+    dofs = model.v_start[scalar]
+    limits[:, model.q_start[scalar]] = model.limit_lower[dofs], model.limit_upper[dofs]
+    return limits[0], limits[1]
 
 
 def _control_range(model: Model) -> tuple[tuple[float, float], ...]:
@@ -192,16 +216,18 @@ def _substeps(model: Model, dt: float) -> int:
     return max(LEAST_SUBSTEPS, needed)
 
 
+def _runs(model: Model) -> bool:
+    """Whether the first joint is free, or a slide along the world's x."""
+    along = np.asarray(rotate(jnp.asarray(model.quat[0]), jnp.asarray(model.axis[0])))
+    slides = model.joint[0] == Joint.SLIDE and along[0] > 0.999
+    return bool(model.joint[0] == Joint.FREE or slides)
+
+
 def _refuse(model: Model, lowest: float | None, start: np.ndarray) -> None:
     """What cannot run."""
     free = model.joint[0] == Joint.FREE
     if model.nu == 0:
         raise SettingError("the model has no motor: give its actuator section one per driven joint")
-    along = np.asarray(rotate(jnp.asarray(model.quat[0]), jnp.asarray(model.axis[0])))
-    if not free and not (model.joint[0] == Joint.SLIDE and along[0] > 0.999):
-        raise SettingError(
-            "the first joint must be a free joint or a slide along the world's x, to run along"
-        )
     if lowest is not None and not free:
         raise SettingError("`lowest` needs a first link on a free joint", "lowest")
     for link, name in zip(np.flatnonzero(model.v_count == 1), _scalar_names(model), strict=True):

@@ -22,7 +22,7 @@ from rfo.physics.mjcf.constants import (
     surface_of_pair,
 )
 from rfo.physics.mjcf.flags import disabled
-from rfo.physics.mjcf.shapes import GEOM, STAND_INS, points_of, with_stand_ins
+from rfo.physics.mjcf.shapes import GEOM, STAND_INS, heights_of, points_of, with_stand_ins
 from rfo.physics.mjcf.support import SHAPES, name_of, user_is_contact
 from rfo.physics.mjcf.tree import Frame, rotation, rows
 from rfo.physics.pairs import Kind, Pairs, Shape, pairs
@@ -64,7 +64,7 @@ def contacts_of(m: mujoco.MjModel) -> list[Contact]:
     solid = np.flatnonzero(m.geom_contype | m.geom_conaffinity).tolist()
     met = [(a, b) for i, b in enumerate(solid) for a in solid[:i] if _collides(m, a, b)]
     both = sorted(named.keys() | met, key=lambda pair: (pair[1], pair[0]))
-    planes = m.geom_type == GEOM.mjGEOM_PLANE
+    planes = flat(m)
     return [
         Contact(*((b, a) if planes[a] else (a, b)), named.get((a, b), -1))
         for a, b in both
@@ -151,7 +151,7 @@ class Touching:
         self._frames = frames
         self._margins = margins
         contacts = contacts_of(m)
-        planes = m.geom_type == GEOM.mjGEOM_PLANE
+        planes = flat(m)
         on_planes = [contact for contact in contacts if planes[contact.b]]
         self.ground = min((contact.b for contact in on_planes), default=None)
         """The geom that is the ground: the first plane that something may touch."""
@@ -240,11 +240,23 @@ def _each(contacts: list[Contact], law: Law) -> list[tuple[float, ...]]:
     return [made[contact] for contact in contacts]
 
 
+def flat(m: mujoco.MjModel) -> np.ndarray:
+    """(ngeom,) whether a geom is a plane, as height fields without hills are."""
+    level = np.array([np.ptp(heights_of(m, field)) == 0 for field in range(m.nhfield)], bool)
+    fields = m.geom_type == GEOM.mjGEOM_HFIELD
+    planes = m.geom_type == GEOM.mjGEOM_PLANE
+    planes[fields] = level[m.geom_dataid[fields]]
+    return planes
+
+
 def plane_of(m: mujoco.MjModel, frames: list[Frame], plane: int) -> tuple[np.ndarray, float]:
     """Unit normal of a plane and its height along it [m]."""
     pose = frames[m.geom_bodyid[plane]].then(m.geom_pos[plane], m.geom_quat[plane])
-    normal = rotation(pose.quat)[:, 2]
-    return normal, float(normal @ pose.pos)
+    normal, height = rotation(pose.quat)[:, 2], 0.0
+    if m.geom_type[plane] == GEOM.mjGEOM_HFIELD:
+        field = m.geom_dataid[plane]
+        height = float(m.hfield_size[field, 2] * heights_of(m, field)[0, 0])
+    return normal, float(normal @ pose.pos) + height
 
 
 def ground_plane(m: mujoco.MjModel, frames: list[Frame], ground: int | None) -> dict[str, Any]:
@@ -299,10 +311,11 @@ def _notes(m: mujoco.MjModel, contacts: list[Contact], left_out: int) -> list[st
 
 def refuse_contacts(m: mujoco.MjModel) -> None:
     """Refuse geoms that may touch and have no shape here, by name."""
+    planes = flat(m)
     for contact in contacts_of(m):
         for geom in contact[:2]:
             kind = GEOM(m.geom_type[geom])
-            if kind not in SHAPES and kind not in STAND_INS:
+            if kind not in SHAPES and kind not in STAND_INS and not planes[geom]:
                 what = kind.name.removeprefix("mjGEOM_").lower()
                 raise SettingError(
                     f"geom '{name_of(m, 'geom', geom)}': a {what} cannot touch anything here: give"

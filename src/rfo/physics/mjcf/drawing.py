@@ -10,7 +10,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from rfo.physics.mjcf.shapes import GEOM, vertices
+from rfo.physics.mjcf.shapes import GEOM, heights_of, vertices
 from rfo.physics.mjcf.support import SHAPES
 from rfo.physics.mjcf.tree import Frame
 
@@ -113,8 +113,8 @@ def _clustered(
 
 def _height_field(m: mujoco.MjModel, field: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and triangles of a height field's surface, in its frame."""
-    rows, columns, start = m.hfield_nrow[field], m.hfield_ncol[field], m.hfield_adr[field]
-    heights = m.hfield_data[start : start + rows * columns].reshape(rows, columns)
+    heights = heights_of(m, field)
+    rows, columns = heights.shape
     half_x, half_y, top, _ = m.hfield_size[field]
     at_y, at_x = (
         np.unique(np.linspace(0, n - 1, min(n, FIELD_CELLS + 1)).round().astype(int))

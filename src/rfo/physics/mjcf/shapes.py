@@ -109,6 +109,12 @@ def vertices(m: mujoco.MjModel, geom: int) -> np.ndarray:
     return m.mesh_vert[start : start + m.mesh_vertnum[mesh]].astype(float)
 
 
+def heights_of(m: mujoco.MjModel, field: int) -> np.ndarray:
+    """Heights of a height field (rows along y, columns along x), in [0, 1] of its greatest."""
+    rows, columns, start = m.hfield_nrow[field], m.hfield_ncol[field], m.hfield_adr[field]
+    return m.hfield_data[start : start + rows * columns].reshape(rows, columns)
+
+
 def spread(points: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the points (n, 3), each as far as possible from those before it."""
     distance = np.linalg.norm(points - points.mean(axis=0), axis=1)
