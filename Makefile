@@ -65,17 +65,23 @@ walls: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(BIN)/rfo bench speed $(TASK) $(ARGS)
 
-# A wheel, and proof that it works without its source: installed into an empty environment it
-# trains.
+# A wheel, and proof that it works without its source. It holds the committed files of the package,
+# without scripts for its developers, and no others. Installed into an empty environment it trains.
+dist: export PYTHONPATH :=
 dist: $(INSTALLED)
-	@rm -rf dist build && mkdir dist
+	@rm -rf dist build && mkdir dist build
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation -w dist .
+	@git ls-files src/rfo | sed 's|^src/||; /\.sh$$/d' | LC_ALL=C sort > build/committed
+	@$(BIN)/python -m zipfile -l dist/*.whl | sed '1d; s/ .*//; /\.dist-info\//d' \
+		| LC_ALL=C sort > build/held
+	@diff build/committed build/held
 	@$(PYTHON) -m venv dist/clean
 	@dist/clean/bin/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints.txt dist/*.whl
-	@cd dist && clean/bin/rfo --version && clean/bin/rfo train cartpole --steps 4096 --out run
-	@rm -rf dist/clean dist/run
+	@cd dist && clean/bin/rfo --version \
+		&& clean/bin/rfo train cartpole --steps 4096 --out run
+	@rm -rf dist/clean dist/run build
 	@ls dist
 
 clean:
