@@ -19,7 +19,7 @@ from rfo.experiment import api
 from rfo.training import record
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
-TINY = {"environments": 4, "horizon": 4, "network.hidden": (4,), "critic.hidden": (4,)}
+TINY = {"environments": 4, "horizon": 4, "network.hidden": (4,)}
 
 
 def rest(observation, key):
@@ -74,7 +74,7 @@ def test_double_precision_is_refused_where_the_physics_has_none():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("api") / "run"
-    return rfo.train("lqr", "shac", steps=64, seed=3, out=out, **TINY)
+    return rfo.train("lqr", "apg", steps=64, seed=3, out=out, **TINY)
 
 
 def test_a_run_tells_its_metrics_in_columns(run):
@@ -115,9 +115,9 @@ def test_evaluating_a_runs_policy_by_hand_agrees_with_the_run(run):
 
 
 def test_a_finished_run_goes_on_to_a_new_length(tmp_path):
-    run = rfo.train("lqr", "apg", steps=32, out=tmp_path / "run", environments=4, horizon=4)
-    longer = run.resume(steps=64)
-    assert longer.experiment.steps == 64 and longer.metrics["env_steps"][-1] == 64
+    run = rfo.train("lqr", "apg", steps=64, out=tmp_path / "run", **TINY)
+    longer = run.resume(steps=80)
+    assert longer.experiment.steps == 80 and longer.metrics["env_steps"][-1] == 80
     with pytest.raises(RunError, match="is finished"):
         longer.resume()
 

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from paced import PACED
 from rfo.cli.main import main
 from rfo.experiment.run import Evaluation, create, open_run, resume
 from rfo.training import checkpoint
@@ -21,15 +22,6 @@ from rfo.training.record import RunFolder
 
 RFO = (sys.executable, "-m", "rfo.cli")
 TINY = ("--algo", "apg", "--envs", "2", "--horizon", "4", "--network.hidden", "4")
-PACED = """
-import sys, time
-from rfo.training import trainer
-step = trainer._Loop.record
-trainer._Loop.record = lambda *a, **k: (time.sleep(0.15), step(*a, **k))[1]
-from rfo.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
-"""The command line, with updates of 150 ms: long enough for a test to do something meanwhile."""
 
 
 def updates(run):

@@ -42,7 +42,7 @@ class Run:
 
     Example:
         >>> import rfo
-        >>> run = rfo.train("quadratic", "apg", steps=64, environments=4, horizon=4, out="run")
+        >>> run = rfo.train("lqr", "apg", steps=64, environments=4, horizon=4, out="run")
         >>> run.status
         'finished'
         >>> run.metrics["env_steps"]
@@ -208,7 +208,7 @@ def train(
 
     Example:
         >>> import rfo
-        >>> run = rfo.train("lqr", "shac", steps=64, environments=4, horizon=4, out="lqr_run")
+        >>> run = rfo.train("lqr", "apg", steps=64, environments=4, horizon=4, out="lqr_run")
         >>> run.experiment.seed, run.path.name
         (0, 'lqr_run')
     """
@@ -238,7 +238,7 @@ def train_seeds(
 
     Example:
         >>> import rfo
-        >>> experiment = rfo.preset("quadratic", "apg", steps=16, environments=4, horizon=4)
+        >>> experiment = rfo.preset("lqr", "apg", steps=64, environments=4, horizon=4)
         >>> [run.path.name for run in rfo.train_seeds(experiment, 2, out="both")]
         ['s0', 's1']
     """
@@ -279,7 +279,7 @@ def load(path: str | Path, *, threads: int | None = None, task: str | None = Non
 
     Example:
         >>> import rfo
-        >>> run = rfo.train("lqr", "apg", steps=16, environments=4, horizon=4, out="saved")
+        >>> run = rfo.train("lqr", "apg", steps=64, environments=4, horizon=4, out="saved")
         >>> rfo.load("saved").experiment == run.experiment
         True
     """
