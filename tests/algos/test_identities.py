@@ -193,8 +193,8 @@ MODEL_FREE = [
 
 @pytest.mark.parametrize(
     ("algorithm", "task"),
-    [(method, LQR()) for method in (*SEEDED[:3], MODEL_FREE[2])]
-    + [(SEEDED[3], ReachCloud(points=4))],
+    [(SEEDED[0], LQR()), (SEEDED[3], ReachCloud(points=4)), (MODEL_FREE[2], LQR())]
+    + [pytest.param(method, LQR(), marks=pytest.mark.long) for method in SEEDED[1:3]],
     ids=lambda x: getattr(x, "name", None) or x.spec.name,
 )
 def test_seeds_repeat_differ_and_train_together_as_alone(algorithm, task):

@@ -183,7 +183,7 @@ BOOTSTRAPPED = {
 }
 
 
-@pytest.mark.parametrize("name", BOOTSTRAPPED)
+@pytest.mark.parametrize("name", ["rfo", pytest.param("sapo", marks=pytest.mark.long), "shac"])
 def test_bootstraps_from_the_next_observation(name):
     """In rollouts of one step the reward never depends on the action: only V(s_t+1) teaches.
 
@@ -196,7 +196,7 @@ def test_bootstraps_from_the_next_observation(name):
     assert cut < 0.3
 
 
-@pytest.mark.parametrize("chunk", [1, 4])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.long), 4])
 def test_critics_learn_the_value_across_terminations(chunk):
     """On the countdown task V is 1 + g + ... + g^(n-1).
 
