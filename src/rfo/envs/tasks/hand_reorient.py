@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rfo.envs.base import EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
@@ -118,8 +116,6 @@ class HandReorient:
 
     **Contact** of all links and the cube with one another: stiffness 500 N/m, damping 100 N s/m,
     friction slope 100 N s/m, friction coefficient 0.5. Joint limits: 100 N m/rad and 10 N m s/rad.
-    Each point of a box's edge has a normal of its own, as in the recorded results; two boxes of a
-    robot file part in one direction (docs/physics.md).
 
     `hand_reorient_smooth` has the same reward, but forces whose gradient a policy can learn from.
     Its contact damping is 1e4 N s/m^2 times the depth, so that the force does not jump at first
@@ -271,10 +267,7 @@ def _orientation(angles: Float[Array, "*n 2"]) -> Float[Array, "*n 4"]:
 
 @cache
 def _model(penalties: Penalties) -> Model:
-    text = files("rfo.envs").joinpath("assets/hand.xml").read_text()
-    model = load(text, *penalties)
-    # Results of this task were recorded with a normal for each point of a box's edges.
-    return replace(model, pairs=replace(model.pairs, whole=np.zeros_like(model.pairs.whole)))
+    return load(files("rfo.envs").joinpath("assets/hand.xml").read_text(), *penalties)
 
 
 def hand_reorient(threads: int | None = None) -> HandReorient:
