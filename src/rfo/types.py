@@ -38,10 +38,14 @@ Observation = Array | dict[str, Array]
 ObservationShape = int | Mapping[str, tuple[int, ...]]
 """Size O of a vector observation, or the shape (n,) or (P, 3) of each array of a dict."""
 
+ENVIRONMENTS = "environments"
+"""Axis of several devices along which the environments B are shared out."""
+
 Metrics = dict[str, Array]
 """Scalars that one update reports, by name."""
 
 __all__ = [
+    "ENVIRONMENTS",
     "Array",
     "Bool",
     "Float",

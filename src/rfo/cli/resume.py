@@ -14,6 +14,9 @@ ResumedPath = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint="(
 NewLength = Annotated[
     int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the run's)")
 ]
+RunDevices = Annotated[
+    int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the run's)")
+]
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,13 @@ class Resume:
     before."""
     threads: Threads = None
     """CPU threads of the physics."""
+    devices: RunDevices = None
+    """Devices that share the environments."""
 
     def run(self) -> int:
         """Train on."""
         from rfo.experiment.run import resume
 
-        status = resume(self.resume, self.threads, self.steps, self.task)
+        status = resume(self.resume, self.threads, self.steps, self.task, self.devices)
         print(self.resume)
         return status

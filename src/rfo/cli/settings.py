@@ -89,6 +89,8 @@ class Settings(TaskChoice):
     """Random seed. The same seed gives the same numbers."""
     threads: Threads = None
     """CPU threads of the physics."""
+    devices: int = 1
+    """Devices that share the environments, or the seeds where several train together."""
     checkpoint_every: int = 100
     """Updates between checkpoints."""
     evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
@@ -105,6 +107,7 @@ class Settings(TaskChoice):
                 steps=self.steps,
                 seed=self.seed,
                 threads=self.threads,
+                devices=self.devices,
                 checkpoint_every=self.checkpoint_every,
                 evaluation=self.evaluation,
                 method=base.method,
@@ -141,6 +144,7 @@ def parse(kind: type, name: str, arguments: list[str]) -> tuple[Any, Callable[[]
         executed=base.executed,
         seed=base.seed,
         threads=base.threads,
+        devices=base.devices,
         checkpoint_every=base.checkpoint_every,
         evaluation=base.evaluation,
     )

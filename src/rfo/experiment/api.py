@@ -163,18 +163,19 @@ class Run:
         folder = RunFolder.open(self.path)
         return runs.evaluate(experiment, folder, deterministic, seed, on)
 
-    def resume(self, steps: int | None = None) -> Run:
+    def resume(self, steps: int | None = None, devices: int | None = None) -> Run:
         """Go on with the training from the newest checkpoint; returns the run.
 
         Args:
             steps: length of the whole training in environment steps, to make the run longer.
+            devices: how many share the environments, in place of the run's own.
 
         Raises:
             RunError: if it is finished, or has no checkpoint, or has come further than `steps`.
         """
         name, threads = self.experiment.task.name, self.experiment.threads
         task = name if own.is_own(name) else None
-        runs.resume(self.path, threads, steps, task)
+        runs.resume(self.path, threads, steps, task, devices)
         return load(self.path, threads=threads, task=task)
 
 

@@ -121,7 +121,7 @@ def require_room(experiment: Experiment, state: PyTree, seeds: int = 1) -> None:
     Raises:
         SettingError: see `refuse_beyond`.
     """
-    available = available_memory()
+    available = available_memory(experiment.devices)
     most = seeds * MOST_KEPT * experiment.algorithm.horizon * size_of(state)
     if available is not None and most > available:  # a plan takes a second, and is seldom needed
         refuse_beyond(plan(experiment, seeds), available)
@@ -148,13 +148,13 @@ def refuse_beyond(plan: MemoryPlan, available: int | None) -> None:
     )
 
 
-def available_memory() -> int | None:
-    """Memory of the device that trains [bytes], None where the system does not tell."""
+def available_memory(devices: int = 1) -> int | None:
+    """Memory of the devices that train [bytes], None where the system does not tell."""
     import jax
 
     facts = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in facts:
-        return facts["bytes_limit"]
+        return devices * facts["bytes_limit"]
     return host_memory()
 
 

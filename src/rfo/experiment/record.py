@@ -117,6 +117,8 @@ class Experiment:
     """Random seed of the training; the same seed gives the same numbers."""
     threads: int | None = None
     """CPU threads of the physics; None: as many as speed up the batch."""
+    devices: int = 1
+    """Devices that share the environments, or the seeds where several train together."""
     checkpoint_every: int = 100
     """Updates between checkpoints."""
     evaluation: Evaluation = Evaluation()
@@ -124,7 +126,7 @@ class Experiment:
     """Name of the method that was asked for: the algorithm's, or a variant's."""
 
     def __post_init__(self) -> None:
-        counts = ("environments", "chunk", "steps", "threads", "checkpoint_every")
+        counts = ("environments", "chunk", "steps", "threads", "devices", "checkpoint_every")
         require_positive(**{name: getattr(self, name) for name in counts})
         if self.executed is not None and not 1 <= self.executed <= self.chunk:
             raise SettingError(

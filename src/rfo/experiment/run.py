@@ -20,6 +20,7 @@ from rfo.experiment import memory, own, robot
 from rfo.experiment.catalogue import is_robot, short_name
 from rfo.experiment.record import Experiment, TaskSettings
 from rfo.training import checkpoint, trainer
+from rfo.training.devices import Devices, sharing
 from rfo.training.evaluate import Episodes, Evaluator, evaluation_key, shares, summarise
 from rfo.training.output import outliving_output
 from rfo.training.record import RunFolder, refuse_taken
@@ -191,7 +192,11 @@ def _tell(line: str) -> None:
 
 
 def resume(
-    path: Path, threads: int | None = None, steps: int | None = None, task: str | None = None
+    path: Path,
+    threads: int | None = None,
+    steps: int | None = None,
+    task: str | None = None,
+    devices: int | None = None,
 ) -> int:
     """Go on with an interrupted run, finish what its end left out, or extend it.
 
@@ -200,6 +205,7 @@ def resume(
         threads: CPU threads of the physics, in place of the run's own.
         steps: length of the whole training in environment steps, in place of the run's own.
         task: where the code of its task is, for a task of the user's own that has moved.
+        devices: how many share the environments, in place of the run's own.
 
     Returns:
         the exit status, as `train`.
@@ -211,6 +217,9 @@ def resume(
     folder.lock()
     try:
         experiment = read_experiment(folder, threads, task)
+        if devices is not None:
+            experiment = experiment.edited({"devices": devices})
+        _devices(experiment)
         state, progress = load_state(folder, experiment)
         if steps is not None:
             longer = extend(experiment, progress, steps)
@@ -307,11 +316,22 @@ def refuse_misfit(experiment: Experiment, seeds: int = 1) -> None:
     """
     try:
         state = trainer.state_shapes(*experiments.build(experiment))
+        _devices(experiment, seeds)
         memory.require_room(experiment, state, seeds)
     except SettingError:
         raise
     except ValueError as error:
         raise SettingError(str(error)) from None
+
+
+def _devices(experiment: Experiment, seeds: int = 1) -> Devices | None:
+    """The devices that share a training.
+
+    Raises:
+        SettingError: if there are fewer, or shares would not be equal.
+    """
+    algorithm, env = experiments.build(experiment)
+    return sharing(experiment.devices, env.size, algorithm.horizon // env.stride, seeds)
 
 
 def train(
@@ -347,7 +367,8 @@ def _train(
     for folder in folders:
         folder.connect()
     try:
-        outcome = trainer.run(algorithm, env, folders, seeds, course, title, start)
+        devices = _devices(first, len(seeds))
+        outcome = trainer.run(algorithm, env, folders, seeds, course, title, start, devices)
         if outcome.interrupted:
             _tell_how_to_resume(folders, outcome)
             return INTERRUPTED

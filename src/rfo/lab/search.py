@@ -59,6 +59,8 @@ DEFAULTS = {
     "storage": "",
     "settings": {},
 }
+MACHINE = ("threads", "devices")
+"""Settings that say on what a trial trains, and not what."""
 SAMPLERS = ("tpe", "random")
 RANGE = ("low", "high", "log", "step")
 EXAMPLE = "{low = 0.01, high = 1.0, log = true} or a list of choices"
@@ -99,7 +101,7 @@ class Search:
         """What all processes of a sweep must agree on, ready for JSON."""
         experiment = self.experiment.to_json()
         return {
-            "experiment": {name: x for name, x in experiment.items() if name != "threads"},
+            "experiment": {name: x for name, x in experiment.items() if name not in MACHINE},
             "seeds": list(self.seeds),
             "space": {name: repr(distribution) for name, distribution in self.space.items()},
         }

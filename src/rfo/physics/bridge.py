@@ -5,6 +5,9 @@ differentiable JAX function of a control step. It works under jit, scan, vmap (w
 batch), grad and checkpoint, from any number of compiled programs. Reverse mode only, first
 derivatives only: anything else is refused.
 
+Where several devices share the environments (`jax.set_mesh` with the axis
+`rfo.types.ENVIRONMENTS`), each advances its own.
+
 On the CPU a call leaves XLA for graphs captured by Warp (`rfo.physics.host`); on CUDA the launches
 go to XLA's own stream (`rfo.physics.stream`).
 """
@@ -22,11 +25,12 @@ import warp as wp
 from jax.extend.core import Primitive
 from jax.extend.mlir.dialects.stablehlo import BitcastConvertOp
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import PartitionSpec, get_abstract_mesh
 
 from rfo.physics.host import Plan, useful_threads
 from rfo.physics.kernels import Kernels
 from rfo.physics.stream import Stream
-from rfo.types import Array
+from rfo.types import ENVIRONMENTS, Array
 
 _making = threading.Lock()
 """Held while a batch's plan is made: Warp captures for one thread at a time."""
@@ -61,7 +65,12 @@ class Bridge:
             NotImplementedError: if its gradient is differentiated.
         """
         _check(self.kernels, inputs)
-        return self._step(*inputs)
+        mesh = get_abstract_mesh()
+        if mesh.empty:
+            return self._step(*inputs)
+        share = PartitionSpec(ENVIRONMENTS) if ENVIRONMENTS in mesh.axis_names else PartitionSpec()
+        step = jax.shard_map(self._step, in_specs=share, out_specs=share, check_vma=False)
+        return step(*inputs)
 
     def plan(self, envs: int) -> Plan:
         """How the CPU advances a batch, made at the first call."""

@@ -22,6 +22,7 @@ import numpy as np
 from rfo.algos.base import DROPPED, DROPPED_IN, Algorithm
 from rfo.envs.batch import Batch
 from rfo.training import checkpoint
+from rfo.training.devices import SEEDS, Devices, brought_together
 from rfo.training.guard import Guard, Interruption, all_finite, dropped_in
 from rfo.training.record import RunFolder
 from rfo.training.screen import Rate, Screen
@@ -154,7 +155,7 @@ def state_shapes(algorithm: Algorithm, env: Batch) -> PyTree:
 
 @lru_cache(maxsize=8)
 def compiled_update(
-    algorithm: Algorithm, env: Batch, seeds: int
+    algorithm: Algorithm, env: Batch, seeds: int, devices: Devices | None = None
 ) -> Callable[[PyTree], tuple[PyTree, Metrics, Array]]:
     """One update of `seeds` stacked states as one program: state -> state, metrics, finite."""
 
@@ -162,7 +163,11 @@ def compiled_update(
         state, metrics = algorithm.update(state, env)
         return state, metrics, all_finite(state)
 
-    return eqx.filter_jit(update if seeds == 1 else eqx.filter_vmap(update))
+    if devices is None:
+        return eqx.filter_jit(update if seeds == 1 else eqx.filter_vmap(update))
+    if seeds > 1:  # the axis goes on to jax.vmap
+        update = eqx.filter_vmap(update, spmd_axis_name=SEEDS)  # pyright: ignore[reportCallIssue]
+    return devices.compiled(update)
 
 
 def single_state(state: PyTree, index: int, seeds: int) -> PyTree:
@@ -180,6 +185,7 @@ def run(
     course: Course,
     title: str,
     start: Start | None = None,
+    devices: Devices | None = None,
 ) -> Outcome:
     """Train one run per seed and leave each with its metrics and checkpoints.
 
@@ -190,11 +196,12 @@ def run(
         course: when to stop and to checkpoint.
         title: name shown with the progress.
         start: state to go on from (one seed only).
+        devices: what shares the environments, or the seeds if there are several.
 
     Raises:
         OSError: if a record or checkpoint cannot be written; the checkpoints before it stay usable.
     """
-    return _Loop(algorithm, env, folders, seeds, course, title, start).run()
+    return _Loop(algorithm, env, folders, seeds, course, title, start, devices).run()
 
 
 class _Loop:
@@ -209,6 +216,7 @@ class _Loop:
         course: Course,
         title: str,
         start: Start | None,
+        devices: Devices | None,
     ):
         progress = start.progress if start else {"update": 0, "seconds": 0.0, "window": []}
         self.course, self.seeds = course, len(seeds)
@@ -230,8 +238,9 @@ class _Loop:
         self.screen = Screen(
             title, course.updates * self.steps_per_update, self.begin * self.steps_per_update
         )
+        self.devices = devices
         self.start = lambda: start.state if start else initial_state(algorithm, env, seeds)
-        self.update = compiled_update(algorithm, env, self.seeds)
+        self.update = compiled_update(algorithm, env, self.seeds, devices)
 
     def run(self) -> Outcome:
         """Update until the course is done, every run diverged, or the user wants to stop."""
@@ -239,6 +248,8 @@ class _Loop:
         try:
             with Interruption() as interruption, self.screen:
                 self.state = self.start()
+                if self.devices is not None:
+                    self.state = self.devices.share_out(self.state)
                 while update < self.course.updates and self.training and not interruption.requested:
                     self.state, metrics, finite = self.update(self.state)
                     update += 1
@@ -250,6 +261,8 @@ class _Loop:
         finally:
             for track in self.tracks:
                 track.folder.close()
+        if self.devices is not None:
+            self.state = brought_together(self.state)
         return Outcome(
             states=[single_state(self.state, i, self.seeds) for i in range(self.seeds)],
             diverged=[track.diverged for track in self.tracks],
