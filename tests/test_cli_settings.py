@@ -113,7 +113,7 @@ def test_lists_may_have_commas_and_whole_numbers_exponents():
         ("--task.gain 3", "unknown option '--task.gain'"),
         ("--seed 99999999999999999999", "seed must be from 0 to 4294967295"),
         ("--steps 1" + "0" * 30, "steps must be at most"),
-        ("--return-scale inf", "return_scale must be a finite number, not inf"),
+        ("--algo sapo --return-scale inf", "return_scale must be a finite number, not inf"),
         ("--c-past nan", "c_past must be"),
     ],
 )

@@ -17,7 +17,7 @@ from rfo.lab.curves import save, styles
 RESULTS = Path(__file__).parent / "results" / "comparison"
 OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "mechanism.png"
 TASKS = ("ant", "hopper", "cartpole", "soft_jumper_small")
-METHODS = ("rfo", "naive_flow", "sapo", "shac2")
+METHODS = ("rfo_fixed", "naive_flow", "sapo", "shac2")
 METRICS = {
     "action_spread": "spread of\na state's actions",
     "policy_change": "change of an\naction per update",

@@ -162,7 +162,7 @@ def test_variants_are_algorithms_with_other_settings_which_come_before_the_task(
         ({"method": "sappo"}, "did you mean sapo"),
         (
             {"method": "zzz"},
-            "choose from apg, fpo, naive_flow, ppo, rfo, rfo_bound, rfo_reuse, rfo_tuned, sac, "
+            "choose from apg, fpo, naive_flow, ppo, rfo, rfo_bound, rfo_fixed, rfo_reuse, sac, "
             "sapo, sapo_reuse, shac, shac2, soft_flow, soft_flow_reuse",
         ),
         ({"gama": 0.9}, "did you mean gamma"),

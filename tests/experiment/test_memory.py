@@ -42,7 +42,7 @@ def test_a_replay_buffer_by_hand():
     assert planned.checkpoint == pytest.approx(3 * buffer, rel=0.01)
 
 
-@pytest.mark.parametrize("method", ["shac", "rfo"])
+@pytest.mark.parametrize("method", ["shac", "rfo_fixed", "rfo"])
 def test_the_plan_of_a_rollout_agrees_with_what_xla_needs(method):
     """An independent count: the temporary memory of the compiled update, within a factor of two."""
     experiment = preset("lqr", method, environments=2048, horizon=32)

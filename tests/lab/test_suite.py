@@ -53,6 +53,12 @@ def test_cells_are_tasks_times_methods(write):
     assert (other.algorithm.c_past, other.evaluation.episodes, other.steps) == (1.5, 6, 500)
 
 
+def test_a_label_without_a_method_has_the_suites(write):
+    named = SUITE.replace("seeds = 3", 'method = "apg"\nseeds = 3').replace("c_past = 1.5, ", "")
+    cells = {cell.name: cell.experiment.method for cell in read(write(named))}
+    assert set(cells.values()) == {"apg", "sapo"} and cells["lqr/rfo"] == "apg"
+
+
 def test_seeds_and_budget_can_be_changed(write):
     cell = read(write(SUITE), seeds=2, budget=0.25)[0]
     assert cell.seeds == (10, 11) and cell.experiment.steps == 250

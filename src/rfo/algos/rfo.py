@@ -66,7 +66,7 @@ class RFO(ActorCritic):
         8
     """
 
-    name: ClassVar[str] = "rfo"
+    name: ClassVar[str] = "rfo_fixed"
     needs_gradient: ClassVar[bool] = True
 
     return_scale: float = 1.0

@@ -112,7 +112,7 @@ class SelfTunedRFO(ActorCritic):
         Target(first=0.15, final=0.05)
     """
 
-    name: ClassVar[str] = "rfo_tuned"
+    name: ClassVar[str] = "rfo"
     needs_gradient: ClassVar[bool] = True
 
     td_lambda: float = 0.95

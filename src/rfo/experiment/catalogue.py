@@ -313,7 +313,12 @@ HELD = {"c_past": 1.0, "c_uni": 0.5}
 bounds, and a flow whose field obeys L_uni only where the policy goes."""
 
 METHODS: dict[str, Method] = {
-    "rfo": Method("rfo.algos.rfo", "RFO", "reparameterization flow policy optimization"),
+    "rfo": Method(
+        "rfo.algos.self_tuned",
+        "SelfTunedRFO",
+        "reparameterization flow policy optimization; its weights tune themselves",
+    ),
+    "rfo_fixed": Method("rfo.algos.rfo", "RFO", "RFO with the paper's fixed weights"),
     "sapo": Method("rfo.algos.sapo", "SAPO", "soft analytic policy optimization"),
     "shac": Method("rfo.algos.shac", "SHAC", "short-horizon actor-critic"),
     "apg": Method("rfo.algos.apg", "APG", "analytic policy gradient, no critic"),
@@ -326,18 +331,21 @@ METHODS: dict[str, Method] = {
         "a flow policy with SAPO's entropy in place of RFO's terms",
     ),
     "naive_flow": Method(
-        "rfo.algos.rfo", "RFO", "RFO without its two matching terms", {"c_past": 0.0, "c_uni": 0.0}
+        "rfo.algos.rfo",
+        "RFO",
+        "rfo_fixed without its two matching terms",
+        {"c_past": 0.0, "c_uni": 0.0},
     ),
     "rfo_bound": Method(
-        "rfo.algos.rfo", "RFO", "RFO that keeps actions away from their bounds", {"c_bound": 0.3}
-    ),
-    "rfo_tuned": Method(
-        "rfo.algos.self_tuned", "SelfTunedRFO", "RFO with weights that tune themselves"
+        "rfo.algos.rfo",
+        "RFO",
+        "rfo_fixed that keeps actions away from their bounds",
+        {"c_bound": 0.3},
     ),
     "rfo_reuse": Method(
         "rfo.algos.rfo",
         "RFO",
-        "RFO with several actor steps on each rollout's gradient",
+        "rfo_fixed with several actor steps on each rollout's gradient",
         REUSE | HELD,
     ),
     "sapo_reuse": Method(

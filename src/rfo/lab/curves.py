@@ -24,7 +24,7 @@ COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 LINES = tuple(product(("-", "--", ":"), COLOURS))
 """Line styles and colours, in the order in which labels get them."""
 
-METHODS = ("rfo", "sapo", "shac", "apg", "ppo", "sac", "fpo")
+METHODS = ("rfo", "rfo_fixed", "sapo", "shac", "apg", "ppo", "sac", "fpo")
 """Labels that always have the same line: the n-th one has the n-th of `LINES`."""
 
 PUBLISHED_STYLES = ((0, (6, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)))

@@ -4,10 +4,11 @@ title = "Rigid and soft, small budgets"
 seeds = 5
 first_seed = 100            # default: 0
 together = false            # true: all seeds of a cell train as one program
+method = "rfo"              # default: of labels that name none
 
 [methods]                   # label = settings, with the names that `rfo show` prints
 rfo = {}
-sapo = {method = "sapo"}    # default: "rfo"
+sapo = {method = "sapo"}
 
 [tasks.hopper]
 steps = 524288
@@ -32,7 +33,7 @@ from rfo.experiment.catalogue import short_name
 from rfo.experiment.record import Experiment, preset
 from rfo.lab.entries import entry, read_toml, refuse_unknown, seed_numbers
 
-ENTRIES = ("title", "seeds", "first_seed", "together", "methods", "tasks")
+ENTRIES = ("title", "method", "seeds", "first_seed", "together", "methods", "tasks")
 TASK_ENTRIES = ("steps", "settings", "methods")
 
 
@@ -85,6 +86,7 @@ def _cells(content: Mapping[str, Any], seeds: int | None, budget: float) -> list
     methods = _settings(content.get("methods", {}), "methods")
     numbers = seed_numbers(content, seeds)
     together = entry({"together": False, **content}, "together", bool)
+    method = entry({"method": "rfo", **content}, "method", str)
     cells = []
     for task, table in entry(content, "tasks", dict).items():
         where = f"tasks.{task}"
@@ -96,7 +98,7 @@ def _cells(content: Mapping[str, Any], seeds: int | None, budget: float) -> list
         mine = methods | _settings(table.get("methods", {}), f"{where}.methods")
         for label, settings in mine.items():
             try:
-                experiment = _experiment(task, common, settings, steps, numbers[0])
+                experiment = _experiment(task, method, common, settings, steps, numbers[0])
             except SettingError as error:
                 raise SettingError(f"{short_name(task)}/{label}: {error}", error.field) from None
             cells.append(Cell(label, experiment, numbers, together))
@@ -113,13 +115,18 @@ def _cells(content: Mapping[str, Any], seeds: int | None, budget: float) -> list
 
 
 def _experiment(
-    task: str, common: dict[str, Any], settings: dict[str, Any], steps: int, seed: int
+    task: str,
+    method: str,
+    common: dict[str, Any],
+    settings: dict[str, Any],
+    steps: int,
+    seed: int,
 ) -> Experiment:
-    both = {**common, **settings}
+    both = {"method": method, **common, **settings}
     for name in ("seed", "steps"):
         if name in both:
             raise SettingError(f"{name} is set by the suite and cannot be set by a method", name)
-    chosen = preset(task, both.pop("method", "rfo"))
+    chosen = preset(task, both["method"])
     return chosen.edited(common).edited(settings).edited({"steps": steps, "seed": seed})
 
 
