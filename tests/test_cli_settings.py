@@ -133,7 +133,7 @@ def test_help_shows_first_what_people_change_first(capsys):
     first = re.findall(r"^\W*(--[\w.-]+)", text[: min(places)], re.MULTILINE)
     assert 15 <= len(first) <= 28 and not any("." in option for option in first)
     common = {"--steps", "--envs", "--seed", "--seeds", "--algo", "--out", "--threads"}
-    assert common | {"--horizon", "--c-past", "--c-uni"} <= set(first)
+    assert common | {"--horizon", "--c-past", "--gamma"} <= set(first)
 
 
 def test_a_robots_settings_are_plain_options(folder):

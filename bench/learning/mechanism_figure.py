@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter
 from rfo.lab.curves import save, styles
 
 RESULTS = Path(__file__).parent / "results" / "comparison"
-OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "mechanism.png"
+OUTPUT = Path(__file__).parents[2] / "docs" / "images" / "mechanism"
 TASKS = ("ant", "hopper", "cartpole", "soft_jumper_small")
 METHODS = ("rfo_fixed", "naive_flow", "sapo", "shac2")
 METRICS = {

@@ -163,7 +163,7 @@ def test_variants_are_algorithms_with_other_settings_which_come_before_the_task(
         (
             {"method": "zzz"},
             "choose from apg, fpo, naive_flow, ppo, rfo, rfo_bound, rfo_fixed, rfo_reuse, sac, "
-            "sapo, sapo_reuse, shac, shac2, soft_flow, soft_flow_reuse",
+            "sapo, sapo_reuse, sapo_tuned, shac, shac2, soft_flow, soft_flow_reuse",
         ),
         ({"gama": 0.9}, "did you mean gamma"),
         ({"gamma": 1.5}, "gamma must be"),

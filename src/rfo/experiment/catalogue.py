@@ -351,6 +351,12 @@ METHODS: dict[str, Method] = {
     "sapo_reuse": Method(
         "rfo.algos.sapo", "SAPO", "SAPO with several actor steps on each rollout", REUSE
     ),
+    "sapo_tuned": Method(
+        "rfo.algos.sapo",
+        "SAPO",
+        "SAPO with the actor steps and the critics of rfo",
+        REUSE | {"critic.per_step": True},
+    ),
     "soft_flow_reuse": Method(
         "rfo.algos.soft_flow",
         "SoftFlow",
