@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from rfo.lab.curves import save
 
 HERE = Path(__file__).parent
-OUTPUT = HERE.parents[1] / "docs" / "images" / "gradients.png"
+OUTPUT = HERE.parents[1] / "docs" / "images" / "gradients"
 
 EXACTNESS = {
     "rfo, float64, settled": ("ours, float64", "tab:blue", "--"),

@@ -83,8 +83,8 @@ def test_runs_of_other_settings_are_refused(tmp_path):
 
     trained()
     queue.refuse_others([cell()], tmp_path)
-    trained(steps=200, c_past=0.3)
-    with pytest.raises(RunError, match=r"s1 was trained with other settings \(c_past, .*steps\)"):
+    trained(steps=200, gamma=0.9)
+    with pytest.raises(RunError, match=r"s1 was trained with other settings \(gamma, .*steps\)"):
         queue.refuse_others([cell()], tmp_path)
     (run / "config.json").write_text("[]")
     with pytest.raises(RunError, match="name another folder with --out"):
