@@ -188,6 +188,59 @@ def random_tree(seed: int, bodies: int = 7) -> str:
         <worldbody>{nested(-1)}</worldbody></mujoco>"""
 
 
+SERVOS = (
+    '<motor {on} gear="{gear}"/>',
+    '<position {on} gear="{gear}" kp="3" kv=".4"/>',
+    '<velocity {on} gear="{gear}" kv=".7"/>',
+    '<damper {on} gear="{gear}" kv=".7" ctrlrange="0 1"/>',
+    '<intvelocity {on} gear="{gear}" kp="2" actrange="-.5 .5"/>',
+    '<position {on} gear="{gear}" kp="3" kv=".4" forcerange="-.6 .3"/>',
+    '<position {on} gear="{gear}" kp="30" kv="4" forcerange="-2 3" timeconst=".05"/>',
+    '<general {on} gear="{gear}" dyntype="filter" dynprm=".1" gaintype="affine"'
+    ' gainprm="1 .3 -.2" biastype="affine" biasprm=".1 -.2 -.3" actearly="true"/>',
+    '<motor {on} gear="{gear}" armature=".2" damping=".3"/>',
+)
+"""One of each kind of actuator."""
+
+
+def actuated_tree(seed: int) -> str:
+    """A random tree with everything that acts along lengths: all actuators on joints and through
+    fixed tendons, tendons with springs, dampers, limits and friction, dry joints, equalities."""
+    text, rng = random_tree(seed), np.random.default_rng(1000 + seed)
+    m = mujoco.MjModel.from_xml_string(text)
+    joints = [m.joint(j).name for j in np.flatnonzero(m.jnt_type >= Joint.SLIDE)]
+    assert len(joints) > 2, "take another seed"
+    for name in joints[::2]:
+        text = text.replace(f'name="{name}"', f'name="{name}" frictionloss="{rng.random():.3f}"')
+    text = text.replace('type="free"', 'type="free" armature=".3"')
+
+    def cord(i: int, settings: str) -> str:
+        some = rng.choice(joints, 3, replace=False)
+        terms = "".join(f'<joint joint="{x}" coef="{rng.normal():.3f}"/>' for x in some)
+        return f'<fixed name="t{i}" {settings}>{terms}</fixed>'
+
+    tendons = (
+        'stiffness="2" springlength=".1" damping=".3" frictionloss=".2"',
+        'limited="true" range="-.2 .3" armature=".1"',
+        'stiffness="3" springlength="-.2 .2"',
+        "",
+    )
+    on = [f'joint="{rng.choice(joints)}"' for _ in range(7)] + ['tendon="t1"', 'tendon="t3"']
+    servos = "".join(
+        one.format(on=where, gear=f"{rng.uniform(0.5, 2):.3f}")
+        for one, where in zip(SERVOS, rng.permutation(on), strict=True)
+    )
+    a, b, c = rng.choice(joints, 3, replace=False)
+    return text.replace(
+        "</mujoco>",
+        f"""<tendon>{"".join(cord(i, x) for i, x in enumerate(tendons))}</tendon>
+        <equality><joint joint1="{a}" joint2="{b}" polycoef=".1 .7 -.3 .2 .1" solref=".3 1"/>
+        <joint joint1="{c}" polycoef=".2" solref=".3 .5"/>
+        <tendon tendon1="t0" tendon2="t2" polycoef="0 .5 .2" solref=".4 1"/></equality>
+        <actuator>{servos}</actuator></mujoco>""",
+    )
+
+
 def _random_body(rng: np.random.Generator, i: int, joints: tuple[str, ...]) -> str:
     """Attributes, joints, inertia and a geom without contact of one body."""
     text = f'name="b{i}" pos="{_vector(rng)}" quat="{_numbers(rng.normal(size=4))}">'

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracle import motion, random_state, random_tree
+from oracle import actuated_tree, motion, random_state, random_tree
 from rfo.physics.articulated import ArticulatedKernels
 from rfo.physics.host import Plan
 from rfo.physics.lengths import motors
@@ -19,7 +19,7 @@ from rfo.physics.model import Joint, Model
 
 
 class Inputs(NamedTuple):
-    """Start of a rollout, q (B, nq) and qd (B, nv), and its controls (T, B, nu)."""
+    """Start of a rollout, q (B, nq + na) and qd (B, nv), and its controls (T, B, nu)."""
 
     q: np.ndarray
     qd: np.ndarray
@@ -33,11 +33,10 @@ class Rollout:
     def __init__(self, model: Model, envs: int, dt: float, substeps: int, dtype=np.float64):
         self.model = model
         self.dtype = np.dtype(dtype)
-        self._plan = Plan(
-            ArticulatedKernels(model, dt / substeps, substeps, self.dtype), envs, threads=1
-        )
+        kernels = ArticulatedKernels(model, dt / substeps, substeps, self.dtype)
+        self._plan = Plan(kernels, envs, threads=1)
         rng = np.random.default_rng(7)
-        self._of_q, self._of_qd = rng.normal(size=model.nq), rng.normal(size=model.nv)
+        self._of_q, self._of_qd = (rng.normal(size=n) for n in kernels.output_widths)
 
     def step(
         self, q: np.ndarray, qd: np.ndarray, control: np.ndarray
@@ -132,6 +131,19 @@ def tree(seed: int) -> Model:
     )
 
 
+@cache
+def actuated(seed: int) -> Model:
+    """A random tree with all that acts along lengths, and soft contact with a tilted ground."""
+    bare, read = tree(seed), load(actuated_tree(seed), ContactParameters(0, 0, 0, 0))
+    return replace(
+        bare,
+        actuators=read.actuators,
+        tendons=read.tendons,
+        couplings=read.couplings,
+        armature=read.armature,
+    )
+
+
 def tree_inputs(model: Model, envs: int, steps: int) -> Inputs:
     """Random states with quaternions of any length; about half of the contact spheres touch the
     ground."""
@@ -143,7 +155,9 @@ def tree_inputs(model: Model, envs: int, steps: int) -> Inputs:
         if kind in (Joint.FREE, Joint.BALL):
             first = start + 3 * (kind == Joint.FREE)
             q[:, first : first + 4] *= rng.uniform(0.5, 2, (envs, 1))
-    return Inputs(q, qd, rng.normal(size=(steps, envs, model.nu)))
+    act = 0.3 * rng.normal(size=(envs, model.na))
+    controls = rng.normal(size=(steps, envs, model.nu))
+    return Inputs(np.concatenate([q, act], axis=1), qd, controls)
 
 
 def touching(model: Model, q: np.ndarray) -> np.ndarray:

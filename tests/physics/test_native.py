@@ -128,8 +128,8 @@ def test_a_header_includes_what_it_uses(header, real, lanes):
 
 
 SIMULATORS = {
-    "articulated": articulated.ALONE,
-    "pairs": articulated.PAIRS,
+    "articulated": articulated.native_of(shipped("ant")),
+    "pairs": articulated.NATIVE,
     "tetrahedra": tetrahedra.NATIVE,
     "mpm": mpm.NATIVE,
     "material": materials.NATIVE,

@@ -12,14 +12,14 @@ import numpy as np
 
 from rfo.envs.base import EnvSpec, Step
 from rfo.errors import SettingError
-from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.articulated import Articulated, State
 from rfo.physics.kinematics import link_poses, rotate
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Joint, Model
 from rfo.physics.reference import stable_step
 from rfo.types import Array, Bool, Float, PRNGKey
 
-Reward = Callable[[ArticulatedState, Array], Array]
+Reward = Callable[[State, Array], Array]
 """Reward of arriving in a state by an action in [-1, 1]: (B, ...), (B, A) -> (B,)."""
 
 FASTEST_TURN = 0.1
@@ -35,7 +35,7 @@ VELOCITY_NOISE = 0.05
 ACTION_COST = 0.1
 
 
-def forward(state: ArticulatedState, action: Float[Array, "B A"]) -> Float[Array, " B"]:
+def forward(state: State, action: Float[Array, "B A"]) -> Float[Array, " B"]:
     """Speed of the first link along x [m/s], less a tenth of the mean squared action."""
     return state.qd[:, 0] - ACTION_COST * jnp.mean(action**2, axis=-1)
 
@@ -44,7 +44,7 @@ def hold(start: Float[Array, " nq"]) -> Reward:
     """Less the mean squared distance of all coordinates from a pose [m, rad], and the cost of
     `forward`."""
 
-    def reward(state: ArticulatedState, action: Array) -> Array:
+    def reward(state: State, action: Array) -> Array:
         away = jnp.mean((state.q - start) ** 2, axis=-1)
         return -away - ACTION_COST * jnp.mean(action**2, axis=-1)
 
@@ -56,11 +56,11 @@ class Robot:
 
     A robot whose first joint is free or a slide along the world's x is paid for running `forward`,
     any other, such as an arm or a hand, to `hold` its start, unless it has a reward of its own.
-    Action: one number in [-1, 1]
-    for each actuator, which stands for its control range from end to end (`EnvSpec.control_range`).
-    Observation: all coordinates but those of the place on the ground, if it runs, then all
-    velocities, as in `rfo.physics.model.Joint`. Reset: a keyframe of the file, or its reference
-    pose where it has none, coordinates and velocities +-0.05, uniform, within the joints' limits.
+    Action: one number in [-1, 1] for each actuator, which stands for its control range from end to
+    end (`EnvSpec.control_range`). Observation: all coordinates but those of the place on the
+    ground, if it runs, all velocities, as in `rfo.physics.model.Joint`, then all activations.
+    Reset: a keyframe of the file, or its reference pose where it has none, coordinates and
+    velocities +-0.05, uniform, within the joints' limits; activations 0.
 
     An episode terminates where a joint turns by more than a tenth of a radian in a substep: what
     spins faster cannot be integrated; more substeps allow more. `simulator.substeps` is the number
@@ -130,7 +130,7 @@ class Robot:
         self.hidden = (2 if model.joint[0] == Joint.FREE else 1) if runs else 0
         self.spec = EnvSpec(
             name,
-            observation=model.nq + model.nv - self.hidden,
+            observation=model.nq + model.nv + model.na - self.hidden,
             action_size=model.nu,
             episode_length=episode_length,
             dt=dt,
@@ -142,23 +142,23 @@ class Robot:
         # velocities at which an episode terminates, by degree of freedom
         self._fastest = np.where(_turns(model), FASTEST_TURN * self.simulator.substeps / dt, np.inf)
 
-    def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
+    def reset(self, key: PRNGKey, batch: int) -> State:
         """Near the start, see the class."""
         model = self.simulator.model
         of_q, of_qd = jax.random.split(key)
         q, qd = (batch, model.nq), (batch, model.nv)
         noise = jax.random.uniform(of_q, q, minval=-POSITION_NOISE, maxval=POSITION_NOISE)
         low, high = _limits(model)
-        return ArticulatedState(
-            jnp.clip(jnp.asarray(self._start, jnp.float32) + noise, low, high),
-            jax.random.uniform(of_qd, qd, minval=-VELOCITY_NOISE, maxval=VELOCITY_NOISE),
+        return self.simulator.init(batch)._replace(
+            q=jnp.clip(jnp.asarray(self._start, jnp.float32) + noise, low, high),
+            qd=jax.random.uniform(of_qd, qd, minval=-VELOCITY_NOISE, maxval=VELOCITY_NOISE),
         )
 
-    def observe(self, state: ArticulatedState) -> Float[Array, "B O"]:
+    def observe(self, state: State) -> Float[Array, "B O"]:
         """See the class."""
-        return jnp.concatenate([state.q[:, self.hidden :], state.qd], axis=-1)
+        return jnp.concatenate([state.q[:, self.hidden :], *state[1:]], axis=-1)
 
-    def step(self, state: ArticulatedState, action: Float[Array, "B A"]) -> Step:
+    def step(self, state: State, action: Float[Array, "B A"]) -> Step:
         """See the class."""
         action = jnp.clip(action, -1.0, 1.0)
         after = self.simulator.step(state, self._middle + self._half * action)
@@ -168,11 +168,11 @@ class Robot:
         """See `rfo.envs.base.Renderable`."""
         return {"geoms": list(self.simulator.model.geoms)}
 
-    def frame(self, state: ArticulatedState) -> dict[str, Array]:
+    def frame(self, state: State) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`."""
         return {"poses": link_poses(self.simulator.model, state.q)}
 
-    def _terminated(self, state: ArticulatedState) -> Bool[Array, " B"]:
+    def _terminated(self, state: State) -> Bool[Array, " B"]:
         ended = jnp.any(jnp.abs(state.qd) > self._fastest, axis=-1)
         return ended | (state.q[:, 2] < self.lowest) if np.isfinite(self.lowest) else ended
 

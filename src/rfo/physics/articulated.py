@@ -15,30 +15,39 @@ limits are penalties too.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
 import warp as wp
 
+from rfo.physics.articulated_values import chains, values
 from rfo.physics.bridge import Bridge
 from rfo.physics.kernels import batch_size
 from rfo.physics.model import Joint, Model
 from rfo.physics.native import Native, native_module, run_kernel, warp_type
 from rfo.physics.packs import PackedKernels
-from rfo.physics.supports import Supports
 from rfo.types import Array, Float
 
-PAIRS = Native(
+NATIVE = Native(
     "articulated",
     inputs={"q": "nq", "qd": "nv", "control": "nu"},
     outputs={"q": "nq", "qd": "nv"},
     work="substeps * (nq + 2 * nv + nm)",
 )
-ALONE = replace(PAIRS, macros={"ALONE": "1"})
-"""For models whose bodies touch nothing but the ground."""
+
+
+def native_of(model: Model) -> Native:
+    """Its variant without what the model lacks, which takes long to compile."""
+    lacks = {"ALONE": not len(model.pairs.link), "MOTORS": model.motorised}
+    return _variant(tuple(name for name, lacking in lacks.items() if lacking))
+
+
+@cache
+def _variant(macros: tuple[str, ...]) -> Native:
+    return replace(NATIVE, macros=dict.fromkeys(macros, "1"))
 
 
 class ArticulatedState(NamedTuple):
@@ -47,6 +56,18 @@ class ArticulatedState(NamedTuple):
 
     q: Float[Array, "B nq"]
     qd: Float[Array, "B nv"]
+
+
+class ActivatedState(NamedTuple):
+    """That of a model with activations, in the order of `Actuators.activations`."""
+
+    q: Float[Array, "B nq"]
+    qd: Float[Array, "B nv"]
+    act: Float[Array, "B na"]
+
+
+State = ArticulatedState | ActivatedState
+S = TypeVar("S", bound=State)
 
 
 class Articulated:
@@ -82,24 +103,28 @@ class Articulated:
         self.kernels = ArticulatedKernels(model, dt / substeps, substeps, self.dtype)
         self._bridge = Bridge(self.kernels, threads=threads)
 
-    def init(self, batch: int) -> ArticulatedState:
-        """B copies at rest in the reference configuration."""
-        return ArticulatedState(
-            q=jnp.tile(jnp.asarray(self.model.q0, self.dtype), (batch, 1)),
-            qd=jnp.zeros((batch, self.model.nv), self.dtype),
-        )
+    def init(self, batch: int) -> State:
+        """B copies at rest in the reference configuration, activations 0."""
+        rest = jnp.zeros((batch, self.model.na), self.dtype)
+        q = jnp.tile(jnp.asarray(self.model.q0, self.dtype), (batch, 1))
+        qd = jnp.zeros((batch, self.model.nv), self.dtype)
+        parts = self._parts(jnp.concatenate([q, rest], axis=-1), qd)
+        return ActivatedState(*parts) if self.model.na else ArticulatedState(*parts)
 
-    def step(self, state: ArticulatedState, control: Float[Array, "B nu"]) -> ArticulatedState:
-        """Advance by one control step under a constant control (times the model's gears).
+    def step(self, state: S, control: Float[Array, "B nu"]) -> S:
+        """Advance by one control step under a constant control, in the units of its actuators.
+
+        It is taken as it is: `Actuators.control_range` is for whoever chooses it.
 
         Raises:
             ValueError: if an array has another shape.
             TypeError: if an array has another dtype, or in forward mode.
         """
         self._check(self.dtype, state, control=(control, (self.model.nu,)))
-        return ArticulatedState(*self._bridge(state.q, state.qd, control))
+        q, qd = self._bridge(_coordinates(state, jnp), state.qd, control)
+        return type(state)(*self._parts(q, qd))
 
-    def mass_matrix(self, state: ArticulatedState) -> np.ndarray:
+    def mass_matrix(self, state: State) -> np.ndarray:
         """Joint-space inertia with armature (B, nv, nv), in the coordinates of `Joint`.
 
         Raises:
@@ -108,16 +133,16 @@ class Articulated:
         self._check(None, state)
         return self.kernels.dynamics(state)[0]
 
-    def bias(self, state: ArticulatedState) -> np.ndarray:
-        """All forces but the controls' (B, nv), so that M qdd + bias = control forces [N or N m].
+    def bias(self, state: State) -> np.ndarray:
+        """All forces but the actuators' (B, nv), so that M qdd + bias = theirs [N or N m].
 
-        Coriolis and gravity, less contact, limits, springs and damping.
+        Coriolis and gravity, less contact, limits, springs, damping, friction and couplings.
 
         Raises:
             ValueError: if an array has another shape.
         """
         self._check(None, state)
-        mass, bias = self.kernels.dynamics(state)
+        mass, bias, _ = self.kernels.dynamics(state)
         qd = np.asarray(state.qd)
         for j in self.model.v_start[self.model.joint == Joint.FREE]:
             # the kernels solve for spatial accelerations, users think of classical ones
@@ -125,9 +150,26 @@ class Articulated:
             bias = bias + np.einsum("bij,bj->bi", mass[:, :, j : j + 3], spatial)
         return bias
 
-    def _check(self, dtype: Any, state: ArticulatedState, **others: Any) -> None:
-        q, qd = state
-        batch_size(dtype, q=(q, (self.model.nq,)), qd=(qd, (self.model.nv,)), **others)
+    def actuator_forces(self, state: State, control: Float[Array, "B nu"]) -> np.ndarray:
+        """Forces of the actuators on each degree of freedom (B, nv) [N or N m].
+
+        Raises:
+            ValueError: if an array has another shape.
+        """
+        self._check(None, state, control=(control, (self.model.nu,)))
+        return self.kernels.dynamics(state, control)[2]
+
+    def _parts(self, q: Array, qd: Array) -> tuple[Array, ...]:
+        """A state's arrays, of coordinates with activations behind them."""
+        nq = self.model.nq
+        return (q[:, :nq], qd, q[:, nq:]) if self.model.na else (q, qd)
+
+    def _check(self, dtype: Any, state: State, **others: Any) -> None:
+        sizes = self.model.nq, self.model.nv, self.model.na
+        if len(state) != (3 if self.model.na else 2):
+            raise ValueError(f"a state of this model has {self.model.na} activations")
+        own = {name: (x, (n,)) for name, x, n in zip(state._fields, state, sizes, strict=False)}
+        batch_size(dtype, **own, **others)
 
 
 class ArticulatedKernels(PackedKernels):
@@ -135,117 +177,40 @@ class ArticulatedKernels(PackedKernels):
     dynamics."""
 
     def __init__(self, model: Model, dt: float, substeps: int, dtype: np.dtype):
-        native = PAIRS if len(model.pairs.link) else ALONE
-        super().__init__(native, _values(model, dt, substeps), dtype)
+        super().__init__(native_of(model), values(NATIVE.fields, model, dt, substeps), dtype)
         self.model = model
 
-    def dynamics(self, state: ArticulatedState) -> tuple[np.ndarray, np.ndarray]:
-        """Mass matrix (B, nv, nv) and bias (B, nv) in the kernels' own coordinates."""
+    def dynamics(
+        self, state: State, control: Any = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mass matrix (B, nv, nv), bias (B, nv) and forces of the actuators (B, nv), in the
+        kernels' own coordinates."""
         nv, envs = self.model.nv, len(state.q)
+        control = np.zeros((envs, self.model.nu)) if control is None else control
         ws = self.workspace(envs, "cpu")
-        rows, right = self.zeros(envs * self.values["nm"], "cpu"), self.zeros(envs * nv, "cpu")
-        q, qd = (
+        rows, right, driven = (self.zeros(envs * n, "cpu") for n in (self.values["nm"], nv, nv))
+        inputs = [
             wp.array(np.ravel(np.asarray(x, self.dtype)), dtype=warp_type(self.dtype), device="cpu")
-            for x in state
-        )
-        self.launch(_inspection(self.native, self.dtype.name), ws, [q, qd, rows, right])
+            for x in (_coordinates(state, np), state.qd, control)
+        ]
+        self.launch(_inspection(self.native, self.dtype.name), ws, [*inputs, rows, right, driven])
         packed = rows.numpy().reshape(envs, -1)
         mass = np.zeros((envs, nv, nv), self.dtype)
-        for j, ancestors in enumerate(_ancestors(self.values["dof_parent"])):
+        for j, above in enumerate(chains(self.values["dof_above"])):
             start = self.values["row"][j]
-            mass[:, j, ancestors] = packed[:, start : start + len(ancestors)]
-            mass[:, ancestors, j] = mass[:, j, ancestors]
-        return mass, -right.numpy().reshape(envs, nv)
+            mass[:, j, above] = packed[:, start : start + len(above)]
+            mass[:, above, j] = mass[:, j, above]
+        return mass, -right.numpy().reshape(envs, nv), driven.numpy().reshape(envs, nv)
 
 
 @cache
 def _inspection(native: Native, dtype_name: str) -> wp.Kernel:
-    """Kernel from a state to the mass matrix and all forces but the controls'."""
+    """Kernel from a state and controls to the mass matrix, all other forces, the actuators'."""
     module = native_module(native, ["articulated_inspect.h"], dtype_name)
-    return run_kernel(
-        module, "inspect", "Inspection", ["q", "qd", "mass_matrix", "right"], dtype_name
-    )
+    arrays = ["q", "qd", "control", "mass_matrix", "right", "driven"]
+    return run_kernel(module, "inspect", "Inspection", arrays, dtype_name)
 
 
-def _ancestors(dof_parent: np.ndarray) -> list[list[int]]:
-    """For each degree of freedom, itself and its ancestors upwards."""
-    chains: list[list[int]] = []
-    for j, parent in enumerate(dof_parent):
-        chains.append([j, *(chains[parent] if parent >= 0 else [])])
-    return chains
-
-
-def _values(model: Model, dt: float, substeps: int) -> dict[str, Any]:
-    """The fields in memory: the model's own arrays and the indices derived from them."""
-    dof_parent = np.full(model.nv, -1)
-    last = np.full(model.links, -1)  # deepest degree of freedom at or above each link
-    for i, parent in enumerate(model.parent):
-        above = last[parent] if parent >= 0 else -1
-        for j in range(model.v_start[i], model.v_start[i] + model.v_count[i]):
-            dof_parent[j] = above
-            above = j
-        last[i] = above
-    depth = np.array([len(chain) for chain in _ancestors(dof_parent)])
-    dof_link = np.repeat(np.arange(model.links), model.v_count)
-    scalar = np.isin(model.joint, (Joint.SLIDE, Joint.HINGE))
-    nq, nv, nu, nm = model.nq, model.nv, model.nu, int(depth.sum())
-    own = {x.name: getattr(model, x.name) for x in PAIRS.fields if hasattr(model, x.name)}
-    return (
-        own
-        | _support_values(model.supports)
-        | _pair_values(model)
-        | {
-            "links": model.links,
-            "nq": nq,
-            "nv": nv,
-            "nu": nu,
-            "nm": nm,
-            "contacts": len(model.contact_link),
-            "substeps": substeps,
-            "control_dof": model.actuators.dof,
-            "control_gear": model.actuators.gear,
-            "dt": dt,
-            "ground_height": model.ground_height,
-            "quat": model.quat[:, [1, 2, 3, 0]],
-            "dof_parent": dof_parent,
-            "dof_q": np.where(scalar[dof_link], model.q_start[dof_link], -1),
-            "row": np.concatenate([[0], np.cumsum(depth)[:-1]]),
-        }
-    )
-
-
-def _support_values(supports: Supports) -> dict[str, Any]:
-    """The part of `_values` that tells of ellipsoids on planes."""
-    return {
-        "supports": len(supports.link),
-        **{f"support_{field.name}": getattr(supports, field.name) for field in fields(supports)},
-        "support_quat": supports.quat[:, [1, 2, 3, 0]],
-    }
-
-
-def _pair_values(model: Model) -> dict[str, Any]:
-    """The part of `_values` that tells of contact between bodies."""
-    pairs = model.pairs
-    return {
-        "pairs": len(pairs.link),
-        "pair_ends": len(pairs.start),
-        "segments": len(pairs.segment_mid),
-        "pair_link": pairs.link,
-        "pair_target": pairs.target,
-        "pair_box": pairs.box,
-        "pair_start": pairs.start,
-        "pair_centre": pairs.centre,
-        "pair_reach": pairs.reach,
-        "pair_radius": pairs.radius,
-        "pair_thickness": pairs.thickness,
-        "pair_target_pos": pairs.target_pos,
-        "pair_target_quat": pairs.target_quat[:, [1, 2, 3, 0]],
-        "pair_target_half": pairs.target_half,
-        "pair_own_quat": pairs.own_quat[:, [1, 2, 3, 0]],
-        "pair_own_half": pairs.own_half,
-        "pair_sign": pairs.sign,
-        "pair_law": pairs.law,
-        "segment_mid": pairs.segment_mid,
-        "segment_half": pairs.segment_half,
-        "segment_length": np.linalg.norm(pairs.segment_half, axis=-1),
-    }
+def _coordinates(state: State, numpy: Any) -> Any:
+    """Coordinates, then activations, as the kernels have them."""
+    return numpy.concatenate([state.q, *state[2:]], axis=-1)

@@ -1,4 +1,4 @@
-"""Lengths, and the actuators that act along them.
+"""Lengths, and the forces that act along them: actuators, tendons, couplings of joints.
 
 A *length* is a sum of coefficients times coordinates of slides and hinges: that of one joint times
 its gear, or of a fixed tendon. A force along it acts on each of its joints times the coefficient.
@@ -126,3 +126,46 @@ def motors(dof: np.ndarray, gear: np.ndarray) -> Actuators:
         activation_range=free,
         early=np.zeros(n, bool),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Tendons:
+    """Springs, dampers, limits and dry friction along N lengths; friction of a joint is one.
+
+    With a length l the force is
+
+        stiffness (clamp(l, rest) - l) - damping l' - friction l' / sqrt(l'^2 + creep^2) ,
+
+    and that of a limit where l is beyond one. The armature is an inertia along the length.
+    """
+
+    lengths: Lengths
+    stiffness: np.ndarray  # (N,) [N/m or N m/rad]
+    rest: np.ndarray  # (N, 2) between which the spring is slack
+    damping: np.ndarray  # (N,) [N s/m or N m s/rad]
+    friction: np.ndarray  # (N,) [N or N m]
+    creep: np.ndarray  # (N,) speed at which friction is 71 % of that [m/s or rad/s]
+    armature: np.ndarray  # (N,) [kg or kg m^2]
+    limit_lower: np.ndarray  # (N,) -inf where free
+    limit_upper: np.ndarray  # (N,)
+    limit_ke: np.ndarray  # (N,) [N/m or N m/rad]
+    limit_kd: np.ndarray  # (N,) [N s/m or N m s/rad]
+
+
+@dataclass(frozen=True, eq=False)
+class Couplings:
+    """N stiff springs that hold one length at a polynomial of another.
+
+    With r = l_1 - sum_k poly_k l_2^k the force along r is -ke r - kd r'. Both are implicit.
+    """
+
+    lengths: Lengths
+    """2 N: l_1 of each, then l_2 of each, which may have no terms."""
+    poly: np.ndarray  # (N, 5)
+    ke: np.ndarray  # (N,) [N/m or N m/rad]
+    kd: np.ndarray  # (N,) [N s/m or N m s/rad]
+
+
+NO_ACTUATORS = motors(np.zeros(0, int), np.zeros(0))
+NO_TENDONS = Tendons(Lengths.of([]), *([np.zeros(0)] + [np.zeros((0, 2))] + [np.zeros(0)] * 8))
+NO_COUPLINGS = Couplings(Lengths.of([]), np.zeros((0, 5)), np.zeros(0), np.zeros(0))

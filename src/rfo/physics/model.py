@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from rfo.physics.lengths import Actuators
+from rfo.physics.lengths import NO_COUPLINGS, NO_TENDONS, Actuators, Couplings, Tendons
 from rfo.physics.pairs import NO_PAIRS, Pairs
 from rfo.physics.supports import NO_SUPPORTS, Supports
 
@@ -81,6 +81,8 @@ class Model:
     dof_names: tuple[str, ...]
     supports: Supports = NO_SUPPORTS  # contact with planes in other ways
     pairs: Pairs = NO_PAIRS  # contact of bodies with one another
+    tendons: Tendons = NO_TENDONS
+    couplings: Couplings = NO_COUPLINGS
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
     keyframes: dict[str, np.ndarray] = field(default_factory=dict)  # (nq,) coordinates, by name
     notes: tuple[str, ...] = ()  # a line for each thing that is read in a sense of our own
@@ -111,6 +113,16 @@ class Model:
     def nu(self) -> int:
         """Number of controls."""
         return len(self.actuators.names)
+
+    @property
+    def na(self) -> int:
+        """Number of activations."""
+        return len(self.actuators.activations)
+
+    @property
+    def motorised(self) -> bool:
+        """Whether controls are motors, and nothing else acts along lengths."""
+        return self.actuators.plain and not (len(self.tendons.lengths) or len(self.couplings.ke))
 
     @property
     def q_start(self) -> np.ndarray:

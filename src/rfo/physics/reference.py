@@ -130,10 +130,16 @@ SEGMENTS_AT_ONCE = 4
 
 
 def _joints(model: Model) -> tuple[np.ndarray, np.ndarray]:
-    """Stiffness and damping of springs and limits, in joint space."""
+    """Stiffness and damping of springs and limits, of joints and tendons, in joint space."""
     limited = np.isfinite(model.limit_lower) | np.isfinite(model.limit_upper)
-    stiffness = model.stiffness + np.where(limited, model.limit_ke, 0.0)
-    return np.diag(stiffness), np.diag(np.where(limited, model.limit_kd, 0.0))
+    stiffness = np.diag(model.stiffness + np.where(limited, model.limit_ke, 0.0))
+    damping = np.diag(np.where(limited, model.limit_kd, 0.0))
+    of = model.tendons
+    limited = np.isfinite(of.limit_lower) | np.isfinite(of.limit_upper)
+    rates = of.lengths.jacobian(model.nv)
+    along = (of.stiffness + np.where(limited, of.limit_ke, 0.0), np.where(limited, of.limit_kd, 0))
+    stiffer, damper = (rates.T @ (values[:, None] * rates) for values in along)
+    return stiffness + stiffer, damping + damper
 
 
 def _add(

@@ -1,19 +1,31 @@
-"""What acts along lengths in an MJCF file: actuators."""
+"""What acts along lengths in an MJCF file: actuators, fixed tendons, dry friction, equalities.
+
+Limits and equalities are springs and dampers, by the rule of `rfo.physics.mjcf.constants`. Dry
+friction has MuJoCo's slope at rest, m b d / (1 - d): m is the effective mass, b the damping that
+solref gives, d the first number of solimp. So it creeps under a load as MuJoCo's does, or faster
+where that is slower than `SLOWEST`.
+"""
 
 # The mujoco package is compiled and has no type stubs:
 # pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import mujoco
 import numpy as np
 
 from rfo.errors import SettingError
-from rfo.physics.lengths import Actuators, Lengths, Terms
+from rfo.physics.lengths import Actuators, Couplings, Lengths, Tendons, Terms
+from rfo.physics.mjcf.constants import TINY, Spring, spring
 from rfo.physics.mjcf.support import name_of
 from rfo.physics.model import Joint
 
 FREE_RANGE = (-np.inf, np.inf)
+SLOWEST = 1e-3
+"""Least speed at which dry friction sets in, so that it can be differentiated [m/s or rad/s]."""
 
 
 def actuators(m: mujoco.MjModel) -> Actuators:
@@ -25,7 +37,7 @@ def actuators(m: mujoco.MjModel) -> Actuators:
     gain, bias = m.actuator_gainprm[:, :3].copy(), m.actuator_biasprm[:, :3].copy()
     gain[m.actuator_gaintype == mujoco.mjtGain.mjGAIN_FIXED, 1:] = 0
     bias[m.actuator_biastype == mujoco.mjtBias.mjBIAS_NONE] = 0
-    return Actuators(
+    read = Actuators(
         names=tuple(name_of(m, "actuator", i) for i in range(m.nu)),
         lengths=Lengths.of([_transmission(m, i) for i in range(m.nu)]),
         gain=gain,
@@ -37,6 +49,8 @@ def actuators(m: mujoco.MjModel) -> Actuators:
         activation_range=_ranges(m.actuator_actrange, m.actuator_actlimited),
         early=m.actuator_actearly.astype(bool),
     )
+    _narrow(m, read)
+    return read
 
 
 def _ranges(ranges: np.ndarray, limited: np.ndarray) -> np.ndarray:
@@ -47,6 +61,8 @@ def _transmission(m: mujoco.MjModel, actuator: int) -> Terms:
     """The length of an actuator, times its gear."""
     kind, target = m.actuator_trntype[actuator], m.actuator_trnid[actuator, 0]
     gear, name = m.actuator_gear[actuator], name_of(m, "actuator", actuator)
+    if kind == mujoco.mjtTrn.mjTRN_TENDON:
+        return [(dof, gear[0] * coef) for dof, coef in _fixed_tendon(m, target)]
     first, joint = m.jnt_dofadr[target], m.jnt_type[target]
     if joint in (Joint.SLIDE, Joint.HINGE):
         return [(first, gear[0])]
@@ -62,3 +78,194 @@ def _transmission(m: mujoco.MjModel, actuator: int) -> Terms:
         )
     dofs = 6 if joint == Joint.FREE else 3
     return [(first + i, gear[i]) for i in range(dofs) if gear[i]]
+
+
+def _fixed_tendon(m: mujoco.MjModel, tendon: int) -> Terms:
+    first = m.tendon_adr[tendon]
+    wraps = range(first, first + m.tendon_num[tendon])
+    return [(m.jnt_dofadr[m.wrap_objid[k]], m.wrap_prm[k]) for k in wraps]
+
+
+def _narrow(m: mujoco.MjModel, read: Actuators) -> None:
+    """Make the force range of a joint or tendon that of the one actuator which acts on it."""
+    by_tendon = m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON
+    moments = read.lengths.jacobian(m.nv)
+    for tendon in np.flatnonzero(m.tendon_actfrclimited):
+        by = np.flatnonzero(by_tendon & (m.actuator_trnid[:, 0] == tendon))
+        what = f"tendon '{name_of(m, 'tendon', tendon)}'"
+        _narrow_one(read, by, m.actuator_gear[by, 0], m.tendon_actfrcrange[tendon], what)
+    for joint in np.flatnonzero(m.jnt_actfrclimited):
+        by = np.flatnonzero(moments[:, m.jnt_dofadr[joint]])
+        what = f"joint '{name_of(m, 'joint', joint)}'"
+        if np.any(by_tendon[by]):
+            raise SettingError(
+                f"{what}: its actuatorfrcrange cannot bound an actuator on a tendon:"
+                " give the actuator a forcerange"
+            )
+        gears = moments[by, m.jnt_dofadr[joint]]
+        _narrow_one(read, by, gears, m.jnt_actfrcrange[joint], what)
+
+
+def _narrow_one(
+    read: Actuators, by: np.ndarray, gears: np.ndarray, limits: np.ndarray, what: str
+) -> None:
+    if len(by) > 1:
+        raise SettingError(
+            f"{what}: several actuators share its actuatorfrcrange: give them a forcerange each"
+        )
+    for actuator, gear in zip(by, gears, strict=True):
+        own, low, high = read.force_range[actuator], *sorted(limits / gear)
+        read.force_range[actuator] = np.clip(own, low, high)
+
+
+class _Springs:
+    """Springs and dampers along lengths, by the rule of `rfo.physics.mjcf.constants`."""
+
+    def __init__(self, mass_matrix: np.ndarray, gravity: float):
+        self._inverse = np.linalg.inv(mass_matrix)
+        self._gravity = gravity
+
+    def mass(self, rate: np.ndarray) -> float:
+        """Effective mass along a length of the given rates (nv,); 0 where nothing moves."""
+        mobility = float(rate @ self._inverse @ rate)
+        return 1 / mobility if mobility > TINY else 0.0
+
+    def constants(
+        self, rate: np.ndarray, solref: np.ndarray, solimp: np.ndarray
+    ) -> tuple[float, float]:
+        """Stiffness and damping."""
+        one: Spring = spring(solref, solimp, self._gravity)
+        mass, frequency = self.mass(rate), np.sqrt(one.stiffness)
+        return mass * one.stiffness, 2 * one.damping_ratio * frequency * mass
+
+    def creep(
+        self, rate: np.ndarray, friction: float, solref: np.ndarray, solimp: np.ndarray
+    ) -> float:
+        """Speed at which the slope at rest would reach the friction, at least `SLOWEST`."""
+        near, most = np.clip(solimp[:2], 1e-4, 1 - 1e-4)
+        damping = 2 / (most * solref[0]) if solref[0] > 0 else -solref[1] / most
+        slope = self.mass(rate) * damping * near / (1 - near)
+        return max(friction / max(slope, TINY), SLOWEST)
+
+
+class _Tendon(NamedTuple):
+    """A row of `Tendons`."""
+
+    terms: Terms
+    stiffness: float = 0.0
+    rest: tuple[float, float] = (0.0, 0.0)
+    damping: float = 0.0
+    friction: float = 0.0
+    creep: float = 1.0
+    armature: float = 0.0
+    limits: tuple[float, float] = FREE_RANGE
+    spring: tuple[float, float] = (0.0, 0.0)
+
+
+def tendons(m: mujoco.MjModel, of: Actuators, mass_matrix: np.ndarray, gravity: float) -> Tendons:
+    """Tendons that do something, joints with dry friction, actuators with armature or damping."""
+    springs = _Springs(mass_matrix, gravity)
+    rows = [
+        *_passive_tendons(m, springs),
+        *_dry_joints(m, springs),
+        *_reflected(m, of),
+    ]
+    limits = np.array([row.limits for row in rows]).reshape(-1, 2)
+    constants = np.array([row.spring for row in rows]).reshape(-1, 2)
+    return Tendons(
+        lengths=Lengths.of([row.terms for row in rows]),
+        stiffness=np.array([row.stiffness for row in rows]),
+        rest=np.array([row.rest for row in rows]).reshape(-1, 2),
+        damping=np.array([row.damping for row in rows]),
+        friction=np.array([row.friction for row in rows]),
+        creep=np.array([row.creep for row in rows]),
+        armature=np.array([row.armature for row in rows]),
+        limit_lower=limits[:, 0],
+        limit_upper=limits[:, 1],
+        limit_ke=constants[:, 0],
+        limit_kd=constants[:, 1],
+    )
+
+
+def _passive_tendons(m: mujoco.MjModel, springs: _Springs) -> Iterator[_Tendon]:
+    for i in range(m.ntendon):
+        terms, margin = _fixed_tendon(m, i), m.tendon_margin[i]
+        rate = Lengths.of([terms]).jacobian(m.nv)[0]
+        low, high = m.tendon_range[i] + (margin, -margin)
+        friction, dry = m.tendon_frictionloss[i], (m.tendon_solref_fri[i], m.tendon_solimp_fri[i])
+        row = _Tendon(
+            terms,
+            stiffness=m.tendon_stiffness[i],
+            rest=tuple(m.tendon_lengthspring[i]),
+            damping=m.tendon_damping[i],
+            friction=friction,
+            creep=springs.creep(rate, friction, *dry) if friction else 1.0,
+            armature=m.tendon_armature[i],
+            limits=(low, high) if m.tendon_limited[i] else FREE_RANGE,
+            spring=springs.constants(rate, m.tendon_solref_lim[i], m.tendon_solimp_lim[i]),
+        )
+        if row.stiffness or row.damping or friction or row.armature or m.tendon_limited[i]:
+            yield row
+
+
+def _dry_joints(m: mujoco.MjModel, springs: _Springs) -> Iterator[_Tendon]:
+    for dof in np.flatnonzero(m.dof_frictionloss):
+        friction, rate = m.dof_frictionloss[dof], np.eye(m.nv)[dof]
+        creep = springs.creep(rate, friction, m.dof_solref[dof], m.dof_solimp[dof])
+        yield _Tendon([(int(dof), 1.0)], friction=friction, creep=creep)
+
+
+def _reflected(m: mujoco.MjModel, of: Actuators) -> Iterator[_Tendon]:
+    """What an actuator's own rotor adds to what it drives."""
+    for i in np.flatnonzero((m.actuator_armature != 0) | (m.actuator_damping != 0)):
+        part = slice(*of.lengths.start[i : i + 2])
+        terms = [*zip(of.lengths.dof[part], of.lengths.coef[part], strict=True)]
+        yield _Tendon(terms, damping=m.actuator_damping[i], armature=m.actuator_armature[i])
+
+
+def couplings(m: mujoco.MjModel, mass_matrix: np.ndarray, gravity: float) -> Couplings:
+    """Active equalities of joints and of fixed tendons."""
+    springs = _Springs(mass_matrix, gravity)
+    firsts, seconds, polys, constants = [], [], [], []
+    for i in np.flatnonzero(m.eq_active0):
+        kind = m.eq_type[i]
+        if kind == mujoco.mjtEq.mjEQ_JOINT:
+            one, other = (_joint(m, j, i) for j in (m.eq_obj1id[i], m.eq_obj2id[i]))
+        elif kind == mujoco.mjtEq.mjEQ_TENDON:
+            one, other = (_tendon_length(m, t) for t in (m.eq_obj1id[i], m.eq_obj2id[i]))
+        else:
+            continue
+        about = np.polynomial.Polynomial([-other.at_start, 1.0])
+        poly = one.at_start + np.polynomial.Polynomial(m.eq_data[i, : 5 if other.terms else 1])(
+            about
+        )
+        rates = Lengths.of([one.terms, other.terms]).jacobian(m.nv)
+        rate = rates[0] - m.eq_data[i, 1] * rates[1]
+        firsts.append(one.terms)
+        seconds.append(other.terms)
+        polys.append(np.pad(poly.coef, (0, 5 - len(poly.coef))))
+        constants.append(springs.constants(rate, m.eq_solref[i], m.eq_solimp[i]))
+    ke, kd = np.array(constants).reshape(-1, 2).T
+    return Couplings(Lengths.of([*firsts, *seconds]), np.array(polys).reshape(-1, 5), ke, kd)
+
+
+class _Length(NamedTuple):
+    terms: Terms
+    at_start: float
+    """Length in the reference configuration."""
+
+
+def _joint(m: mujoco.MjModel, joint: int, equality: int | np.integer) -> _Length:
+    """That of a joint, or of none (-1)."""
+    if joint < 0:
+        return _Length([], 0.0)
+    if m.jnt_type[joint] not in (Joint.SLIDE, Joint.HINGE):
+        name = name_of(m, "equality", equality)
+        raise SettingError(f"equality constraint '{name}': it needs slides or hinges")
+    return _Length([(m.jnt_dofadr[joint], 1.0)], m.qpos0[m.jnt_qposadr[joint]])
+
+
+def _tendon_length(m: mujoco.MjModel, tendon: int) -> _Length:
+    if tendon < 0:
+        return _Length([], 0.0)
+    return _Length(_fixed_tendon(m, tendon), m.tendon_length0[tendon])

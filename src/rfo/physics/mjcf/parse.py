@@ -29,7 +29,7 @@ from rfo.physics.mjcf.contacts import (
 )
 from rfo.physics.mjcf.drawing import drawn_geoms
 from rfo.physics.mjcf.flags import honour
-from rfo.physics.mjcf.lengths import actuators
+from rfo.physics.mjcf.lengths import actuators, couplings, tendons
 from rfo.physics.mjcf.support import name_of, notes_of, refuse_unsupported
 from rfo.physics.mjcf.tree import inertias, links_of, rows
 from rfo.physics.model import Joint, Model
@@ -110,6 +110,8 @@ def load(
         notes=(*notes_of(m), *touching.notes),
     )
     laws = Laws(m, frames, reference(bare), contact)
+    held = laws.at.mass_matrix, laws.gravity
+    bare = replace(bare, tendons=tendons(m, bare.actuators, *held), couplings=couplings(m, *held))
 
     def constants(soft: float) -> Model:
         """With those from the file times `soft`, stiffnesses times its square."""

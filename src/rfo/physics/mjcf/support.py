@@ -21,8 +21,6 @@ SHAPES = {
 
 
 _ABSENT = {
-    "tendon": "tendon",
-    "eq": "equality constraint",
     "flex": "flex",
     "plugin": "plugin",
     "plastic": "plastic joint",
@@ -33,24 +31,16 @@ _ZERO = {
     "joint": (
         "jnt_stiffnesspoly",
         "jnt_springyield",
-        "jnt_actfrclimited",
         "jnt_actgravcomp",
-        "dof_frictionloss",
         "dof_dampingpoly",
     ),
+    "tendon": ("tendon_stiffnesspoly", "tendon_springyield", "tendon_dampingpoly"),
     "body": ("body_gravcomp",),
     "geom": ("geom_adhesion", "geom_surfacevel"),
     "pair": ("pair_adhesion",),
     "actuator": (
-        "actuator_trntype",  # a joint's
-        "actuator_dyntype",  # none
-        "actuator_gaintype",  # fixed
-        "actuator_biastype",  # none
-        "actuator_forcelimited",
         "actuator_delay",
         "actuator_history",
-        "actuator_armature",
-        "actuator_damping",
         "actuator_dampingpoly",
     ),
 }
@@ -67,7 +57,7 @@ def refuse_unsupported(m: mujoco.MjModel) -> None:
     """Raise a SettingError that names the first element without a counterpart in `Model`."""
     for kind, what in _ABSENT.items():
         if getattr(m, f"n{kind}"):
-            name = name_of(m, _OBJECTS.get(kind, kind), 0)
+            name = name_of(m, kind, 0)
             raise SettingError(f"{what} '{name}' is not supported: remove it")
     if not m.njnt:
         raise SettingError("the model has no joint, so that nothing can move: give a body one")
@@ -80,14 +70,14 @@ def refuse_unsupported(m: mujoco.MjModel) -> None:
         turning = m.jnt_type[joint] in (Joint.FREE, Joint.BALL)
         if turning and (m.jnt_stiffness[joint] or m.jnt_limited[joint]):
             raise SettingError(f"joint '{name}': springs and limits need a slide or a hinge")
-        if m.jnt_type[joint] == Joint.FREE and m.dof_armature[m.jnt_dofadr[joint]]:
-            raise SettingError(f"joint '{name}': a free joint has no armature")
     if user_is_contact(m) and m.nuser_geom not in (4, 5):
         raise SettingError(
             f"with the custom numeric '{CONTACT_IN_USER_DATA}' geom user data must be 'ke kd kf mu'"
             f" or 'ke kd kf mu kh', not {m.nuser_geom} numbers"
         )
     _refuse_actuators(m)
+    _refuse_tendons(m)
+    _refuse_equalities(m)
 
 
 def notes_of(m: mujoco.MjModel) -> list[str]:
@@ -116,14 +106,46 @@ def _refuse_options(m: mujoco.MjModel) -> None:
             raise SettingError(f"option '{option}' is not supported: remove it")
 
 
+_KINDS = {
+    "transmission": ("actuator_trntype", mujoco.mjtTrn, "JOINT JOINTINPARENT TENDON"),
+    "activation": ("actuator_dyntype", mujoco.mjtDyn, "NONE INTEGRATOR FILTER FILTEREXACT"),
+    "gain": ("actuator_gaintype", mujoco.mjtGain, "FIXED AFFINE"),
+    "bias": ("actuator_biastype", mujoco.mjtBias, "NONE AFFINE"),
+}
+"""What an actuator is made of: its array, its kinds, those that are supported."""
+
+
 def _refuse_actuators(m: mujoco.MjModel) -> None:
-    """Motors on slides and hinges are left."""
     for i in range(m.nu):
         name = name_of(m, "actuator", i)
+        for what, (array, kinds, supported) in _KINDS.items():
+            kind = kinds(int(getattr(m, array)[i])).name.split("_", 1)[1]
+            if kind not in supported.split():
+                raise SettingError(
+                    f"actuator '{name}': its {what} '{kind.lower()}' is not supported:"
+                    f" use {', '.join(supported.lower().split())}"
+                )
         if m.actuator_ctrlnum[i] != 1 or m.actuator_outnum[i] != 1:
             raise SettingError(f"actuator '{name}': only one control and one force are supported")
-        if m.jnt_type[m.actuator_trnid[i, 0]] not in (Joint.SLIDE, Joint.HINGE):
-            raise SettingError(f"actuator '{name}': a motor needs a slide or a hinge")
+
+
+def _refuse_tendons(m: mujoco.MjModel) -> None:
+    for i in range(m.ntendon):
+        if np.any(m.wrap_type[m.tendon_adr[i] :][: m.tendon_num[i]] != mujoco.mjtWrap.mjWRAP_JOINT):
+            name = name_of(m, "tendon", i)
+            raise SettingError(
+                f"tendon '{name}' is spatial, which is not supported: make it a fixed one"
+            )
+
+
+def _refuse_equalities(m: mujoco.MjModel) -> None:
+    for i in np.flatnonzero(m.eq_active0):
+        kind = mujoco.mjtEq(int(m.eq_type[i])).name.removeprefix("mjEQ_")
+        if kind not in ("JOINT", "TENDON"):
+            raise SettingError(
+                f"equality constraint '{name_of(m, 'eq', i)}': a {kind.lower()} is not supported:"
+                " remove it, or make it inactive"
+            )
 
 
 def _refuse_where(m: mujoco.MjModel, kind: str, array: str) -> None:
@@ -139,7 +161,7 @@ def _refuse_where(m: mujoco.MjModel, kind: str, array: str) -> None:
 _OBJECTS = {"eq": "equality", "plastic": "joint"}
 
 
-def name_of(m: mujoco.MjModel, kind: str, index: int) -> str:
+def name_of(m: mujoco.MjModel, kind: str, index: int | np.integer) -> str:
     """Name of an element in messages and labels; kind and number where it has none."""
-    code = mujoco.mju_str2Type(kind)
+    code = mujoco.mju_str2Type(_OBJECTS.get(kind, kind))
     return mujoco.mj_id2name(m, code, int(index)) or f"{kind} {index}"

@@ -42,6 +42,9 @@ struct Articulated : Pack {
     return sum;
   }
 
+  // Of H, for k above j.
+  FN F* entry(int j, int k) { return H + m.row[j] + m.level[j] - m.level[k]; }
+
   // Pose of link i and its joint axes.
   FN void place(int i) {
     const V3 unit[3] = {{F(1), F(0), F(0)}, {F(0), F(1), F(0)}, {F(0), F(0), F(1)}};
@@ -117,6 +120,12 @@ struct Articulated : Pack {
     V[i] = Vp + joint;
     A[i] = (p < 0 ? base_acceleration : A[p]) + Vp.cross_motion(joint);
     if (with_qdd) A[i] = A[i] + joint_sum(i, qdd);
+  }
+
+  // What a FREE joint's classical acceleration has more than its spatial one.
+  FN V3 classical(int i) {
+    const F* v = qd + m.v_start[i];
+    return V3{v[3], v[4], v[5]}.cross({v[0], v[1], v[2]});
   }
 
   // A contact sphere: its lowest point about the tree's origin and how deep that is [m] in the

@@ -161,10 +161,20 @@ struct Adjoint : PairsAdjoint {
     }
   }
 
-  FN void run(const real*, const real*, const real*, const real* g_q_out, const real* g_qd_out, real* g_q, real* g_qd,
+  // The part of its armature that follows from its velocity: power a lambda . (omega x v).
+  FN void armature_adjoint(int j) {
+    const V3 v{qd[j], qd[j + 1], qd[j + 2]}, w{qd[j + 3], qd[j + 4], qd[j + 5]};
+    const V3 g = V3{lambda[j], lambda[j + 1], lambda[j + 2]} * F(m.armature[j]);
+    const V3 by_v = g.cross(w), by_w = v.cross(g);
+    const F by[6] = {by_v.x, by_v.y, by_v.z, by_w.x, by_w.y, by_w.z};
+    for (int c = 0; c < 6; ++c) gqd[j + c] -= by[c];
+  }
+
+  FN void run(const real*, const real*, const real* control, const real* g_q_out, const real* g_qd_out, real* g_q, real* g_qd,
               real* g_control) {
     gather(g_q_out, m.nq, gq);
     gather(g_qd_out, m.nv, gqd);
+    gather(control, m.nu, u);
     for (int c = 0; c < m.nu; ++c) gu[c] = F(0);
     for (int k = m.substeps - 1; k >= 0; --k) {
       restore(k, 0, q, m.nq);
@@ -192,7 +202,10 @@ struct Adjoint : PairsAdjoint {
         gq[m.dof_q[j]] += lambda[j] * by_q;
         gqd[j] += lambda[j] * by_qd;
       }
-      for (int c = 0; c < m.nu; ++c) gu[c] += F(m.control_gear[c]) * lambda[m.control_dof[c]];
+      for (int i = 0; i < m.links; ++i)
+        if (m.joint[i] == FREE && m.armature[m.v_start[i]] != 0) armature_adjoint(m.v_start[i]);
+      hold_adjoint(lambda, gq, gqd);
+      drive_adjoint(lambda, gq, gqd, gu);
     }
     scatter(gq, m.nq, g_q);
     scatter(gqd, m.nv, g_qd);

@@ -11,9 +11,11 @@
 struct Equations : Pairs {
   using Pairs::Pairs;
 
-  // H and right-hand side of  H qdd = tau - bias  in the state (q, qd), for controls `u`: qdd holds
-  // the latter.
-  FN void equations(const F* u) {
+  // H and right-hand side of  H qdd = tau - bias  in the state (q, qd), without what acts along
+  // lengths: qdd holds the latter.
+  FN void equations() {
+    if (m.filled)
+      for (int n = 0; n < m.nm; ++n) H[n] = F(0);
     for (int i = 0; i < m.links; ++i) {
       place(i);
       move(i, false);
@@ -38,9 +40,15 @@ struct Equations : Pairs {
         qdd[j] = -S[j].dot(f[i]) - F(m.damping[j]) * qd[j];
         if (m.dof_q[j] >= 0) qdd[j] += joint_force(j, by_q, by_qd);
         const Spatial force = inertia[i] * S[j];
-        F* row = H + m.row[j];
-        for (int k = j; k >= 0; k = m.dof_parent[k]) *row++ = S[k].dot(force);
+        for (int k = j; k >= 0; k = m.dof_parent[k]) *entry(j, k) = S[k].dot(force);
         H[m.row[j]] += F(m.armature[j]);
+      }
+      if (m.joint[i] == FREE && m.armature[m.v_start[i]] != 0) {
+        // it resists the classical acceleration
+        const V3 lost = classical(i) * F(m.armature[m.v_start[i]]);
+        qdd[m.v_start[i]] -= lost.x;
+        qdd[m.v_start[i] + 1] -= lost.y;
+        qdd[m.v_start[i] + 2] -= lost.z;
       }
       const int p = m.parent[i];
       if (p >= 0) {
@@ -48,6 +56,5 @@ struct Equations : Pairs {
         inertia[p] = inertia[p] + inertia[i];  // from here on that of the subtree
       }
     }
-    for (int c = 0; c < m.nu; ++c) qdd[m.control_dof[c]] += F(m.control_gear[c]) * u[c];
   }
 };

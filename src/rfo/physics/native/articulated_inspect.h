@@ -1,18 +1,22 @@
 #pragma once
-// Mass matrix (with armature, sparse rows) and tau - bias without controls, of a state.
+// Mass matrix (with armature, sparse rows) of a state, tau - bias without actuators, and the forces
+// of these.
 
 #include "articulated_equations.h"
 
 struct Inspection : Equations {
-  F* u = take(m.nu);
   using Equations::Equations;
 
-  FN void run(const real* q_in, const real* qd_in, real* mass_matrix, real* right) {
-    for (int c = 0; c < m.nu; ++c) u[c] = F(0);
+  FN void run(const real* q_in, const real* qd_in, const real* control, real* mass_matrix, real* right, real* driven) {
     gather(q_in, m.nq, q);
     gather(qd_in, m.nv, qd);
-    equations(u);
+    gather(control, m.nu, u);
+    equations();
+    hold(F(0));
     scatter(H, m.nm, mass_matrix);
     scatter(qdd, m.nv, right);
+    for (int j = 0; j < m.nv; ++j) qdd[j] = F(0);
+    drive(F(0));
+    scatter(qdd, m.nv, driven);
   }
 };

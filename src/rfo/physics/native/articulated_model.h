@@ -6,10 +6,15 @@
 
 struct Model : Fields {
   int links = integer();
-  int nq = integer();
+  int nq = integer();  // coordinates, then activations
   int nv = integer();
   int nu = integer();
   int nm = integer();  // numbers of the mass matrix H
+  int filled = integer();  // whether rows of H hold more than the links' own
+  int lengths = integer();
+  int terms = integer();
+  int tendons = integer();
+  int couplings = integer();
   int contacts = integer();
   int supports = integer();
   int pairs = integer();
@@ -34,6 +39,9 @@ struct Model : Fields {
   const real* inertia = reals(9 * links);
   // per degree of freedom
   const int* dof_parent = integers(nv);
+  // rows of H go up a tree in which also those are ancestors that a length couples
+  const int* dof_above = integers(nv);
+  const int* level = integers(nv);  // ancestors in that tree
   const int* dof_q = integers(nv);  // coordinate of a SLIDE or HINGE, else -1
   const int* row = integers(nv);  // where a row of H starts: its diagonal, then its ancestors upwards
   const real* armature = reals(nv);
@@ -44,9 +52,37 @@ struct Model : Fields {
   const real* limit_upper = reals(nv);
   const real* limit_ke = reals(nv);
   const real* limit_kd = reals(nv);
-  // per control
-  const int* control_dof = integers(nu);
-  const real* control_gear = reals(nu);
+  // terms of lengths: of actuators, tendons, then first and second ones of couplings
+  const int* length_start = integers(lengths + 1);
+  const int* length_dof = integers(terms);
+  const real* length_coef = reals(terms);
+  // per actuator
+  const real* actuator_gain = reals(3 * nu);
+  const real* actuator_bias = reals(3 * nu);
+  const real* force_range = reals(2 * nu);
+  const real* actuator_mass = reals(nu);   // effective, at the reference
+  const real* actuator_ahead = reals(nu);  // 1 where the length is implicit too, else 0
+  const int* actuator_soft = integers(nu);  // whether something is implicit
+  const int* activation_q = integers(nu);   // where q holds its activation, or -1
+  const int* activation_early = integers(nu);
+  const real* activation_rate = reals(nu);   // a' = rate u - decay a [1/s]
+  const real* activation_decay = reals(nu);
+  const real* activation_range = reals(2 * nu);
+  // per tendon
+  const real* tendon_stiffness = reals(tendons);
+  const real* tendon_rest = reals(2 * tendons);
+  const real* tendon_damping = reals(tendons);
+  const real* tendon_friction = reals(tendons);
+  const real* tendon_creep = reals(tendons);
+  const real* tendon_armature = reals(tendons);
+  const real* tendon_limit_lower = reals(tendons);
+  const real* tendon_limit_upper = reals(tendons);
+  const real* tendon_limit_ke = reals(tendons);
+  const real* tendon_limit_kd = reals(tendons);
+  // per coupling
+  const real* coupling_poly = reals(5 * couplings);
+  const real* coupling_ke = reals(couplings);
+  const real* coupling_kd = reals(couplings);
   // per contact sphere
   const int* contact_link = integers(contacts);
   const real* contact_pos = reals(3 * contacts);

@@ -17,7 +17,6 @@
 // that its gradient n has no jumps. Where a point's direction fades, on an axis or in the middle of
 // a box, a fixed one is mixed in.
 
-#include "articulated.h"
 #include "articulated_boxes.h"
 #include "articulated_supports.h"
 #include "contact.h"

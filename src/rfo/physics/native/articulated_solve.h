@@ -9,11 +9,11 @@ FN void factorise(const Model& m, F* H) {
     const F inverse = F(1) / H[m.row[k]];
     H[m.row[k]] = inverse;
     F* Lki = H + m.row[k] + 1;
-    for (int i = m.dof_parent[k]; i >= 0; i = m.dof_parent[i]) {
+    for (int i = m.dof_above[k]; i >= 0; i = m.dof_above[i]) {
       const F value = *Lki * inverse;
       const F* Lkj = Lki;
       F* Hij = H + m.row[i];
-      for (int j = i; j >= 0; j = m.dof_parent[j]) *Hij++ -= value * *Lkj++;
+      for (int j = i; j >= 0; j = m.dof_above[j]) *Hij++ -= value * *Lkj++;
       *Lki++ = value;
     }
   }
@@ -24,12 +24,12 @@ FN void solve(const Model& m, const F* H, F* x) {
   for (int i = m.nv - 1; i >= 0; --i) {
     const F xi = x[i];
     const F* row = H + m.row[i] + 1;
-    for (int j = m.dof_parent[i]; j >= 0; j = m.dof_parent[j]) x[j] -= *row++ * xi;
+    for (int j = m.dof_above[i]; j >= 0; j = m.dof_above[j]) x[j] -= *row++ * xi;
   }
   for (int i = 0; i < m.nv; ++i) {
     F xi = x[i] * H[m.row[i]];
     const F* row = H + m.row[i] + 1;
-    for (int j = m.dof_parent[i]; j >= 0; j = m.dof_parent[j]) xi -= *row++ * x[j];
+    for (int j = m.dof_above[i]; j >= 0; j = m.dof_above[j]) xi -= *row++ * x[j];
     x[i] = xi;
   }
 }

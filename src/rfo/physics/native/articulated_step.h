@@ -5,7 +5,6 @@
 #include "articulated_solve.h"
 
 struct Step : Equations {
-  F* u = take(m.nu);
   using Equations::Equations;
 
   // A FREE joint's twist is advanced at a point fixed in space, then taken to where its origin has
@@ -50,12 +49,15 @@ struct Step : Equations {
     for (int k = 0; k < m.substeps; ++k) {
       save(k, 0, q, m.nq);
       save(k, m.nq, qd, m.nv);
-      equations(u);
+      equations();
+      hold(F(m.dt));
+      drive(F(m.dt));
       for (int j = 0; j < m.nv; ++j) H[m.row[j]] += F(m.dt) * F(m.damping[j]);
       factorise(m, H);
       solve(m, H, qdd);
       save(k, m.nq + m.nv, qdd, m.nv);
       save(k, m.nq + 2 * m.nv, H, m.nm);
+      activate();
       for (int i = 0; i < m.links; ++i) integrate(i);
     }
     scatter(q, m.nq, q_out);

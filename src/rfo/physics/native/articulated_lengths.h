@@ -1,0 +1,215 @@
+#pragma once
+// Forces along lengths (../lengths.py): actuators, tendons, couplings.
+//
+// A force F along a length of rates J adds J^T F to the right-hand side, and w J J^T to H: what the
+// force takes back within the step, as it is linearly implicit in the velocity, and with `ahead` in
+// the length. For adjoints: the power of its part of the residual is
+// P = (J . lambda) (w J . qdd - F).
+
+#include "articulated.h"
+
+// Along a length, of a law in its length, its speed and what drives it.
+struct Pull {
+  F force, by_length, by_speed, by_drive;
+  F weight, weight_by_length, weight_by_speed, weight_by_drive;
+};
+// Along a length l of which r = l - p(m) is the error, with another length m.
+struct Coupled {
+  F force, weight;
+  F slope, bend;  // p', p''
+};
+
+struct Driven : Articulated {
+  F* u = take(m.nu);
+  using Articulated::Articulated;
+
+  FN F sum(int r, const F* x) {
+    F total = F(0);
+    for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) total += F(m.length_coef[k]) * x[m.length_dof[k]];
+    return total;
+  }
+  FN F length(int r) {
+    F total = F(0);
+    for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) {
+      const int i = m.dof_q[m.length_dof[k]];
+      if (i >= 0) total += F(m.length_coef[k]) * q[i];
+    }
+    return total;
+  }
+  FN void add(int r, F force, F* to) {
+    for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) to[m.length_dof[k]] += F(m.length_coef[k]) * force;
+  }
+  // H += w (J_r J_s^T + J_s J_r^T), or w J_r J_r^T if s is r.
+  FN void stiffen(int r, int s, F w) {
+    for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k)
+      for (int l = m.length_start[s]; l < m.length_start[s + 1]; ++l) {
+        const int i = m.length_dof[k], j = m.length_dof[l];
+        if (r == s && i < j) continue;
+        const real both = m.length_coef[k] * m.length_coef[l] * (r != s && i == j ? 2 : 1);
+        *(i > j ? entry(i, j) : entry(j, i)) += w * F(both);
+      }
+  }
+
+  // ------------------------------------------------------------------------------------ actuators
+
+  // The activation after a step, and its derivatives.
+  FN F activation(int c, F& by_before, F& by_control) {
+    const F h = F(m.dt), low = F(m.activation_range[2 * c]), high = F(m.activation_range[2 * c + 1]);
+    const F decay = F(1) - h * F(m.activation_decay[c]), rate = h * F(m.activation_rate[c]);
+    const F free = q[m.activation_q[c]] * decay + rate * u[c];
+    auto within = (free > low) & (free < high);
+    by_before = within ? decay : F(0);
+    by_control = within ? rate : F(0);
+    return MIN(MAX(free, low), high);
+  }
+  FN F drive_of(int c) {
+    F by_before, by_control;
+    if (m.activation_q[c] < 0) return u[c];
+    return m.activation_early[c] ? activation(c, by_before, by_control) : q[m.activation_q[c]];
+  }
+
+  // In a step of length h. A clamped force is constant; so that H does not jump, w fades as the
+  // force exceeds its range: it is what holds a single mass at its share of the step.
+  FN Pull actuator(int c, F h, F x) {
+    const real *gain = m.actuator_gain + 3 * c, *bias = m.actuator_bias + 3 * c;
+    const F none = F(0), ahead = h * F(m.actuator_ahead[c]), mass = F(m.actuator_mass[c]);
+    const F v = sum(c, qd), l = length(c) + ahead * v;
+    const F by_drive = F(gain[0]) + F(gain[1]) * l + F(gain[2]) * v;
+    const F by_length = F(gain[1]) * x + F(bias[1]);
+    const F by_speed = F(gain[2]) * x + F(bias[2]) + ahead * by_length;
+    const F force = by_drive * x + F(bias[0]) + F(bias[1]) * l + F(bias[2]) * v;
+    const F held = MIN(MAX(force, F(m.force_range[2 * c])), F(m.force_range[2 * c + 1]));
+    auto free = held == force;
+    auto resists = by_speed < none;
+    const F full = resists ? -h * by_speed : none;
+    const F full_by_drive = resists ? -h * (F(gain[2]) + ahead * F(gain[1])) : none;
+    auto same = held * force > none;
+    const F ratio = free ? F(1) : (same ? held / force : none), faded = ratio * (mass + full) - mass;
+    auto counts = free | (faded > none);
+    const F weight = free ? full : MAX(faded, none);
+    const F by_force = free ? none : (counts ? -ratio * (mass + full) / force : none);
+    const F on = free ? F(1) : none;
+    return {held,
+            on * by_length,
+            on * by_speed,
+            on * by_drive,
+            weight,
+            by_force * by_length,
+            by_force * by_speed,
+            by_force * by_drive + (counts ? ratio * full_by_drive : none)};
+  }
+
+  FN void drive(F h) {
+    for (int c = 0; c < m.nu; ++c) {
+      const Pull pull = actuator(c, h, drive_of(c));
+      add(c, pull.force, qdd);
+      if (m.actuator_soft[c]) stiffen(c, c, pull.weight);
+    }
+  }
+  FN void activate() {
+    F by_before, by_control;
+    for (int c = 0; c < m.nu; ++c)
+      if (m.activation_q[c] >= 0) q[m.activation_q[c]] = activation(c, by_before, by_control);
+  }
+
+  // ---------------------------------------------------------------------------- tendons, couplings
+
+  FN Pull tendon(int t, F h) {
+    const F none = F(0), l = length(m.nu + t), v = sum(m.nu + t, qd);
+    const F k = F(m.tendon_stiffness[t]), ke = F(m.tendon_limit_ke[t]), kd = F(m.tendon_limit_kd[t]);
+    const F slack = F(m.tendon_rest[2 * t]) - l, taut = F(m.tendon_rest[2 * t + 1]) - l;
+    const F low = F(m.tendon_limit_lower[t]) - l, high = F(m.tendon_limit_upper[t]) - l;
+    const F creep = F(m.tendon_creep[t]), speed = SQRT(v * v + creep * creep);
+    const F grip = F(m.tendon_friction[t]) / speed, damping = F(m.tendon_damping[t]);
+    auto beyond = (low > none) | (high < none);
+    auto sprung = (slack > none) | (taut < none);
+    const F stop = beyond ? kd : none;
+    return {(MAX(slack, none) + MIN(taut, none)) * k + (MAX(low, none) + MIN(high, none)) * ke -
+                (damping + grip + stop) * v,
+            (sprung ? -k : none) + (beyond ? -ke : none),
+            -damping - stop - grip * creep * creep / (speed * speed),
+            none,
+            F(m.tendon_armature[t]) + h * (damping + grip),
+            none,
+            -h * grip * v / (speed * speed),
+            none};
+  }
+
+  FN int first(int e) { return m.nu + m.tendons + e; }
+  FN int second(int e) { return first(e) + m.couplings; }
+  FN Coupled coupling(int e, F h) {
+    const real* p = m.coupling_poly + 5 * e;
+    const F l = length(first(e)), x = length(second(e)), ke = F(m.coupling_ke[e]), kd = F(m.coupling_kd[e]);
+    F value = F(p[4]), slope = F(0), bend = F(0);  // Horner's scheme
+    for (int k = 3; k >= 0; --k) {
+      bend = bend * x + slope * F(2);
+      slope = slope * x + value;
+      value = value * x + F(p[k]);
+    }
+    const F rate = sum(first(e), qd) - slope * sum(second(e), qd);
+    return {-ke * (l - value) - (kd + h * ke) * rate, h * (kd + h * ke), slope, bend};
+  }
+
+  FN void hold(F h) {
+    for (int t = 0; t < m.tendons; ++t) {
+      const Pull pull = tendon(t, h);
+      add(m.nu + t, pull.force, qdd);
+      stiffen(m.nu + t, m.nu + t, pull.weight);
+    }
+    for (int e = 0; e < m.couplings; ++e) {
+      const Coupled at = coupling(e, h);
+      add(first(e), at.force, qdd);
+      add(second(e), -at.slope * at.force, qdd);
+      stiffen(first(e), first(e), at.weight);
+      stiffen(second(e), second(e), at.weight * at.slope * at.slope);
+      stiffen(first(e), second(e), -at.weight * at.slope);
+    }
+  }
+
+  // ------------------------------------------------------------------------------------- adjoints
+
+  FN void add_length(int r, F g, F* gq) {
+    for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) {
+      const int i = m.dof_q[m.length_dof[k]];
+      if (i >= 0) gq[i] += F(m.length_coef[k]) * g;
+    }
+  }
+  FN F power(int r, const Pull& pull, const F* lambda, F* gq, F* gqd) {
+    const F a = sum(r, qdd), b = sum(r, lambda);
+    add_length(r, b * (pull.by_length - a * pull.weight_by_length), gq);
+    add(r, b * (pull.by_speed - a * pull.weight_by_speed), gqd);
+    return b * (pull.by_drive - a * pull.weight_by_drive);
+  }
+
+  // To the adjoints of q, qd and u before a substep; gq holds those of the activations after it.
+  FN void drive_adjoint(const F* lambda, F* gq, F* gqd, F* gu) {
+    for (int c = 0; c < m.nu; ++c) {
+      const F g = power(c, actuator(c, F(m.dt), drive_of(c)), lambda, gq, gqd);
+      const int i = m.activation_q[c];
+      if (i < 0) {
+        gu[c] += g;
+        continue;
+      }
+      F by_before, by_control;
+      activation(c, by_before, by_control);
+      const F after = gq[i] + (m.activation_early[c] ? g : F(0));
+      gq[i] = after * by_before + (m.activation_early[c] ? F(0) : g);
+      gu[c] += after * by_control;
+    }
+  }
+  FN void hold_adjoint(const F* lambda, F* gq, F* gqd) {
+    const F h = F(m.dt);
+    for (int t = 0; t < m.tendons; ++t) power(m.nu + t, tendon(t, h), lambda, gq, gqd);
+    for (int e = 0; e < m.couplings; ++e) {
+      const Coupled at = coupling(e, h);
+      const F ke = F(m.coupling_ke[e]), damping = F(m.coupling_kd[e]) + h * ke;
+      const F a2 = sum(second(e), qdd), b2 = sum(second(e), lambda);
+      const F a = sum(first(e), qdd) - at.slope * a2, b = sum(first(e), lambda) - at.slope * b2;
+      const F by_slope = b * damping * sum(second(e), qd) - b2 * at.force + at.weight * (a2 * b + a * b2);
+      add_length(first(e), -b * ke, gq);
+      add_length(second(e), b * ke * at.slope + by_slope * at.bend, gq);
+      add(first(e), -b * damping, gqd);
+      add(second(e), b * damping * at.slope, gqd);
+    }
+  }
+};

@@ -1,0 +1,20 @@
+#pragma once
+// For models whose controls are motors, and whose lengths nothing else acts along: in place of
+// articulated_lengths.h.
+
+#include "articulated.h"
+
+struct Driven : Articulated {
+  F* u = take(m.nu);
+  using Articulated::Articulated;
+
+  FN void drive(F) {
+    for (int c = 0; c < m.nu; ++c) qdd[m.length_dof[c]] += F(m.length_coef[c]) * u[c];
+  }
+  FN void activate() {}
+  FN void hold(F) {}
+  FN void drive_adjoint(const F* lambda, F*, F*, F* gu) {
+    for (int c = 0; c < m.nu; ++c) gu[c] += F(m.length_coef[c]) * lambda[m.length_dof[c]];
+  }
+  FN void hold_adjoint(const F*, F*, F*) {}
+};
