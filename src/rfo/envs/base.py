@@ -14,12 +14,22 @@ import jax
 from rfo.types import Array, Bool, Float, Observation, ObservationShape, PRNGKey, PyTree
 
 
+class Entry(NamedTuple):
+    """Numbers of a vector observation that belong together."""
+
+    name: str
+    size: int
+    scale: float = 1.0
+    """Factor on the values in SI units."""
+
+
 @dataclass(frozen=True)
 class EnvSpec:
     """Sizes and properties of a task.
 
     Raises:
-        ValueError: if the observation has another shape than those listed below.
+        ValueError: if the observation has another shape than those listed below, or its entries
+            another size.
 
     Example:
         >>> import rfo
@@ -41,6 +51,8 @@ class EnvSpec:
     control_range: tuple[tuple[float, float], ...] | None = None
     """What actions of -1 and 1 mean to each actuator, in its own units; None where nothing needs
     that, as the task's actuators take numbers in [-1, 1]."""
+    entries: tuple[Entry, ...] = ()
+    """What a vector observation is made of, in order; exported policies tell it."""
 
     def __post_init__(self) -> None:
         shapes = self.observation
@@ -53,6 +65,11 @@ class EnvSpec:
                     f"{self.name}: {key} must have the shape (n,) or, as a point cloud, (P, 3), "
                     f"not {shape}"
                 )
+        size = sum(entry.size for entry in self.entries)
+        if self.entries and size != self.observation:
+            raise ValueError(
+                f"{self.name}: the entries have {size} numbers, the observation {self.observation}"
+            )
 
 
 class Step(NamedTuple):
@@ -127,6 +144,21 @@ class Renderable(Protocol):
         ``points`` (B, n, 3): positions of the particles [m].
         ``tint`` (B, n): colours of the particles, in [-1, 1]; optional.
         """
+        ...
+
+
+@runtime_checkable
+class Actuated(Protocol):
+    """A task whose actions drive the actuators of a robot; exported policies tell of them."""
+
+    @property
+    def simulator(self) -> Any:
+        """The robot's physics; its `model` names joints and actuators."""
+        ...
+
+    @property
+    def pose(self) -> tuple[float, ...]:
+        """Coordinates near which episodes start, in the order of the robot's file."""
         ...
 
 

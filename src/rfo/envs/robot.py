@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rfo.envs.base import EnvSpec, Step
+from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.errors import SettingError
 from rfo.physics.articulated import Articulated, State
 from rfo.physics.kinematics import link_poses, rotate
@@ -135,6 +135,10 @@ class Robot:
             episode_length=episode_length,
             dt=dt,
             control_range=_control_range(model),
+            entries=(
+                Entry("coordinates_off_the_ground", model.nq - self.hidden),
+                Entry("velocities", model.nv),
+            ),
         )
         low, high = np.array(self.spec.control_range, np.float32).T
         self._middle, self._half = (high + low) / 2, (high - low) / 2
@@ -163,6 +167,11 @@ class Robot:
         action = jnp.clip(action, -1.0, 1.0)
         after = self.simulator.step(state, self._middle + self._half * action)
         return Step(after, self.observe(after), self.reward(after, action), self._terminated(after))
+
+    @property
+    def pose(self) -> tuple[float, ...]:
+        """The mean start, as `rfo.envs.base.Actuated` describes."""
+        return tuple(self._start.tolist())
 
     def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rfo.envs.base import Entry
 from rfo.physics.articulated import ArticulatedState
 from rfo.physics.kinematics import axis_angle, rotate
 from rfo.types import Array, Bool, Float, PRNGKey
@@ -60,6 +61,26 @@ def start(
     qd = qd.at[:, :3].add(jnp.cross(qd[:, 3:6], place))
     q = jnp.concatenate([place, orientation, jnp.array(joints) + JOINT_NOISE * bend], axis=-1)
     return RunningState(ArticulatedState(q, qd), jnp.zeros((batch, hinges)))
+
+
+def pose(position: tuple[float, float, float], joints: tuple[float, ...]) -> tuple[float, ...]:
+    """Coordinates of an upright robot: position [m], orientation, joint angles [rad]."""
+    return (*position, 1.0, 0.0, 0.0, 0.0, *joints)
+
+
+def entries(joints: int) -> tuple[Entry, ...]:
+    """What `observation` is made of, for a robot with so many joints."""
+    return (
+        Entry("height", 1),
+        Entry("orientation", 4),
+        Entry("velocity", 3),
+        Entry("angular_velocity", 3),
+        Entry("joint_angles", joints),
+        Entry("joint_velocities", joints, JOINT_VELOCITY_SCALE),
+        Entry("up", 1),
+        Entry("heading", 1),
+        Entry("last_action", joints),
+    )
 
 
 def observation(state: RunningState, target_x: float) -> Float[Array, "B O"]:

@@ -76,7 +76,15 @@ class Ant:
         threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
-    spec = EnvSpec("ant", observation=37, action_size=8, episode_length=1000, dt=1 / 60)
+    spec = EnvSpec(
+        "ant",
+        observation=37,
+        action_size=8,
+        episode_length=1000,
+        dt=1 / 60,
+        entries=running.entries(8),
+        control_range=((1.0, -1.0),) * 8,
+    )
 
     def __init__(self, threads: int | None = None):
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
@@ -94,6 +102,11 @@ class Ant:
         action = jnp.clip(action, -1.0, 1.0)
         after = AntState(self.simulator.step(state.physics, -action), action)
         return Step(after, self.observe(after), reward(after), terminated(after))
+
+    @property
+    def pose(self) -> tuple[float, ...]:
+        """The start pose, as `rfo.envs.base.Actuated` describes."""
+        return running.pose(START_POSITION, START_JOINTS)
 
     def scene(self) -> dict[str, Any]:
         """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""

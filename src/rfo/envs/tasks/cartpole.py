@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rfo.envs.base import EnvSpec, Step
+from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.kinematics import link_poses
 from rfo.physics.mjcf import ContactParameters, load
@@ -22,7 +23,7 @@ CONTACT = ContactParameters(ke=0.0, kd=0.0, kf=0.0, mu=0.0)
 LIMIT_KE, LIMIT_KD = 1e2, 1.0
 """Stiffness and damping at the rail's ends [N/m, N s/m]."""
 
-START = (0.0, -jnp.pi)
+START = (0.0, -math.pi)
 """Mean start: cart in the middle of the rail [m], pole hanging down [rad]."""
 POSITION_NOISE = jnp.pi / 2
 """Largest deviation of the start's coordinates [m, rad]."""
@@ -53,7 +54,20 @@ class CartPole:
         threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
-    spec = EnvSpec("cartpole", observation=5, action_size=1, episode_length=240, dt=1 / 60)
+    spec = EnvSpec(
+        "cartpole",
+        observation=5,
+        action_size=1,
+        episode_length=240,
+        dt=1 / 60,
+        entries=(
+            Entry("position", 1),
+            Entry("velocity", 1),
+            Entry("sine_of_angle", 1),
+            Entry("cosine_of_angle", 1),
+            Entry("angular_velocity", 1),
+        ),
+    )
 
     def __init__(self, threads: int | None = None):
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
@@ -76,6 +90,11 @@ class CartPole:
         """Advance by one control step; the action is clipped to [-1, 1]."""
         after = self.simulator.step(state, jnp.clip(action, -1.0, 1.0))
         return Step(after, self.observe(after), reward(after), jnp.zeros(len(action), bool))
+
+    @property
+    def pose(self) -> tuple[float, ...]:
+        """The hanging pole, as `rfo.envs.base.Actuated` describes."""
+        return START
 
     def scene(self) -> dict[str, Any]:
         """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""

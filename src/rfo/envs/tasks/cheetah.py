@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rfo.envs.base import EnvSpec, Step
+from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.kinematics import link_poses
 from rfo.physics.mjcf import ContactParameters, load
@@ -56,7 +56,14 @@ class Cheetah:
         threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
-    spec = EnvSpec("cheetah", observation=17, action_size=6, episode_length=1000, dt=1 / 60)
+    spec = EnvSpec(
+        "cheetah",
+        observation=17,
+        action_size=6,
+        episode_length=1000,
+        dt=1 / 60,
+        entries=(Entry("coordinates_without_x", 8), Entry("velocities", 9)),
+    )
 
     def __init__(self, threads: int | None = None):
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
@@ -78,6 +85,11 @@ class Cheetah:
         after = self.simulator.step(state, action)
         never = jnp.zeros(len(action), bool)
         return Step(after, self.observe(after), reward(after, action), never)
+
+    @property
+    def pose(self) -> tuple[float, ...]:
+        """The standing pose, as `rfo.envs.base.Actuated` describes."""
+        return (0.0,) * 9
 
     def scene(self) -> dict[str, Any]:
         """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfo.envs.base import EnvSpec, Step
+from rfo.envs import running
+from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.kinematics import link_poses, rotate
 from rfo.physics.mjcf import ContactParameters, load
@@ -98,7 +99,22 @@ class Go2:
         threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
-    spec = EnvSpec("go2", observation=48, action_size=12, episode_length=500, dt=1 / 50)
+    spec = EnvSpec(
+        "go2",
+        observation=48,
+        action_size=12,
+        episode_length=500,
+        dt=1 / 50,
+        entries=(
+            Entry("velocity", 3),
+            Entry("angular_velocity", 3),
+            Entry("gravity_direction", 3),
+            Entry("command", 3),
+            Entry("joint_angles_from_pose", 12),
+            Entry("joint_velocities", 12, JOINT_VELOCITY_SCALE),
+            Entry("last_action", 12),
+        ),
+    )
 
     def __init__(self, threads: int | None = None):
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
@@ -137,6 +153,11 @@ class Go2:
         action = jnp.clip(action, -1.0, 1.0)
         after = state._replace(physics=self.simulator.step(state.physics, action), action=action)
         return Step(after, self.observe(after), reward(after, state.action), terminated(after))
+
+    @property
+    def pose(self) -> tuple[float, ...]:
+        """The standing pose, as `rfo.envs.base.Actuated` describes."""
+        return running.pose((0.0, 0.0, START_HEIGHT), START_JOINTS)
 
     def scene(self) -> dict[str, Any]:
         """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfo.envs.base import EnvSpec, Step
+from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.kinematics import axis_angle, link_poses, multiply
 from rfo.physics.mjcf import ContactParameters, load
@@ -140,7 +140,23 @@ class HandReorient:
         threads: int | None = None,
     ):
         self.spec = EnvSpec(
-            name, observation=72, action_size=JOINTS, episode_length=600, dt=1 / 120
+            name,
+            observation=72,
+            action_size=JOINTS,
+            episode_length=600,
+            dt=1 / 120,
+            entries=(
+                Entry("joint_angles_in_limits", JOINTS),
+                Entry("joint_velocities", JOINTS, VELOCITY_SCALE),
+                Entry("cube_position", 3),
+                Entry("cube_orientation", 4),
+                Entry("cube_velocity", 3),
+                Entry("cube_angular_velocity", 3, VELOCITY_SCALE),
+                Entry("goal_position", 3),
+                Entry("goal_orientation", 4),
+                Entry("rotation_from_goal", 4),
+                Entry("last_action", JOINTS),
+            ),
         )
         self.bonus = bonus
         self.simulator = Articulated(_model(penalties), self.spec.dt, SUBSTEPS, threads=threads)
@@ -189,6 +205,11 @@ class HandReorient:
         earned = reward(after, self.bonus)
         after = _next_goal(after, angle(after) <= TOLERANCE)
         return Step(after, self.observe(after), earned, terminated(after))
+
+    @property
+    def pose(self) -> tuple[float, ...]:
+        """Open hand and level cube, as `rfo.envs.base.Actuated` describes."""
+        return (*(0.0,) * JOINTS, *CUBE_POSITION, 1.0, 0.0, 0.0, 0.0)
 
     def scene(self) -> dict[str, Any]:
         """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""

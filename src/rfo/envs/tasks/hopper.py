@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rfo.envs.base import EnvSpec, Step
+from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.kinematics import link_poses
 from rfo.physics.mjcf import ContactParameters, load
@@ -66,7 +66,14 @@ class Hopper:
         threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
-    spec = EnvSpec("hopper", observation=11, action_size=3, episode_length=1000, dt=1 / 60)
+    spec = EnvSpec(
+        "hopper",
+        observation=11,
+        action_size=3,
+        episode_length=1000,
+        dt=1 / 60,
+        entries=(Entry("coordinates_without_x", 5), Entry("velocities", 6)),
+    )
 
     def __init__(self, threads: int | None = None):
         self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
@@ -87,6 +94,11 @@ class Hopper:
         action = jnp.clip(action, -1.0, 1.0)
         after = self.simulator.step(state, action)
         return Step(after, self.observe(after), reward(after, action), terminated(after))
+
+    @property
+    def pose(self) -> tuple[float, ...]:
+        """The upright stance, as `rfo.envs.base.Actuated` describes."""
+        return (0.0,) * 6
 
     def scene(self) -> dict[str, Any]:
         """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""

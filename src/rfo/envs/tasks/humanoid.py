@@ -86,7 +86,15 @@ class Humanoid:
     """
 
     def __init__(self, name: str, model: Model, threads: int | None = None):
-        self.spec = EnvSpec(name, observation=76, action_size=21, episode_length=1000, dt=1 / 60)
+        self.spec = EnvSpec(
+            name,
+            observation=76,
+            action_size=21,
+            episode_length=1000,
+            dt=1 / 60,
+            entries=running.entries(21),
+            control_range=((1.0, -1.0),) * 21,
+        )
         self.simulator = Articulated(model, self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> RunningState:
@@ -102,6 +110,11 @@ class Humanoid:
         action = jnp.clip(action, -1.0, 1.0)
         after = RunningState(self.simulator.step(state.physics, -action), action)
         return Step(after, self.observe(after), reward(after), terminated(after))
+
+    @property
+    def pose(self) -> tuple[float, ...]:
+        """The start pose, as `rfo.envs.base.Actuated` describes."""
+        return running.pose(START_POSITION, START_JOINTS)
 
     def scene(self) -> dict[str, Any]:
         """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfo.envs.base import EnvSpec, Step
+from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.types import Array, Float, PRNGKey
 
 GRAVITY = 10.0
@@ -50,7 +50,18 @@ class Pendulum:
     **Reset**: angle uniform in [-pi, pi], speed in [-1, 1].
     """
 
-    spec = EnvSpec("pendulum", observation=3, action_size=1, episode_length=200, dt=0.05)
+    spec = EnvSpec(
+        "pendulum",
+        observation=3,
+        action_size=1,
+        episode_length=200,
+        dt=0.05,
+        entries=(
+            Entry("cosine_of_angle", 1),
+            Entry("sine_of_angle", 1),
+            Entry("angular_velocity", 1),
+        ),
+    )
 
     def reset(self, key: PRNGKey, batch: int) -> PendulumState:
         """Draw `batch` start states; the class gives the ranges."""
