@@ -11,9 +11,11 @@ import html
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -36,6 +38,40 @@ optional."""
 
 GEOM_FIELDS = {"type", "size", "body", "pos", "quat", "rgba"}
 """Fields that every geom needs."""
+
+
+class Replay(NamedTuple):
+    """A recorded episode of N frames."""
+
+    scene: dict[str, Any]
+    """The task's name, dt [s] and the entries of `rfo.envs.base.Renderable.scene`."""
+    frames: dict[str, np.ndarray]
+    """The arrays of `FRAME_SHAPES` that the scene needs, with the leading axis N."""
+    reward: np.ndarray
+    """(N,)"""
+
+
+def read(run_folder: Path) -> Replay:
+    """The replay in a run folder, checked.
+
+    Raises:
+        FileNotFoundError: if the folder has no replay.
+        ValueError: if the replay is malformed; the message names the field.
+    """
+    scene = _read_json(run_folder / "replay.json")
+    reward, frames = _read_arrays(run_folder / "replay.npz")
+    with _malformed():
+        check_drawing(scene, frames)
+    return Replay(scene, frames, reward)
+
+
+@contextmanager
+def _malformed() -> Iterator[None]:
+    """A value of another kind than the drawing needs, in any depth, is the file's fault."""
+    try:
+        yield
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"replay.json is malformed: {error}") from None
 
 
 def write_html(run_folder: Path) -> Path:
@@ -62,15 +98,11 @@ def write_html(run_folder: Path) -> Path:
         ValueError: if the replay is malformed; the message names the field.
     """
     run_folder = Path(run_folder)
-    scene = _read_json(run_folder / "replay.json")
-    reward, frames = _read_arrays(run_folder / "replay.npz")
+    replay = read(run_folder)
     config_file = run_folder / "config.json"
     config = _read_json(config_file) if config_file.exists() else {}
-    try:
-        check_drawing(scene, frames)
-        text = _page(scene, frames, reward, config)
-    except (TypeError, KeyError, AttributeError) as error:  # a value of another kind, in any depth
-        raise ValueError(f"replay.json is malformed: {error}") from None
+    with _malformed():
+        text = _page(replay, config)
     page = run_folder / "replay.html"
     _replace(page, text)
     return page
@@ -216,9 +248,8 @@ def _check_unit(name: str, values: np.ndarray) -> None:
         raise ValueError(f"{name} must be in [-1, 1], not {values.flat[np.abs(values).argmax()]}")
 
 
-def _page(
-    scene: dict[str, Any], frames: dict[str, np.ndarray], reward: np.ndarray, config: dict[str, Any]
-) -> str:
+def _page(replay: Replay, config: dict[str, Any]) -> str:
+    scene, frames, reward = replay
     task = str(scene["task"])
     algorithm = _algorithm(config)
     heading = " · ".join(part for part in (task, algorithm) if part)
