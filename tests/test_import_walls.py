@@ -42,6 +42,8 @@ ALLOWED = {
     ),
     "rfo.view": ("rfo.view",),
     "rfo.experiment": (*BELOW_RUNS, "rfo.experiment"),
+    "rfo.experiment.api": (*BELOW_RUNS, "rfo.experiment", "rfo.deploy"),
+    "rfo.deploy": (*BELOW_RUNS, "rfo.experiment", "rfo.deploy"),
     "rfo.lab": (*BELOW_RUNS, "rfo.experiment", "rfo.lab"),
 }
 """Modules of rfo that a part of the package may import; the longest name that matches a module
@@ -63,6 +65,11 @@ FENCES = {
         "rfo.cli.sweep",
     ),
     "submitit": ("rfo.lab.slurm",),
+    "jax2onnx": ("rfo.deploy.export",),
+    "onnxruntime": ("rfo.deploy.export",),
+    "gymnasium": ("rfo.envs.adapters.gymnasium",),
+    "pyvista": ("rfo.deploy.figure", "rfo.deploy.video"),
+    "imageio_ffmpeg": ("rfo.deploy.video",),
     "torch": (),
 }
 """The only places where each third party may be imported."""

@@ -85,7 +85,12 @@ def third_party(folder, own=()):
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("src", ("peers", "wandb")), ("examples", ()), ("bench", ("peers",)), ("tests", ("dev",))],
+    [
+        ("src", ("peers", "wandb", "sweep", "slurm", "onnx", "video", "gymnasium")),
+        ("examples", ("onnx",)),
+        ("bench", ("peers",)),
+        ("tests", ("dev",)),
+    ],
 )
 def test_every_import_is_declared(folder, extras):
     declared = requirements(*extras)
