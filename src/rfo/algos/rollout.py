@@ -163,5 +163,9 @@ class TrainedPolicy(NamedTuple):
         encoding = jax.eval_shape(self.actor.encoder, observation)
         shape = (*encoding.shape[:-1], self.actor.action_size)
         noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
+        return self.act(observation, noise)
+
+    def act(self, observation: Observation, noise: Float[Array, "B A"]) -> Float[Array, "B A"]:
+        """Action in (-1, 1) for given standard normal noise."""
         action, _ = self.actor(self.normalizer(observation), noise)
         return action

@@ -21,6 +21,8 @@ COMMANDS = {
     "train": "train.Train",
     "eval": "eval.Eval",
     "watch": "watch.Watch",
+    "record": "record.Record",
+    "export": "export.Export",
     "check-grad": "check_grad.CheckGrad",
     "new-task": "new_task.NewTask",
     "bench speed": "bench_speed.BenchSpeed",

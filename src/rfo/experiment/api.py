@@ -32,6 +32,7 @@ from rfo.training.record import RunFolder, default_path, require_wandb
 
 if TYPE_CHECKING:
     from rfo.algos.base import Policy
+    from rfo.deploy.export import Export
     from rfo.envs.base import Environment
     from rfo.envs.batch import Batch
     from rfo.types import Array, Observation, PRNGKey
@@ -162,6 +163,60 @@ class Run:
         experiment = self.experiment.edited({"evaluation.episodes": episodes})
         folder = RunFolder.open(self.path)
         return runs.evaluate(experiment, folder, deterministic, seed, on)
+
+    def export(self, path: str | Path | None = None, deterministic: bool = False) -> Export:
+        """Write the newest checkpoint's policy to one file that runs without rfo.
+
+        The file is compared with the policy before it is written, see `rfo.deploy.export`.
+
+        Args:
+            path: file to write, ``.onnx``, or ``.zip`` for StableHLO; by default ``policy.onnx`` in
+                the run folder.
+            deterministic: act with noise zero; without it the noise is an input.
+
+        Returns:
+            ``path``, ``metadata``, and the largest ``difference`` from the policy.
+
+        Raises:
+            SettingError: for a path with another suffix.
+            RunError: if the run has no checkpoint, a package is missing, or the file acts
+                differently.
+        """
+        from rfo.deploy.export import export
+
+        target = self.path / "policy.onnx" if path is None else Path(path)
+        return export(self.experiment, RunFolder.open(self.path), target, deterministic)
+
+    def record(
+        self,
+        path: str | Path | None = None,
+        size: tuple[int, int] = (960, 540),
+        speed: float = 1.0,
+        fps: int = 30,
+        seconds: float | None = None,
+    ) -> Path:
+        """Draw the run's replay as a film, without a display; the camera follows the figure.
+
+        Args:
+            path: file to write, ``.mp4`` or ``.gif``, or ``.png`` for single pictures; by default
+                ``replay.mp4`` in the run folder.
+            size: width and height [pixels], even numbers.
+            speed: seconds of the task that pass in a second of the film.
+            fps: pictures a second.
+            seconds: length of the film, if it is shorter than the replay [s].
+
+        Returns:
+            the path.
+
+        Raises:
+            SettingError: for a value out of range.
+            RunError: if there is no replay, or something that is needed is not installed.
+        """
+        from rfo.deploy.video import record
+
+        target = self.path / "replay.mp4" if path is None else Path(path)
+        record(self.path, target, size, speed, fps, seconds)
+        return target
 
     def resume(self, steps: int | None = None, devices: int | None = None) -> Run:
         """Go on with the training from the newest checkpoint; returns the run.
