@@ -1,0 +1,1 @@
+"""Our tasks as other libraries' trainers know environments."""
