@@ -170,11 +170,10 @@ BENT = LIGHT.replace('axis="0 1 0"', 'axis="0 1 0" range="30 60"')
 HOME = '<keyframe><key name="home" qpos="0 0 .3 1 0 0 0 .7"/></keyframe></mujoco>'
 
 
-def test_a_start_outside_a_joints_limits_is_refused_and_a_keyframe_is_a_start():
-    with pytest.raises(
-        SettingError, match=r"joint 'h' starts at 0, outside of its range 0.52.*keyf"
-    ):
-        Robot(BENT)
+def test_a_start_is_moved_into_the_joints_limits_and_may_be_a_keyframe():
+    task = Robot(BENT)
+    assert task.reset(jax.random.key(0), 64).q[:, 7].min() == pytest.approx(np.deg2rad(30))
+    assert any("beyond a limit" in note for note in task.simulator.model.notes)
     task = Robot(BENT.replace("</mujoco>", HOME))
     start = task.reset(jax.random.key(0), 64).q
     np.testing.assert_allclose(start.mean(0), [0, 0, 0.3, 1, 0, 0, 0, 0.7], atol=0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Robot:
     end (`EnvSpec.control_range`). Observation: all coordinates but those of the place on the
     ground, if it runs, all velocities, as in `rfo.physics.model.Joint`, then all activations.
     Reset: a keyframe of the file, or its reference pose where it has none, coordinates and
-    velocities +-0.05, uniform, within the joints' limits; activations 0.
+    velocities +-0.05, uniform, moved into the joints' limits; activations 0.
 
     An episode terminates where a joint turns by more than a tenth of a radian in a substep: what
     spins faster cannot be integrated; more substeps allow more. `simulator.substeps` is the number
@@ -83,9 +84,9 @@ class Robot:
 
     Raises:
         FileNotFoundError: no file at `source`.
-        SettingError: see `rfo.physics.mjcf.load`; or if there is no motor, if it starts outside of
-            a joint's limits, if `lowest` is given for a first link that is not free, if a number
-            must be positive, or if it takes more than 400 substeps.
+        SettingError: see `rfo.physics.mjcf.load`; or if there is no motor, if `lowest` is given for
+            a first link that is not free, if a number must be positive, or if it takes more than
+            400 substeps.
 
     Example:
         >>> import rfo
@@ -121,8 +122,12 @@ class Robot:
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise SettingError(f"{field} must be positive, not {value}", field)
         model = load(source, contact, substep=None if substeps is None else dt / substeps)
-        self._start = _start(model, keyframe)
-        _refuse(model, lowest, self._start)
+        start = _start(model, keyframe)
+        self._start = np.clip(start, *_limits(model))
+        if (self._start != start).any():
+            note = "joints that start beyond a limit are moved to it"
+            model = replace(model, notes=(*model.notes, note))
+        _refuse(model, lowest)
         runs = _runs(model)
         self.reward = reward or (forward if runs else hold(jnp.asarray(self._start, jnp.float32)))
         self.lowest = -np.inf if lowest is None else lowest
@@ -152,7 +157,7 @@ class Robot:
         of_q, of_qd = jax.random.split(key)
         q, qd = (batch, model.nq), (batch, model.nv)
         noise = jax.random.uniform(of_q, q, minval=-POSITION_NOISE, maxval=POSITION_NOISE)
-        low, high = _limits(model)
+        low, high = (jnp.asarray(limit, jnp.float32) for limit in _limits(model))
         return self.simulator.init(batch)._replace(
             q=jnp.clip(jnp.asarray(self._start, jnp.float32) + noise, low, high),
             qd=jax.random.uniform(of_qd, qd, minval=-VELOCITY_NOISE, maxval=VELOCITY_NOISE),
@@ -188,7 +193,7 @@ class Robot:
 
 def _limits(model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Of each coordinate (nq,)."""
-    limits = np.full((2, model.nq), [[-np.inf], [np.inf]], np.float32)
+    limits = np.full((2, model.nq), [[-np.inf], [np.inf]])
     scalar = model.v_count == 1
     dofs = model.v_start[scalar]
     limits[:, model.q_start[scalar]] = model.limit_lower[dofs], model.limit_upper[dofs]
@@ -232,26 +237,13 @@ def _runs(model: Model) -> bool:
     return bool(model.joint[0] == Joint.FREE or slides)
 
 
-def _refuse(model: Model, lowest: float | None, start: np.ndarray) -> None:
+def _refuse(model: Model, lowest: float | None) -> None:
     """What cannot run."""
     free = model.joint[0] == Joint.FREE
     if model.nu == 0:
         raise SettingError("the model has no motor: give its actuator section one per driven joint")
     if lowest is not None and not free:
         raise SettingError("`lowest` needs a first link on a free joint", "lowest")
-    for link, name in zip(np.flatnonzero(model.v_count == 1), _scalar_names(model), strict=True):
-        place, dof = start[model.q_start[link]], model.v_start[link]
-        low, high = model.limit_lower[dof], model.limit_upper[dof]
-        if not low <= place <= high:
-            raise SettingError(
-                f"joint '{name}' starts at {place:.4g}, outside of its range {low:.4g} to"
-                f" {high:.4g}: give the file a keyframe whose qpos lies inside, or widen the range"
-            )
-
-
-def _scalar_names(model: Model) -> list[str]:
-    """Names of the slides and hinges."""
-    return [model.dof_names[dof] for dof in model.v_start[model.v_count == 1]]
 
 
 def _turns(model: Model) -> np.ndarray:

@@ -94,25 +94,15 @@ def stable_step(model: Model) -> float:
 
     With stiffness K and explicit damping D in joint space a step h is stable where every mode has
     h^2 w^2 + 2 h c < 4, with w^2 and 2 c at most the largest eigenvalues of M^-1 K and M^-1 D.
-    Counted are springs, every limit, every contact with a plane, and the two stiffest pairs of
-    bodies, all at once. Joint damping is implicit and not counted. Infinite where nothing pushes.
+    Counted are springs, every limit, every contact with the stiffest plane (the margin covers a
+    second one), and the two stiffest pairs of bodies, all at once. Joint damping is implicit and
+    not counted. Infinite where nothing pushes.
     """
     at = reference(model)
     inverse = np.linalg.inv(np.linalg.cholesky(at.mass_matrix))
     stiffness, damping = _joints(model)
-    for link, point, radius, law in zip(
-        model.contact_link, model.contact_pos, model.contact_radius, model.contact_law, strict=True
-    ):
-        share = 1.0 if radius else BOX_SHARE
-        spin = radius * at.angular[link]
-        stiffness, damping = _add(stiffness, damping, share * law, at.jacobian(link, point), spin)
-    supports = model.supports
-    for link, point, axes, law in zip(
-        supports.link, supports.pos, supports.axes, supports.law, strict=True
-    ):
-        share = 1.0 if axes.any() else BOX_SHARE
-        spin = axes.max() * at.angular[link]
-        stiffness, damping = _add(stiffness, damping, share * law, at.jacobian(link, point), spin)
+    on_plane = max(_planes(model, at), key=lambda pushes: _largest(inverse, pushes[0]))
+    stiffness, damping = stiffness + on_plane[0], damping + on_plane[1]
     rate, decay = _largest(inverse, stiffness), _largest(inverse, damping)
     pairs = [_largest_of_pair(model, at, inverse, k) for k in range(len(model.pairs.link))]
     if pairs:
@@ -140,6 +130,26 @@ def _joints(model: Model) -> tuple[np.ndarray, np.ndarray]:
     along = (of.stiffness + np.where(limited, of.limit_ke, 0.0), np.where(limited, of.limit_kd, 0))
     stiffer, damper = (rates.T @ (values[:, None] * rates) for values in along)
     return stiffness + stiffer, damping + damper
+
+
+def _planes(model: Model, at: Reference) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Stiffness and damping of all contacts with each plane, in joint space; the ground first."""
+    none = np.zeros_like(at.mass_matrix)
+    pushes = {(*model.ground_normal, model.ground_height): (none, none)}
+
+    def add(plane: tuple, link: int, point: np.ndarray, radius: float, law: np.ndarray) -> None:
+        share, spin = 1.0 if radius else BOX_SHARE, radius * at.angular[link]
+        stiffness, damping = pushes.get(plane, (none, none))
+        pushes[plane] = _add(stiffness, damping, share * law, at.jacobian(link, point), spin)
+
+    spheres = model.contact_link, model.contact_pos, model.contact_radius, model.contact_law
+    for sphere in zip(*spheres, strict=True):
+        add((*model.ground_normal, model.ground_height), *sphere)
+    on = model.supports
+    for k, link in enumerate(on.link):
+        plane = (*on.normal[k], on.height[k])
+        add(plane, link, on.pos[k], float(on.axes[k].max()), on.law[k])
+    return list(pushes.values())
 
 
 def _add(
