@@ -76,7 +76,7 @@ def shac():
 @pytest.mark.usefixtures("annotations_unchecked")
 def test_rfo_without_matching_and_with_a_gaussian_is_shac(shac):
     start, after, metrics = shac
-    rfo = RFO(c_past=0.0, c_uni=0.0, critic_target="mean", **COMMON)
+    rfo = RFO(c_past=0.0, c_uni=0.0, critic_target="mean", flow=Flow(steps=1), **COMMON)
     actor = eqx.tree_at(
         lambda a: (a.net, a.log_std),
         GaussianInPlaceOfFlow(jax.random.key(5), Identity(2), 1, (8,)),

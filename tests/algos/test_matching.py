@@ -116,7 +116,7 @@ def test_past_term_weighs_both_rollouts_and_ignores_an_empty_memory():
 def test_rollouts_are_remembered_raw_and_normalised_by_the_statistics_of_the_day():
     """L_past of a second update by hand: both rollouts under the normaliser of that update."""
     env = Batch(Quadratic(), 4)
-    small = {"network": {"hidden": (8,)}, "critic": {"hidden": (8,)}}
+    small = {"network": {"hidden": (8,)}, "critic": {"hidden": (8,)}, "flow": {"steps": 1}}
     algorithm = tuned(RFO(), horizon=4, **small)
     update = jax.jit(lambda state: algorithm.update(state, env))
     start = jax.jit(lambda key: algorithm.init(key, env))(jax.random.key(0))

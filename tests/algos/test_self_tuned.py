@@ -41,6 +41,7 @@ SMALL = {
     "network": {"hidden": (16,)},
     "critic": {"hidden": (16,), "iterations": 4},
     "optimiser": {"learning_rate": 2e-2, "weight_decay": 0.0},
+    "flow": {"steps": 2},
 }
 TUNED = tuned(SelfTunedRFO(), **SMALL)
 FREE = tuned(RFO(), c_past=0.0, c_uni=0.0, **SMALL)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rfo.algos.rfo import RFO
-from rfo.algos.settings import Critic, Network
+from rfo.algos.settings import Critic, Flow, Network
 from rfo.envs.base import Step, open_loop
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
@@ -55,7 +55,7 @@ def test_a_chunk_of_one_is_no_chunk_bit_for_bit(task):
 def test_no_chunk_trains_bit_for_bit_as_before_and_a_chunk_of_one_too():
     """Compares a whole update of RFO, with its gradient and its critics."""
     critic = Critic(hidden=(8,), iterations=1, batches=2)
-    algorithm = RFO(horizon=4, network=Network(hidden=(8,)), critic=critic)
+    algorithm = RFO(horizon=4, network=Network(hidden=(8,)), critic=critic, flow=Flow(steps=1))
     outcomes = []
     for env in (
         Batch(Terminating(life=3), 8),

@@ -9,7 +9,7 @@ import pytest
 from toy import Blind, Broken, batch, leaves, small_apg, train
 
 from rfo.algos.rfo import RFO
-from rfo.algos.settings import Critic, Network, Schedule
+from rfo.algos.settings import Critic, Flow, Network, Schedule
 from rfo.envs.tasks.probe import LQR, ReachCloud, Terminating
 from rfo.training import checkpoint, guard, trainer
 from rfo.training.record import RunFolder
@@ -24,6 +24,7 @@ def small_rfo():
         schedule=Schedule(updates=UPDATES),
         network=Network(hidden=(8,), point_hidden=(8, 8), point_features=4, vector_features=4),
         critic=Critic(hidden=(8,), iterations=2, batches=2),
+        flow=Flow(steps=1),
     )
 
 
