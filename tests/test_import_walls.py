@@ -55,8 +55,8 @@ FENCES = {
     "mujoco": ("rfo.physics.mjcf",),
     "meshio": ("rfo.physics.mesh",),
     "tyro": ("rfo.cli",),
-    "tensorboardX": ("rfo.training.record",),
-    "wandb": ("rfo.training.record",),
+    "tensorboardX": ("rfo.training.loggers",),
+    "wandb": ("rfo.training.loggers",),
     "optuna": (
         "rfo.lab.search",
         "rfo.lab.sweep",

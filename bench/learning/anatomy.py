@@ -31,7 +31,7 @@ from rfo.algos.returns import segment_return
 from rfo.algos.rollout import SATURATION, decisions, rollout
 from rfo.envs.batch import Batch
 from rfo.experiment import build as experiments
-from rfo.experiment import run as runs
+from rfo.experiment.folder import load_state, open_run
 from rfo.policies.flow import FlowPolicy
 from rfo.types import Array, Observation
 
@@ -86,8 +86,8 @@ def modes(latents: np.ndarray) -> float:
 
 def anatomy(path: Path) -> dict[str, Any]:
     """The properties of one run's policy."""
-    folder, experiment = runs.open_run(path, threads=1)
-    state, _ = runs.load_state(folder, experiment)
+    folder, experiment = open_run(path, threads=1)
+    state, _ = load_state(folder, experiment)
     algorithm, env = experiments.build(experiment)
     policy = algorithm.policy(state)
 

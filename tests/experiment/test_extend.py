@@ -16,6 +16,8 @@ from rfo.cli.main import main
 from rfo.errors import RunError
 from rfo.experiment import build as experiments
 from rfo.experiment import run as runs
+from rfo.experiment.finish import EVALUATION, REPLAY
+from rfo.experiment.folder import open_run
 from rfo.experiment.record import preset
 from rfo.training import checkpoint, trainer
 
@@ -41,7 +43,7 @@ def stopped(whole, tmp_path):
 
 def stop(run, path, update):
     shutil.copytree(run, path)
-    for left in (*runs.REPLAY, runs.EVALUATION):
+    for left in (*REPLAY, EVALUATION):
         (path / left).unlink(missing_ok=True)
     for there in checkpoint.newest_first(path / "checkpoints"):
         if there != checkpoint.path_after(path / "checkpoints", update):
@@ -59,7 +61,7 @@ def lines(run):
 
 
 def final_state(run):
-    folder, experiment = runs.open_run(run)
+    folder, experiment = open_run(run)
     algorithm, env = experiments.build(experiment)
     shapes = trainer.state_shapes(algorithm, env)
     return checkpoint.load(folder.checkpoints / checkpoint.FINAL, shapes)
@@ -124,7 +126,7 @@ def test_a_longer_run_is_the_one_that_had_this_schedule(stopped, whole):
     assert config["parts"] == [first, {"steps": 56, "updates": 7, "begin": 4, "fraction": 1 / 3}]
     assert config["steps"] == 56 and config["algorithm"]["schedule"]["begin"] == 4
 
-    _, experiment = runs.open_run(whole)
+    _, experiment = open_run(whole)
     plain, env = experiments.build(experiment)
     state, _ = checkpoint.load(
         checkpoint.path_after(whole / "checkpoints", 4), trainer.state_shapes(plain, env)
@@ -164,7 +166,7 @@ def test_an_extension_that_crashed_at_once_goes_on(damaged, whole, tmp_path):
     """The configuration is written, and nothing else. The run goes on from the final checkpoint, if
     that is whole; the evaluation is the earlier end's."""
     run = Path(shutil.copytree(whole, tmp_path / "run"))
-    folder, experiment = runs.open_run(run)
+    folder, experiment = open_run(run)
     longer = runs.extend(experiment, {"update": 6, "env_steps": 6 * STEPS}, 8 * STEPS)
     runs._write_part(folder, experiment, longer)
     if damaged:

@@ -8,8 +8,8 @@ import pytest
 from rfo.cli.main import main
 from rfo.experiment import api
 from rfo.experiment import build as experiments
+from rfo.experiment.folder import open_run
 from rfo.experiment.record import preset
-from rfo.experiment.run import open_run
 from rfo.lab.report import Comparison
 from rfo.lab.results import find_runs
 

@@ -16,7 +16,9 @@ import pytest
 
 from paced import PACED
 from rfo.cli.main import main
-from rfo.experiment.run import Evaluation, create, open_run, resume
+from rfo.experiment.finish import Evaluation
+from rfo.experiment.folder import create, open_run
+from rfo.experiment.run import resume
 from rfo.training import checkpoint
 from rfo.training.record import RunFolder
 

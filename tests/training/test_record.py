@@ -77,7 +77,7 @@ def test_metrics_lines_are_strict_json_and_events_hold_the_same_numbers(tmp_path
 
 
 def test_events_can_be_watched_while_the_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("rfo.training.record.FLUSH_INTERVAL", 0.0)
+    monkeypatch.setattr("rfo.training.loggers.FLUSH_INTERVAL", 0.0)
     folder = RunFolder.create(tmp_path / "run", {})
     for update in (1, 2):
         folder.append(line(update))

@@ -48,7 +48,7 @@ class Eval:
         if not self.run_folder:
             raise SettingError("name a run folder, as in `rfo eval runs/...`")
         from rfo.experiment import api
-        from rfo.experiment.run import describe
+        from rfo.experiment.finish import describe
         from rfo.training.record import plain
 
         run = api.load(self.run_folder, threads=self.threads, task=self.task)

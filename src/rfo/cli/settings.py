@@ -177,7 +177,7 @@ def read_experiment(path: Path) -> Experiment:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
-            from rfo.experiment.run import experiment_of
+            from rfo.experiment.folder import experiment_of
 
             return experiment_of(json.loads(text))
         return Experiment.from_toml(text)

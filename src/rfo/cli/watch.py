@@ -22,7 +22,7 @@ class Watch:
         """Write the page again and show it."""
         if not self.run_folder:
             raise SettingError("name a run folder, as in `rfo watch runs/...`")
-        from rfo.experiment.run import replay_page
+        from rfo.experiment.finish import replay_page
 
         page = replay_page(Path(self.run_folder))
         if self.open:

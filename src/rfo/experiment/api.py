@@ -18,6 +18,8 @@ from rfo.errors import SettingError
 from rfo.experiment import build, own
 from rfo.experiment import run as runs
 from rfo.experiment.catalogue import is_robot
+from rfo.experiment.finish import evaluate_run
+from rfo.experiment.folder import create, load_state, open_run, with_kept_robot
 from rfo.experiment.record import (
     Experiment,
     TaskSettings,
@@ -28,7 +30,8 @@ from rfo.experiment.record import (
 )
 from rfo.training import metrics
 from rfo.training.evaluate import Evaluator, evaluation_key, shares, summarise
-from rfo.training.record import RunFolder, default_path, require_wandb
+from rfo.training.loggers import require_wandb
+from rfo.training.record import RunFolder, default_path
 
 if TYPE_CHECKING:
     from rfo.algos.base import Policy
@@ -133,7 +136,7 @@ class Run:
     @cached_property
     def _policy(self) -> tuple[Policy, Any]:
         algorithm, env = build.build(self.experiment)
-        state, _ = runs.load_state(RunFolder.open(self.path), self.experiment)
+        state, _ = load_state(RunFolder.open(self.path), self.experiment)
         return algorithm.policy(state), env.spec
 
     def evaluate(
@@ -162,7 +165,7 @@ class Run:
         require_seed(seed)
         experiment = self.experiment.edited({"evaluation.episodes": episodes})
         folder = RunFolder.open(self.path)
-        return runs.evaluate(experiment, folder, deterministic, seed, on)
+        return evaluate_run(experiment, folder, deterministic, seed, on)
 
     def export(self, path: str | Path | None = None, deterministic: bool = False) -> Export:
         """Write the newest checkpoint's policy to one file that runs without rfo.
@@ -308,14 +311,14 @@ def train_seeds(
     paths = [_path(run, Path(out) if out else None, seeds) for run in several]
     if own.is_own(first.task.name):
         own.trust(first.task.name)
-    folders = runs.create(several, paths)
+    folders = create(several, paths)
     if wandb is not None:
         for folder in folders:
             folder.mirror(wandb)
     _tell_robot(first)
     runs.train(several, folders)
     return [
-        Run(folder.path, runs.with_kept_robot(folder, run))
+        Run(folder.path, with_kept_robot(folder, run))
         for folder, run in zip(folders, several, strict=True)
     ]
 
@@ -339,7 +342,7 @@ def load(path: str | Path, *, threads: int | None = None, task: str | None = Non
         >>> rfo.load("saved").experiment == run.experiment
         True
     """
-    _, experiment = runs.open_run(Path(path), threads, task)
+    _, experiment = open_run(Path(path), threads, task)
     return Run(Path(path), experiment)
 
 

@@ -142,7 +142,7 @@ def refuse_others(cells: Sequence[Cell], folder: Path) -> None:
     Raises:
         RunError: if a run was trained with other settings; the message names the first one.
     """
-    from rfo.experiment.run import experiment_of
+    from rfo.experiment.folder import experiment_of
 
     for cell in cells:
         for seed in cell.seeds:
