@@ -73,7 +73,7 @@ def processor(name: str) -> dict[str, float]:
     """Rates of the kernels alone on one thread [env-steps per second of processor time]."""
     task = build_task(name, threads=1)
     simulator, state = task.simulator, start(name, task)
-    still = task.poses(state.joints) if hasattr(task, "poses") else _upright(state.joints)
+    still = task.poses(state.joints)
     poses = jnp.repeat(still.reshape(ENVIRONMENTS, 1, -1), simulator.substeps + 1, axis=1)
     inputs = [np.asarray(x).reshape(ENVIRONMENTS, -1) for x in (*state.particles, poses)]
     plan = simulator._bridge.plan(ENVIRONMENTS)
@@ -89,12 +89,6 @@ def processor(name: str) -> dict[str, float]:
         / simulator.kernels.work
         * 24,
     }
-
-
-def _upright(place: jax.Array) -> jax.Array:
-    return jnp.concatenate(
-        [place, jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (len(place), 1))], axis=-1
-    )
 
 
 def memory(name: str) -> dict[str, int]:

@@ -83,7 +83,7 @@ def test_constants_of_the_reference(task):
     places = data["model_shape_transform"][: len(tools), :3][:, AXES]
     np.testing.assert_allclose([tool.pos for tool in tools], places, atol=1e-7)
     if task == "rolling_pin":
-        low, high = env._limits
+        low, high = env.limits
         assert env.simulator.material.mu == pytest.approx(float(data["mpm_material_mu"][0]))
         block = env._block
     else:
@@ -147,7 +147,7 @@ def test_a_turn_keeps_the_corrected_pin_where_it_is():
     """Rewarped turns it about a point half a metre away."""
     for task, moves in ((rolling_flat, True), (rolling_flat_corrected, False)):
         env = task(threads=1)
-        body = np.asarray(env.poses(jnp.array([0.5, 0.3, 0.4])))
+        (body,) = np.asarray(env.poses(jnp.array([0.5, 0.3, 0.4])))
         arm = np.array(env.simulator.tools[0].pos)
         middle = body[:3] + np.array([arm[0] * np.cos(0.4), arm[0] * np.sin(0.4), 0])
         assert (np.linalg.norm(middle - [0.5, 0.5, 0.3]) > 0.1) == moves

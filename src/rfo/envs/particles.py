@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rfo.envs.base import EnvSpec, Step
 from rfo.physics.materials import Plasticine, respond
-from rfo.physics.mpm import MPM, Grid
+from rfo.physics.mpm import MPM, Grid, MPMState
 from rfo.types import Array, Float, PRNGKey
 
 DRAWN = 1000
@@ -38,6 +40,58 @@ class Size:
     def ground(self) -> float:
         """Height of the ground [m]."""
         return self.grid.wall * self.grid.dx
+
+
+class ParticleTask(ABC):
+    """Base of the tasks in which the policy shifts the joints of a tool among particles.
+
+    States are NamedTuples with `particles` and `joints`. A subclass sets the fields and gives what
+    is abstract here, and `reset`.
+    """
+
+    size: Size
+    spec: EnvSpec
+    simulator: MPM
+    reach: float | np.ndarray
+    """Change of each joint at full action in one control step [m or rad]."""
+    limits: np.ndarray
+    """(2, J) lowest and highest joint positions [m or rad]."""
+
+    def observe(self, state: Any) -> dict[str, Array]:
+        """Observation of a state; the class lists its entries."""
+        points = cloud(state.particles.x, self.size.points)
+        return {"particle_q": points, "com_q": points.mean(1), "joint_q": state.joints}
+
+    def step(self, state: Any, action: Float[Array, "B J"]) -> Step:
+        """Advance by one control step; the action is clipped to [-1, 1]."""
+        action, dtype = jnp.clip(action, -1.0, 1.0), state.joints.dtype
+        moved = state.joints + jnp.asarray(self.reach, dtype) * action
+        moved = jnp.clip(moved, *self.limits.astype(dtype))
+        poses = self.poses(path(state.joints, moved, self.size.substeps))
+        particles = self.simulator.step(state.particles, poses)
+        after = state._replace(particles=particles, joints=moved)
+        never = jnp.zeros(len(action), bool)
+        return Step(after, self.observe(after), self.reward(after), never)
+
+    def frame(self, state: Any) -> dict[str, Array]:
+        """Poses and particles to draw, as `rfo.envs.base.Renderable.frame` describes."""
+        return {
+            "poses": self.poses(state.joints),
+            "points": drawn(state.particles.x),
+            "tint": self.tint(state.particles),
+        }
+
+    @abstractmethod
+    def poses(self, joints: Float[Array, "*n J"]) -> Float[Array, "*n bodies 7"]:
+        """Poses of the tool's bodies: (x, y, z, qw, qx, qy, qz), positions in [m]."""
+
+    @abstractmethod
+    def reward(self, state: Any) -> Float[Array, " B"]:
+        """Reward for arriving in a state; the class gives the formula."""
+
+    @abstractmethod
+    def tint(self, particles: MPMState) -> Float[Array, "B n"]:
+        """Colours of the drawn particles, in [-1, 1]."""
 
 
 def lump(extent: tuple[float, float, float], count: int) -> Float[np.ndarray, "N 3"]:

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rfo.envs.base import EnvSpec, Step
-from rfo.envs.particles import Size, cloud, drawn, floor, lump, path, radius
+from rfo.envs.base import EnvSpec
+from rfo.envs.particles import ParticleTask, Size, cloud, drawn, floor, lump, radius
 from rfo.physics.materials import Fluid
 from rfo.physics.mpm import MPM, Contact, Grid, MPMState, Tool
 from rfo.types import Array, Float, PRNGKey
@@ -79,7 +79,7 @@ FAITHFUL = FluidVersion(width=1e-5, contact_fades=False)
 CORRECTED = FluidVersion(width=0.01, contact_fades=True)
 
 
-class FluidMove:
+class FluidMove(ParticleTask):
     """The policy moves an open box that carries water to a target without spilling it.
 
     **Action** (3): displacement of the box along each axis, 0.01 m times the action, within limits.
@@ -114,6 +114,7 @@ class FluidMove:
     ):
         self.size = size
         self.version = version
+        self.reach, self.limits = REACH, LIMITS
         self._outer = INNER / 2 + np.array([wall, wall, wall / 2])
         self.simulator = MPM(
             WATER,
@@ -132,18 +133,13 @@ class FluidMove:
         )
         self._water = lump(POOL, size.count) + START
         vectors = {name: (3,) for name in ("com_q", "joint_q", "target_q")}
-        self._spec = EnvSpec(
+        self.spec = EnvSpec(
             name=name,
             observation={"particle_q": (size.points, 3), **vectors},
             action_size=3,
             episode_length=EPISODE_LENGTH,
             dt=DT,
         )
-
-    @property
-    def spec(self) -> EnvSpec:
-        """Sizes and properties of the task."""
-        return self._spec
 
     def reset(self, key: PRNGKey, batch: int) -> FluidState:
         """Draw a target for each environment; box and water always start the same."""
@@ -156,26 +152,11 @@ class FluidMove:
 
     def observe(self, state: FluidState) -> dict[str, Array]:
         """Observation of a state; the class lists its entries."""
-        points = cloud(state.particles.x, self.size.points)
-        return {
-            "particle_q": points,
-            "com_q": points.mean(1),
-            "joint_q": state.joints,
-            "target_q": state.target,
-        }
+        return {**super().observe(state), "target_q": state.target}
 
-    def step(self, state: FluidState, action: Float[Array, "B A"]) -> Step:
-        """Advance by one control step; the action is clipped to [-1, 1]."""
-        action = jnp.clip(action, -1.0, 1.0)
-        moved = jnp.clip(state.joints + REACH * action, *LIMITS.astype(state.joints.dtype))
-        poses = _poses(path(state.joints, moved, self.size.substeps))[:, :, None]
-        after = FluidState(self.simulator.step(state.particles, poses), moved, state.target)
-        return Step(
-            state=after,
-            observation=self.observe(after),
-            reward=self.reward(after),
-            terminated=jnp.zeros(len(action), bool),
-        )
+    def poses(self, joints: Float[Array, "*n 3"]) -> Float[Array, "*n 1 7"]:
+        """Pose of the box."""
+        return _upright(joints)[..., None, :]
 
     def reward(self, state: FluidState) -> Float[Array, " B"]:
         """Reward for arriving in a state; the class gives the formula."""
@@ -209,19 +190,17 @@ class FluidMove:
         }
 
     def frame(self, state: FluidState) -> dict[str, Array]:
-        """Poses and particles to draw, as `rfo.envs.base.Renderable.frame` describes.
+        """Poses and particles to draw, as `rfo.envs.base.Renderable.frame` describes."""
+        poses = jnp.stack([_upright(state.joints), _upright(state.target)], axis=1)
+        return {**super().frame(state), "poses": poses}
 
-        The tint shows the speed, from -1 at rest to 0 at `SPEED` and above.
-        """
-        speed = jnp.linalg.norm(drawn(state.particles.v), axis=-1)
-        return {
-            "poses": jnp.stack([_poses(state.joints), _poses(state.target)], axis=1),
-            "points": drawn(state.particles.x),
-            "tint": jnp.clip(speed / SPEED, 0.0, 1.0) - 1.0,
-        }
+    def tint(self, particles: MPMState) -> Float[Array, "B n"]:
+        """The speed, from -1 at rest to 0 at `SPEED` and above."""
+        speed = jnp.linalg.norm(drawn(particles.v), axis=-1)
+        return jnp.clip(speed / SPEED, 0.0, 1.0) - 1.0
 
 
-def _poses(place: Float[Array, "*n 3"]) -> Float[Array, "*n 7"]:
+def _upright(place: Float[Array, "*n 3"]) -> Float[Array, "*n 7"]:
     upright = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0, 0.0], place.dtype), (*place.shape[:-1], 4))
     return jnp.concatenate([place, upright], axis=-1)
 

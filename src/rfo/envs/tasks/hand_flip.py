@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rfo.envs.base import EnvSpec, Step
+from rfo.envs.base import EnvSpec
 from rfo.envs.particles import (
+    ParticleTask,
     Size,
     cloud,
     disturbance,
     drawn,
     floor,
-    path,
     placed,
     radius,
     yielding,
@@ -101,7 +101,7 @@ FULL = Size((50, 50, 1), Grid((48, 48, 48), 1 / 48), substeps=40, points=250)
 SMALL = Size((20, 20, 1), Grid((32, 32, 32), 1 / 32, wall=2), substeps=12, points=100)
 
 
-class HandFlip:
+class HandFlip(ParticleTask):
     """The policy moves a hand of 24 joints, which folds a thin disc that falls into its palm.
 
     **Action** (24): changes of the joint angles, 0.0264 rad times the action, within limits.
@@ -134,6 +134,8 @@ class HandFlip:
         self.size = size
         self.version = version
         self.hand = _hand()
+        self.reach = REACH
+        self.limits = np.array([self.hand.limit_lower, self.hand.limit_upper])
         self.simulator = MPM(
             CLAY,
             size.count,
@@ -150,18 +152,13 @@ class HandFlip:
             dtype=dtype,
         )
         self._disc = _disc(size.count) + np.array(version.place)
-        self._spec = EnvSpec(
+        self.spec = EnvSpec(
             name=name,
             observation={"particle_q": (size.points, 3), "com_q": (3,), "joint_q": (JOINTS,)},
             action_size=JOINTS,
             episode_length=EPISODE_LENGTH,
             dt=DT,
         )
-
-    @property
-    def spec(self) -> EnvSpec:
-        """Sizes and properties of the task."""
-        return self._spec
 
     def reset(self, key: PRNGKey, batch: int) -> FlipState:
         """Shift, raise and scale the disc at random; the hand always starts the same.
@@ -174,31 +171,8 @@ class HandFlip:
         joints = jnp.tile(jnp.asarray(START, self.simulator.dtype), (batch, 1))
         return FlipState(particles, joints, self.distance(particles))
 
-    def observe(self, state: FlipState) -> dict[str, Array]:
-        """Observation of a state; the class lists its entries."""
-        points = cloud(state.particles.x, self.size.points)
-        return {"particle_q": points, "com_q": points.mean(1), "joint_q": state.joints}
-
-    def step(self, state: FlipState, action: Float[Array, "B A"]) -> Step:
-        """Advance by one control step; the action is clipped to [-1, 1]."""
-        action = jnp.clip(action, -1.0, 1.0)
-        moved = jnp.clip(state.joints + REACH * action, *self.limits.astype(state.joints.dtype))
-        poses = self.poses(path(state.joints, moved, self.size.substeps))
-        after = FlipState(self.simulator.step(state.particles, poses), moved, state.distance)
-        return Step(
-            state=after,
-            observation=self.observe(after),
-            reward=self.reward(after),
-            terminated=jnp.zeros(len(action), bool),
-        )
-
-    @property
-    def limits(self) -> Float[np.ndarray, "2 24"]:
-        """Lowest and highest angles of the joints [rad]."""
-        return np.array([self.hand.limit_lower, self.hand.limit_upper])
-
     def poses(self, joints: Float[Array, "*n 24"]) -> Float[Array, "*n 24 7"]:
-        """Poses of the hand's links: (x, y, z, qw, qx, qy, qz), positions in [m]."""
+        """Poses of the hand's links."""
         return link_poses(self.hand, joints)
 
     def distance(self, particles: MPMState) -> Float[Array, " B"]:
@@ -218,16 +192,9 @@ class HandFlip:
             "points": {"radius": radius(self.simulator)},
         }
 
-    def frame(self, state: FlipState) -> dict[str, Array]:
-        """Poses and particles to draw, as `rfo.envs.base.Renderable.frame` describes.
-
-        The tint shows the deviatoric stress, from 0 to 1 at the yield stress.
-        """
-        return {
-            "poses": self.poses(state.joints),
-            "points": drawn(state.particles.x),
-            "tint": yielding(CLAY, drawn(state.particles.F)),
-        }
+    def tint(self, particles: MPMState) -> Float[Array, "B n"]:
+        """The deviatoric stress, from 0 to 1 at the yield stress."""
+        return yielding(CLAY, drawn(particles.F))
 
 
 def _disc(count: int) -> Float[np.ndarray, "N 3"]:

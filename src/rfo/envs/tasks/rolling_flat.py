@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rfo.envs.base import EnvSpec, Step
+from rfo.envs.base import EnvSpec
 from rfo.envs.particles import (
+    ParticleTask,
     Size,
     cloud,
     disturbance,
     drawn,
     floor,
     lump,
-    path,
     placed,
     radius,
     yielding,
@@ -91,7 +91,7 @@ FULL = Size((18, 18, 8), Grid((48, 48, 48), 1 / 48), substeps=40, points=250)
 SMALL = Size((10, 10, 4), Grid((32, 32, 24), 1 / 32), substeps=12, points=100)
 
 
-class RollingFlat:
+class RollingFlat(ParticleTask):
     """The policy moves and turns a pin, which rolls a block of plasticine flat.
 
     **Action** (3): displacement of the pin along y and z, 0.01 m times the action, and rotation
@@ -146,23 +146,19 @@ class RollingFlat:
             dtype=dtype,
         )
         low = size.ground + 2 * pin[0]
-        self._limits = np.array([[0.12, low, -0.66 * np.pi], [0.88, low + 0.25, 0.66 * np.pi]])
+        self.reach = REACH
+        self.limits = np.array([[0.12, low, -0.66 * np.pi], [0.88, low + 0.25, 0.66 * np.pi]])
         self._start = np.array([self._middle, low + LIFT, 0.0])
         self._block = lump(BLOCK, size.count) + np.array(
             [self._middle, self._middle, size.ground + DROP + THICK / 2]
         )
-        self._spec = EnvSpec(
+        self.spec = EnvSpec(
             name=name,
             observation={"particle_q": (size.points, 3), "com_q": (3,), "joint_q": (3,)},
             action_size=3,
             episode_length=EPISODE_LENGTH,
             dt=DT,
         )
-
-    @property
-    def spec(self) -> EnvSpec:
-        """Sizes and properties of the task."""
-        return self._spec
 
     def reset(self, key: PRNGKey, batch: int) -> RollingState:
         """Shift, raise and scale the block at random; the pin always starts the same.
@@ -175,30 +171,13 @@ class RollingFlat:
         joints = jnp.tile(jnp.asarray(self._start, self.simulator.dtype), (batch, 1))
         return RollingState(self.simulator.init(x), joints)
 
-    def observe(self, state: RollingState) -> dict[str, Array]:
-        """Observation of a state; the class lists its entries."""
-        points = cloud(state.particles.x, self.size.points)
-        return {"particle_q": points, "com_q": points.mean(1), "joint_q": state.joints}
-
-    def step(self, state: RollingState, action: Float[Array, "B A"]) -> Step:
-        """Advance by one control step; the action is clipped to [-1, 1]."""
-        action = jnp.clip(action, -1.0, 1.0)
-        moved = jnp.clip(state.joints + REACH.astype(state.joints.dtype) * action, *self._limits)
-        poses = self.poses(path(state.joints, moved, self.size.substeps))[:, :, None]
-        after = RollingState(self.simulator.step(state.particles, poses), moved)
-        return Step(
-            state=after,
-            observation=self.observe(after),
-            reward=self.reward(after),
-            terminated=jnp.zeros(len(action), bool),
-        )
-
-    def poses(self, joints: Float[Array, "*n 3"]) -> Float[Array, "*n 7"]:
-        """Poses of the body that carries the pin: (x, y, z, qw, qx, qy, qz), positions in [m]."""
+    def poses(self, joints: Float[Array, "*n 3"]) -> Float[Array, "*n 1 7"]:
+        """Pose of the body that carries the pin."""
         y, z, angle = joints[..., 0], joints[..., 1], joints[..., 2]
         zero = jnp.zeros_like(y)
         x = zero + self._middle if self.version.about_middle else zero
-        return jnp.stack([x, y, z, jnp.cos(angle / 2), zero, zero, jnp.sin(angle / 2)], axis=-1)
+        pose = [x, y, z, jnp.cos(angle / 2), zero, zero, jnp.sin(angle / 2)]
+        return jnp.stack(pose, axis=-1)[..., None, :]
 
     def reward(self, state: RollingState) -> Float[Array, " B"]:
         """Reward for arriving in a state; the class gives the formula."""
@@ -223,16 +202,9 @@ class RollingFlat:
         ]
         return {"geoms": [floor(self.size), *tools], "points": {"radius": radius(self.simulator)}}
 
-    def frame(self, state: RollingState) -> dict[str, Array]:
-        """Poses and particles to draw, as `rfo.envs.base.Renderable.frame` describes.
-
-        The tint shows the deviatoric stress, from 0 to 1 at the yield stress.
-        """
-        return {
-            "poses": self.poses(state.joints)[:, None],
-            "points": drawn(state.particles.x),
-            "tint": yielding(CLAY, drawn(state.particles.F)),
-        }
+    def tint(self, particles: MPMState) -> Float[Array, "B n"]:
+        """The deviatoric stress, from 0 to 1 at the yield stress."""
+        return yielding(CLAY, drawn(particles.F))
 
 
 def rolling_flat(threads: int | None = None, dtype: Any = np.float32) -> RollingFlat:

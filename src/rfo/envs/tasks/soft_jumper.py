@@ -153,7 +153,7 @@ class SoftJumper:
         )
         size = self.simulator.controls
         self._start_height = float(body.vertices[:, 2].mean())
-        self._spec = EnvSpec(
+        self.spec = EnvSpec(
             name=name,
             observation={
                 **(
@@ -170,11 +170,6 @@ class SoftJumper:
             dt=DT,
         )
 
-    @property
-    def spec(self) -> EnvSpec:
-        """Sizes and properties of the task."""
-        return self._spec
-
     def reset(self, key: PRNGKey, batch: int) -> SoftState:
         """Shift, raise and scale the body at random; it starts at rest."""
         shift_key, scale_key = jax.random.split(key)
@@ -188,7 +183,7 @@ class SoftJumper:
         else:
             q = (rest.q + shift) * scale
         physics = TetrahedraState(q.astype(rest.q.dtype), rest.qd)
-        return SoftState(physics, jnp.zeros((batch, self._spec.action_size), rest.q.dtype))
+        return SoftState(physics, jnp.zeros((batch, self.spec.action_size), rest.q.dtype))
 
     def observe(self, state: SoftState) -> dict[str, Array]:
         """Observation of a state; the class lists its entries."""
