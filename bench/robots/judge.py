@@ -11,9 +11,11 @@ import mujoco
 import numpy as np
 
 from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.lengths import NO_COUPLINGS
 from rfo.physics.model import Joint, Model
 from rfo.physics.pairs import NO_PAIRS
 from rfo.physics.reference import stable_step
+from rfo.physics.supports import NO_SUPPORTS
 
 SMOOTH = 0.5
 """Time of the motion without contact [s]."""
@@ -21,6 +23,8 @@ SMOOTH_STEP = 2e-4
 """Its time step, for both [s]."""
 SETTLING = 3.0
 """Time in which a robot comes to rest on the ground [s]."""
+LARGE = 60
+"""Degrees of freedom from which on the motion on the ground takes too long to be judged."""
 INSTANT = 1e-7
 """Time step whose change of velocity is an acceleration [s]."""
 
@@ -44,26 +48,40 @@ def judge(path: Path, model: Model) -> dict[str, float]:
         "acceleration": _acceleration(m, bare, q, qd, control),
         "position": _position(m, bare, q, control),
     }
-    if model.joint[0] == Joint.FREE and len(model.contact_link):
+    if model.joint[0] == Joint.FREE and len(model.contact_link) and model.nv < LARGE:
         found["rest"] = _rest(mujoco.MjModel.from_xml_path(str(path)), model)
     return found
 
 
 def without_constraints(model: Model) -> Model:
-    """The model without contacts and limits."""
+    """The model without contacts, limits, dry friction and couplings."""
     contacts = {
         name: getattr(model, name)[:0] for name in vars(model) if name.startswith("contact_")
     }
+    tendons = model.tendons
+    slack = np.full(len(tendons.friction), np.inf)
     free = np.full(model.nv, np.inf)
-    return replace(model, limit_lower=-free, limit_upper=free, pairs=NO_PAIRS, **contacts)
+    return replace(
+        model,
+        limit_lower=-free,
+        limit_upper=free,
+        supports=NO_SUPPORTS,
+        pairs=NO_PAIRS,
+        couplings=NO_COUPLINGS,
+        tendons=replace(
+            tendons, friction=0 * tendons.friction, limit_lower=-slack, limit_upper=slack
+        ),
+        **contacts,
+    )
 
 
 def _state(m: mujoco.MjModel, model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A random state near the reference pose, and controls in [-1, 1]."""
+    """A random state near the reference pose, and controls within their ranges."""
     rng = np.random.default_rng(0)
     q = model.q0 + 0.1 * rng.normal(size=model.nq)
     mujoco.mj_normalizeQuat(m, q)
-    return q, 0.1 * rng.normal(size=model.nv), rng.uniform(-0.5, 0.5, model.nu)
+    low, high = np.nan_to_num(model.actuators.control_range, posinf=1, neginf=-1).T
+    return q, 0.1 * rng.normal(size=model.nv), rng.uniform(0.75 * low, 0.75 * high)
 
 
 def _turn(model: Model, q: np.ndarray) -> np.ndarray:
@@ -100,7 +118,7 @@ def _acceleration(
     mujoco.mj_forward(m, data)
     theirs = np.linalg.solve(_turn(model, q), data.qacc)
     simulator = Articulated(model, INSTANT, 1, dtype=np.float64)
-    state = ArticulatedState(jnp.asarray(q)[None], jnp.asarray(qd)[None])
+    state = simulator.init(1)._replace(q=jnp.asarray(q)[None], qd=jnp.asarray(qd)[None])
     after = simulator.step(state, jnp.asarray(control)[None])
     ours = (np.asarray(after.qd)[0] - qd) / INSTANT
     return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-9))
@@ -114,7 +132,7 @@ def _position(m: mujoco.MjModel, model: Model, q: np.ndarray, control: np.ndarra
     for _ in range(steps):
         mujoco.mj_step(m, data)
     simulator = Articulated(model, SMOOTH, steps, dtype=np.float64)
-    start = ArticulatedState(jnp.asarray(q)[None], jnp.zeros((1, model.nv)))
+    start = simulator.init(1)._replace(q=jnp.asarray(q)[None])
     ours = np.asarray(simulator.step(start, jnp.asarray(control)[None]).q)[0]
     return float(np.abs(ours - data.qpos).max())
 
@@ -129,10 +147,10 @@ def _rest(m: mujoco.MjModel, model: Model) -> float:
         mujoco.mj_step(m, data)
     substeps = int(np.ceil(0.1 / step))
     simulator = Articulated(model, 0.1, substeps, dtype=np.float64)
-    state, none = ArticulatedState(jnp.asarray(start)[None], jnp.zeros((1, model.nv))), model.nu
+    state = simulator.init(1)._replace(q=jnp.asarray(start)[None])
     advance = jax.jit(simulator.step)
     for _ in range(round(SETTLING / 0.1)):
-        state = advance(state, jnp.zeros((1, none)))
+        state = advance(state, jnp.zeros((1, model.nu)))
     ours = _data(m, model, np.asarray(state.q)[0], np.zeros(model.nv))
     mujoco.mj_forward(m, ours)
     mujoco.mj_forward(m, data)

@@ -43,6 +43,13 @@ def test_a_planar_robot_hides_x_and_a_free_one_its_place():
     np.testing.assert_allclose(seen[0], [*range(2, 8), *range(10, 17)])
 
 
+def test_activations_are_seen_and_named():
+    filtered = FREE.format(gear=1).replace("<motor", '<general dyntype="filter" dynprm=".1"')
+    spec = Robot(filtered).spec
+    assert spec.observation == 6 + 7 + 1 == sum(entry.size for entry in spec.entries)
+    assert spec.entries[-1].name == "activations"
+
+
 def test_reward_and_end_are_as_told():
     ball = Robot(
         FREE.format(gear=1), lambda state, action: state.q[:, 0] + action[:, 0], lowest=0.4

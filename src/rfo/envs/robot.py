@@ -143,6 +143,7 @@ class Robot:
             entries=(
                 Entry("coordinates_off_the_ground", model.nq - self.hidden),
                 Entry("velocities", model.nv),
+                *([Entry("activations", model.na)] if model.na else []),
             ),
         )
         low, high = np.array(self.spec.control_range, np.float32).T
