@@ -37,7 +37,7 @@ class BenchSpeed:
     cores: Cores = None
     """Cores of the second measurement."""
     peer_python: PeerPython = None
-    """Interpreter that has Brax, where it shall not be installed beside rfo."""
+    """Interpreter that has Brax, if Brax should not be installed beside rfo."""
     json: bool = False
     """Print one JSON object with physics_env_steps_per_s, train_env_steps_per_s (of the first
     task), threads and all details; the tables go to stderr."""

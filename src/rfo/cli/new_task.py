@@ -1,4 +1,4 @@
-"""`rfo new-task`: write a task of one's own to start from."""
+"""`rfo new-task`: write a task of your own to start from."""
 
 from __future__ import annotations
 

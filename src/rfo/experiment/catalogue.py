@@ -460,7 +460,7 @@ def find_task(name: str) -> Task:
 
     Args:
         name: of a known task; an MJCF file, which ends in .xml (see `rfo.envs.robot`); or a
-            task of one's own as ``my_task.py:Reach`` or ``my_package.tasks:Reach``.
+            task of your own as ``my_task.py:Reach`` or ``my_package.tasks:Reach``.
 
     Raises:
         SettingError: for another name.

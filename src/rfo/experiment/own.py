@@ -1,4 +1,4 @@
-"""Tasks of one's own, named by the place of their code: ``my_task.py:Reach``, ``my_package:Reach``.
+"""Users' own tasks, named by the place of their code: ``my_task.py:Reach``, ``my_package:Reach``.
 
 Such a task is code that rfo runs. Whoever names it on the command line or in a program wants that.
 A run folder also names its task, and may come from someone else: what it names is run only where

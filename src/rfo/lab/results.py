@@ -195,7 +195,7 @@ def _task(settings: Mapping[str, Any]) -> Any:
 
 
 def _shown_task(settings: Mapping[str, Any], folder: Path) -> Any:
-    """Name of the task for a report: robots and tasks of one's own are told apart by their content.
+    """Name of the task for a report: robots and users' own tasks are told apart by their content.
 
     A path tells neither: the file may change, and the same one may lie in two places. A task of an
     installed package has the package's version, too."""

@@ -41,7 +41,7 @@ def orthogonal(
 
     Under `vmap` the matrices are made one after the other. A batched QR decomposition splits its
     matrices among the CPU's threads and waits for them, from a thread of the same pool: two such
-    calls side by side on two CPUs wait for ever.
+    calls side by side on two CPUs wait forever.
     """
     return sequential_vmap(lambda key: jax.nn.initializers.orthogonal(gain)(key, shape))(key)
 

@@ -62,7 +62,7 @@ class Lock:
             return
         if os.getpid() == self._pid:  # not in a process that was forked off the owner
             with suppress(OSError):
-                os.ftruncate(self._descriptor, 0)  # names nobody any longer
+                os.ftruncate(self._descriptor, 0)  # so that it names nobody
         os.close(self._descriptor)
         self._descriptor = None
 

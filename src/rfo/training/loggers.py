@@ -18,8 +18,8 @@ FLUSH_INTERVAL = 5.0
 class EventFile:
     """TensorBoard events, written in the caller's thread.
 
-    The library's `SummaryWriter` writes from a thread of its own, which on a full disk dies and
-    leaves the training waiting on its queue for ever; here the error reaches the caller.
+    The library's `SummaryWriter` writes from its own thread. On a full disk that thread dies, and
+    the training waits on its queue forever. Here the error reaches the caller.
     """
 
     def __init__(self, folder: Path, suffix: str):

@@ -1,7 +1,7 @@
 """Standard output and standard error that outlive their readers.
 
-Who pipes a training into `head`, or whose connection breaks, takes the reader of its output away.
-Nothing that matters is lost with it: what is trained is in the run folder.
+The reader goes away when a training is piped into `head`, or when a connection breaks. Nothing that
+matters is lost: what was trained is in the run folder.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Outliving:
 
 @contextmanager
 def outliving_output() -> Iterator[None]:
-    """Context in which the end of a reader ends nothing: what is printed after it is dropped."""
+    """Context in which a program goes on after the reader of its output is gone; what it prints then
+    is dropped."""
     before = sys.stdout, sys.stderr
     ours = [s if isinstance(s, Outliving) else Outliving(s) for s in before]
     sys.stdout, sys.stderr = ours
