@@ -57,8 +57,7 @@ class Outliving:
 
 @contextmanager
 def outliving_output() -> Iterator[None]:
-    """Context in which a program goes on after the reader of its output is gone; what it prints then
-    is dropped."""
+    """Context in which a program outlives the reader of its output; what it then prints is dropped."""
     before = sys.stdout, sys.stderr
     ours = [s if isinstance(s, Outliving) else Outliving(s) for s in before]
     sys.stdout, sys.stderr = ours
