@@ -57,7 +57,7 @@ class Outliving:
 
 @contextmanager
 def outliving_output() -> Iterator[None]:
-    """Context in which a program outlives the reader of its output; what it then prints is dropped."""
+    """Context in which output is dropped once its reader is gone."""
     before = sys.stdout, sys.stderr
     ours = [s if isinstance(s, Outliving) else Outliving(s) for s in before]
     sys.stdout, sys.stderr = ours
