@@ -116,6 +116,14 @@ def test_rooms_import_only_what_their_walls_let_through(module):
             assert within(name, walls), f"{module} must not import {name}"
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_private_names_stay_in_their_files(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rfo"):
+            private = [alias.name for alias in node.names if alias.name.startswith("_")]
+            assert not private, f"{module} imports {', '.join(private)} of {node.module}"
+
+
 @pytest.mark.parametrize("party", FENCES)
 def test_third_parties_stay_behind_their_fences(party):
     users = [
