@@ -9,7 +9,6 @@ from rfo.errors import RunError, SettingError
 from rfo.physics.mjcf.pack import MODEL, digest, model_name, pack
 from rfo.training.record import RunFolder
 
-NO_FILE = "no MJCF file at {}"
 FOLDER = "robot"
 ABOUT = "task.json"
 """File in a run folder: where the robot came from, what it calls itself, and its hash."""
