@@ -13,10 +13,12 @@ from test_materials import CASES as DEFORMATIONS
 from test_materials import LAWS
 from test_mpm_gradient import MATERIALS, MOTION, paths, simulator, start
 from test_pairs import KINDS, poses, two
+from test_supports import SLOPES, attitudes, on
 
 from rfo.physics.articulated import ArticulatedKernels
 from rfo.physics.materials import NATIVE as MATERIAL
 from rfo.physics.mesh import from_voxels
+from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.native import pack_model
 from rfo.physics.tetrahedra import Tetrahedra
 from rollouts import tree, tree_inputs
@@ -100,7 +102,7 @@ MEET = (
 )
 
 
-def attitudes(hair: float) -> np.ndarray:
+def overlapping(hair: float) -> np.ndarray:
     """Overlapping boxes: at random, or with faces and edges aligned but for a hair."""
     x = np.zeros((COUNT, 10))
     x[:, 3:6] = rng(1).uniform(-0.15, 0.15, (COUNT, 3))
@@ -130,8 +132,8 @@ RIGID = {
     "a point about a box": Case(*POINT, rng(0).uniform(-0.5, 0.5, (COUNT, 3)), 4),
     "a point in a box": Case(*POINT, rng(1).uniform(-0.09, 0.09, (COUNT, 3)), 4),
     "a point near the middle of a box": Case(*POINT, 1e-4 * rng(2).normal(size=(COUNT, 3)), 4),
-    "two boxes": Case(*MEET, attitudes(0.0), 4, 4),
-    "two boxes a hair from aligned": Case(*MEET, attitudes(1e-3), 4, 4),
+    "two boxes": Case(*MEET, overlapping(0.0), 4, 4),
+    "two boxes a hair from aligned": Case(*MEET, overlapping(1e-3), 4, 4),
     "the part of an edge that counts": Case(
         "y[0] = share_of_edge(boxes(x), HALF, x + 4, x + 7, real(0.2));",
         """const Boxes two = boxes(x); BoxesAdjoint to{};
@@ -247,6 +249,13 @@ def test_a_step_of_an_aligned_pair(case, hair):
     q = aligned_pose(case) + hair * rng(0).normal(size=(16, 14))
     qd = 10 * hair * rng(1).normal(size=(16, 12))
     error = step(aligned_model(case), q, qd, np.zeros((16, 0)))
+    assert error.max() < TOLERANCE, error
+
+
+@pytest.mark.parametrize("kind", ["ellipsoid", "cylinder", "box"])
+def test_a_step_on_two_planes(kind):
+    model = load(on(SLOPES, kind), ContactParameters(1e4, 20.0, 50.0, 0.5))
+    error = step(model, attitudes(30, 0.2), rng(0).normal(size=(30, 6)), np.zeros((30, 0)))
     assert error.max() < TOLERANCE, error
 
 

@@ -59,7 +59,9 @@ class Native:
     def fields(self) -> list[Field]:
         """The model's, in the order in which they follow each other in memory."""
         text = "".join(path.read_text() for path in included([f"{self.name}_step.h"]))
-        return [Field(*match) for match in FIELD.findall(text)]
+        found = [Field(*match) for match in FIELD.findall(text)]
+        assert len(found) == len(READ.findall(text)), f"{self.name}: one field of a model a line"
+        return found
 
 
 class Field(NamedTuple):
@@ -72,7 +74,8 @@ class Field(NamedTuple):
     """Of an array, an expression in the fields before it; empty for a single number."""
 
 
-FIELD = re.compile(r"(int|real)\*? (\w+) = (?:integer|number|integers|reals)\((.*)\);")
+READ = re.compile(r" = (?:integer|number|integers|reals)\(")
+FIELD = re.compile(r"(int|real)\*? (\w+)" + READ.pattern + r"(.*)\);")
 INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
 
