@@ -161,9 +161,7 @@ def soft(name: str, task) -> dict[str, str]:
         "tetrahedra": str(len(body.mesh.tets)),
         "muscles": str(body.controls),
         "mass [kg]": f"{body.mass.sum():.3g}",
-        "k_e, k_d, k_f, mu": ", ".join(
-            f"{values[f'contact_{k}']:g}" for k in ("ke", "kd", "kf", "mu")
-        ),
+        "k_e, k_d, k_f, mu": ", ".join(f"{constant:g}" for constant in values["contact_law"][:4]),
         "substeps": str(body.substeps),
     }
 

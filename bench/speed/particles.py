@@ -99,7 +99,7 @@ def memory(name: str) -> dict[str, int]:
     kept = size * sum(kernels.input_widths)
     return {
         "kept": kept,
-        "scratch": size * kernels.values["scratch"],
+        "scratch": size * kernels.workspace(1, "cpu").scratch.size,
         "env_steps_in_8_GiB": LIMIT // kept,
     }
 

@@ -22,6 +22,7 @@ inline bool operator>(Dual x, Dual y) { return x.a > y.a; }
 inline bool operator<=(Dual x, Dual y) { return x.a <= y.a; }
 inline bool operator>=(Dual x, Dual y) { return x.a >= y.a; }
 inline bool operator==(Dual x, Dual y) { return x.a == y.a; }
+inline bool operator!=(Dual x, Dual y) { return x.a != y.a; }
 inline Dual sqrt(Dual x) { return {sqrt(x.a), x.d / (2 * sqrt(x.a))}; }
 inline Dual sin(Dual x) { return {sin(x.a), cos(x.a) * x.d}; }
 inline Dual cos(Dual x) { return {cos(x.a), -sin(x.a) * x.d}; }

@@ -21,7 +21,7 @@ from rfo.physics.mesh import from_voxels
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.native import pack_model
 from rfo.physics.tetrahedra import Tetrahedra
-from rollouts import tree, tree_inputs
+from rollouts import actuated, tree, tree_inputs
 
 COUNT = 200
 HELPERS = """
@@ -233,6 +233,14 @@ def test_a_step_of_a_tree(seed):
     """All joint types, limits and contact with a tilted ground."""
     inputs = tree_inputs(tree(seed), 12, 1)
     error = step(tree(seed), inputs.q, inputs.qd, inputs.controls[0])
+    assert error.max() < TOLERANCE, error
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_step_of_what_acts_along_lengths(seed):
+    """Actuators with activations, tendons, dry friction and couplings."""
+    inputs = tree_inputs(actuated(seed), 12, 1)
+    error = step(actuated(seed), inputs.q, inputs.qd, inputs.controls[0])
     assert error.max() < TOLERANCE, error
 
 
