@@ -6,7 +6,7 @@ import numpy as np
 
 import rfo
 from rfo.experiment import build
-from rfo.experiment import run as runs
+from rfo.experiment import folder as folders
 from rfo.training import checkpoint, trainer
 
 NETWORKS = {"network.hidden": (8,), "environments": 4}
@@ -15,7 +15,7 @@ NETWORKS = {"network.hidden": (8,), "environments": 4}
 def untrained(path, task, method="rfo", **settings):
     """A run whose only checkpoint holds random weights and statistics of observations."""
     experiment = rfo.preset(task, method, **NETWORKS, **settings)
-    (folder,) = runs.create([experiment], [path])
+    (folder,) = folders.create([experiment], [path])
     try:
         state = random_state(trainer.state_shapes(*build.build(experiment)))
         progress = {"update": 1, "env_steps": 64, "seconds": 0.0, "window": []}

@@ -10,7 +10,7 @@ import pytest
 
 from rfo.cli import main as cli
 from rfo.deploy import export as exports
-from rfo.envs.base import Actuated
+from rfo.envs.base import Actuated, EnvSpec
 from rfo.errors import RunError, SettingError
 from rfo.experiment.build import build_task
 from rfo.experiment.catalogue import TASKS
@@ -108,6 +108,29 @@ def test_a_robot_task_tells_its_actuators_and_its_entries(name):
         == task.spec.action_size
         == len(exports.control_map(task.spec)[0])
     )
+
+
+def test_controls_are_what_actions_of_1_and_of_minus_1_stand_for():
+    spec = EnvSpec("arm", 4, 2, 100, 0.01, control_range=((-1.0, 3.0), (0.5, -0.5)))
+    offset, scale = exports.control_map(spec)
+    np.testing.assert_array_equal(offset + scale, [3.0, -0.5])
+    np.testing.assert_array_equal(offset - scale, [-1.0, 0.5])
+    offset, scale = exports.control_map(EnvSpec("arm", 4, 2, 100, 0.01))
+    np.testing.assert_array_equal([offset, scale], [[0, 0], [1, 1]])
+
+
+def test_a_robot_of_ones_own_is_driven_over_its_control_ranges(tmp_path):
+    robot = tmp_path / "robot.xml"
+    robot.write_text(
+        """<mujoco><worldbody><body><joint name="x" type="slide" axis="1 0 0"/>
+          <geom size=".1" mass="1"/></body></worldbody><actuator>
+          <motor name="push" joint="x" ctrlrange="-1 3" ctrllimited="true"/></actuator></mujoco>"""
+    )
+    run = untrained(tmp_path / "run", str(robot), "sapo")
+    done = run.export(tmp_path / "policy.zip")
+    action, control = exports.load_stablehlo(done.path.read_bytes())(inputs_of(done.metadata, 6))
+    np.testing.assert_allclose(control, 1 + 2 * np.asarray(action), rtol=1e-6)
+    assert done.metadata["actuators"] == ["push"] and done.metadata["driven_joints"] == [["x"]]
 
 
 def test_a_file_that_acts_differently_is_refused(tmp_path, monkeypatch):

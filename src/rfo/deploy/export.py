@@ -25,8 +25,8 @@ from rfo.envs.base import Actuated, Environment, EnvSpec
 from rfo.envs.batch import Batch
 from rfo.errors import RunError, SettingError
 from rfo.experiment import build
+from rfo.experiment.folder import load_state
 from rfo.experiment.record import Experiment
-from rfo.experiment.run import load_state
 from rfo.training.record import RunFolder, plain, write_atomically
 from rfo.types import Array, ObservationShape
 
