@@ -1,4 +1,4 @@
-# make install | train | test | test-all | test-versions | check | bench | dist | clean
+# make install | train | test | test-all | test-versions | test-gpu | check | bench | dist | clean
 
 PYTHON ?= python3
 TASK ?= ant
@@ -11,7 +11,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install train test test-all test-versions check format lint types walls bench dist clean
+.PHONY: install train test test-all test-versions test-gpu check format lint types walls bench dist clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -47,6 +47,10 @@ test-versions: $(INSTALLED)
 			tests/algos tests/policies tests/training tests/envs/test_batch.py \
 			tests/physics/test_bridge.py $(ARGS) || exit 1; \
 	done; rm -rf .venv-versions
+
+# On a CUDA machine: gradients, golden trajectories, parity, throughput, trainings; see docs/gpu.md.
+test-gpu: $(INSTALLED)
+	@$(BIN)/python bench/gpu/check.py $(ARGS)
 
 check: format lint types walls
 

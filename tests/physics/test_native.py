@@ -136,13 +136,18 @@ SIMULATORS = {
 }
 
 
+ARCHITECTURES = [80, *(pytest.param(arch, marks=pytest.mark.long) for arch in (90, 100))]
+"""Of the A100, the H100 and H200, and the B200."""
+
+
 @pytest.mark.parametrize("simulator", SIMULATORS)
 @pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.long)])
-def test_the_text_compiles_for_cuda(simulator, precision, tmp_path):
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_text_compiles_for_cuda(simulator, precision, arch, tmp_path):
     if not wp.get_cuda_supported_archs():
         pytest.skip("this build of Warp has no compiler for CUDA")
-    if precision == "float64" and simulator in ("mpm", "pairs"):
+    if precision == "float64" and (simulator in ("mpm", "pairs") or arch != 80):
         pytest.skip("takes long, and is the same text")
     module = kernels(SIMULATORS[simulator], precision).step.module
-    wp.compile_aot_module(module, device=None, arch=80, module_dir=tmp_path)
-    assert list(tmp_path.glob("*.cubin")) or list(tmp_path.glob("*.ptx"))
+    wp.compile_aot_module(module, device=None, arch=arch, module_dir=tmp_path)
+    assert list(tmp_path.glob(f"*sm{arch}*.cubin")) or list(tmp_path.glob(f"*sm{arch}*.ptx"))
