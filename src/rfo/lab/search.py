@@ -1,7 +1,7 @@
 """Searches for good settings, read from TOML files such as this one.
 
 task = "hopper"             # or "my_task.py:Reach"
-method = "rfo"              # default: "rfo"
+method = "rfo_fixed"        # default: "rfo"
 steps = 262144              # of every training
 trials = 24
 seeds = 3                   # of each trial, which train as one program
