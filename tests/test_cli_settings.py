@@ -14,6 +14,7 @@ from rfo.cli.main import main
 from rfo.cli.train import Train
 from rfo.errors import SettingError
 from rfo.experiment.record import Experiment, TaskSettings, preset
+from rfo.training import trainer
 
 FINDINGS = {
     "no joint": "<mujoco><worldbody><geom size='1'/></worldbody></mujoco>",
@@ -158,18 +159,12 @@ def test_a_robots_settings_are_plain_options(folder):
         rfo.make("slider.xml", 2, dt=-1.0)
 
 
-def test_the_chosen_substeps_are_told(folder, capsys):
+def test_the_chosen_substeps_are_told(folder, capsys, monkeypatch):
+    """Before anything is trained, so that here nothing is."""
+    stopped = trainer.Outcome(states=[], diverged=[None], update=1, interrupted=True)
+    monkeypatch.setattr("rfo.training.trainer.run", lambda *_: stopped)
     (folder / "slider.xml").write_text(SLIDER)
-    words = [
-        "slider.xml",
-        "--algo",
-        "apg",
-        *TINY[:6],
-        "--steps",
-        "16",
-        "--evaluation.episodes",
-        "4",
-    ]
+    words = ["slider.xml", "--algo", "apg", *TINY[:6], "--steps", "16"]
     for options, told in (["--episode-length", "8"], True), (["--substeps", "4"], False):
         main(["train", *words, *options, "--out", str(folder / f"run{told}")])
         assert ("substeps of the physics per control step" in capsys.readouterr().err) == told
