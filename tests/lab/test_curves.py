@@ -108,7 +108,7 @@ def test_view_is_that_of_the_returns_though_intervals_of_two_seeds_reach_far():
 
 def test_methods_look_the_same_in_every_figure():
     few, many = styles(["sapo", "mine"]), styles(["rfo", "other", "sapo", "mine"])
-    assert few["sapo"] == many["sapo"] == LINES[1]
+    assert few["sapo"] == many["sapo"] == LINES[2]
     assert len(set(many.values())) == 4
 
 
