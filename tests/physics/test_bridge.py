@@ -385,6 +385,14 @@ def test_forty_simulators_take_no_more_memory_than_ten():
     assert forty < 1.05 * ten
 
 
+def test_threads_are_the_cores_where_the_system_cannot_tell_which_are_usable(monkeypatch):
+    """As on a Mac."""
+    monkeypatch.delenv("RFO_THREADS", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert available_threads() == 6
+
+
 def test_threads_come_from_the_environment_and_must_be_positive(monkeypatch):
     monkeypatch.setenv("RFO_THREADS", "3")
     assert available_threads() == 3

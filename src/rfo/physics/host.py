@@ -27,7 +27,9 @@ def available_threads() -> int:
     """
     setting = os.environ.get("RFO_THREADS", "")
     if not setting:
-        return len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
     if not setting.isdecimal() or int(setting) < 1:
         raise ValueError(f"RFO_THREADS must be a positive number, not {setting!r}")
     return int(setting)
