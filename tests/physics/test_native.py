@@ -23,6 +23,7 @@ from rfo.physics.mesh import from_voxels
 from rfo.physics.mpm import MPM, Grid, Tool
 from rfo.physics.native import FOLDER, included, kernels, start_warp
 from rfo.physics.tetrahedra import Tetrahedra, TetrahedraState
+from rollouts import shipped
 
 ONE_LANE = """
 import sys
@@ -96,6 +97,20 @@ def test_one_lane_computes_what_many_do(tmp_path):
         for got, wanted in zip(data.values(), computed(), strict=True):
             # apart from the order of roundings in sine and cosine
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_warp_starts_with_the_first_simulator():
+    """Not at import, when nobody expects that the standard error stream is turned away."""
+    check = """
+import warp as wp
+before = wp.config.log_level
+from rfo.physics import articulated, mpm, native, tetrahedra
+assert wp.config.log_level == before
+native.kernels(tetrahedra.NATIVE, "float32")
+assert wp.config.log_level == wp.LOG_WARNING != before
+"""
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert result.returncode == 0 and not result.stderr, result.stderr
 
 
 @pytest.mark.parametrize(
