@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.articulated import Articulated
 from rfo.physics.lengths import NO_COUPLINGS
 from rfo.physics.model import Joint, Model
 from rfo.physics.pairs import NO_PAIRS
@@ -23,8 +23,8 @@ SMOOTH_STEP = 2e-4
 """Its time step, for both [s]."""
 SETTLING = 3.0
 """Time in which a robot comes to rest on the ground [s]."""
-LARGE = 60
-"""Degrees of freedom from which on the motion on the ground takes too long to be judged."""
+LARGE = 200
+"""Degrees of freedom and pairs of geoms from which on the motion on the ground takes too long."""
 INSTANT = 1e-7
 """Time step whose change of velocity is an acceleration [s]."""
 
@@ -48,7 +48,11 @@ def judge(path: Path, model: Model) -> dict[str, float]:
         "acceleration": _acceleration(m, bare, q, qd, control),
         "position": _position(m, bare, q, control),
     }
-    if model.joint[0] == Joint.FREE and len(model.contact_link) and model.nv < LARGE:
+    if (
+        model.joint[0] == Joint.FREE
+        and len(model.contact_link)
+        and model.nv + len(model.pairs.link) < LARGE
+    ):
         found["rest"] = _rest(mujoco.MjModel.from_xml_path(str(path)), model)
     return found
 
@@ -105,7 +109,7 @@ def _mass(m: mujoco.MjModel, model: Model, q: np.ndarray, qd: np.ndarray) -> flo
     mujoco.mj_forward(m, data)
     mujoco.mj_fullM(m, data, theirs)
     simulator = Articulated(model, INSTANT, 1, dtype=np.float64)
-    ours = simulator.mass_matrix(ArticulatedState(q[None], qd[None]))[0]
+    ours = simulator.mass_matrix(simulator.init(1)._replace(q=q[None], qd=qd[None]))[0]
     theirs = turn.T @ theirs @ turn
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 

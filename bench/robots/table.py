@@ -28,11 +28,27 @@ COLUMNS = ("mass", "acceleration", "position", "rest")
 
 
 def main(folders: list[str]) -> None:
-    """Judge every file, then write the results."""
+    """Load every file, then judge them, the smallest first; write the results after each."""
     jax.config.update("jax_enable_x64", True)
     mujoco.set_mju_user_warning(lambda _: None)
     roots = [Path(folder) for folder in folders] or [Path(sysconfig.get_paths()["purelib"])]
-    rows = [row(name, path) for name, path in jointed(roots)]
+    rows, models = [], []
+    for name, path in jointed(roots):
+        try:
+            models.append((len(rows), path, load(path)))
+            rows.append({"file": name})
+        except SettingError as error:
+            rows.append({"file": name, "refused": str(error)})
+    write(rows)
+    for number, path, model in sorted(models, key=lambda x: x[2].nv + len(x[2].pairs.link)):
+        print(rows[number]["file"], flush=True)
+        found = judge(path, model)
+        rows[number] |= {key: float(f"{value:.2g}") for key, value in found.items()}
+        write(rows)
+
+
+def write(rows: list[dict]) -> None:
+    """Save what is known, and the table of it."""
     OUTPUT.write_text(json.dumps(rows, indent=1) + "\n")
     text = README.read_text().split(MARK)[0]
     README.write_text(f"{text}{MARK}\n\n{table(rows)}")
@@ -52,17 +68,6 @@ def jointed(roots: list[Path]) -> Iterator[tuple[str, Path]]:
                 continue
             if m.njnt:
                 yield name, path
-
-
-def row(name: str, path: Path) -> dict:
-    """What is known of one file."""
-    found: dict = {"file": name}
-    try:
-        model = load(path)
-    except SettingError as error:
-        return found | {"refused": str(error)}
-    print(name, flush=True)
-    return found | {key: float(f"{value:.2g}") for key, value in judge(path, model).items()}
 
 
 def table(rows: list[dict]) -> str:
