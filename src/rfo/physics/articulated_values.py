@@ -13,6 +13,7 @@ from rfo.physics.model import Joint, Model
 from rfo.physics.native import Field
 from rfo.physics.reference import reference
 from rfo.physics.supports import Supports
+from rfo.physics.welds import Welds
 
 COARSE = 0.5
 """Where a servo's frequency times the substep [rad] is larger, its stiffness is implicit too."""
@@ -45,6 +46,7 @@ def values(fields: Sequence[Field], model: Model, dt: float, substeps: int) -> d
     own = {x.name: getattr(model, x.name) for x in fields if hasattr(model, x.name)}
     return (
         own
+        | _weld_values(model.welds)
         | _support_values(model.supports)
         | _pair_values(model)
         | lengths
@@ -162,6 +164,15 @@ def _activation_values(model: Model, dt: float) -> dict[str, Any]:
         "activation_decay": decay,
         "activation_rate": np.where(of.dynamics == Dynamics.INTEGRATOR, 1.0, decay),
         "activation_range": of.activation_range,
+    }
+
+
+def _weld_values(welds: Welds) -> dict[str, Any]:
+    """The part of `values` that tells of welds."""
+    return {
+        "welds": len(welds.link),
+        **{f"weld_{x.name}": getattr(welds, x.name) for x in dataclasses.fields(welds)},
+        "weld_quat": welds.quat[:, [1, 2, 3, 0, 5, 6, 7, 4]],
     }
 
 

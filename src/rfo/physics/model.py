@@ -16,6 +16,7 @@ import numpy as np
 from rfo.physics.lengths import NO_COUPLINGS, NO_TENDONS, Actuators, Couplings, Tendons
 from rfo.physics.pairs import NO_PAIRS, Pairs
 from rfo.physics.supports import NO_SUPPORTS, Supports
+from rfo.physics.welds import NO_WELDS, Welds
 
 
 class Joint(IntEnum):
@@ -83,6 +84,7 @@ class Model:
     pairs: Pairs = NO_PAIRS  # contact of bodies with one another
     tendons: Tendons = NO_TENDONS
     couplings: Couplings = NO_COUPLINGS
+    welds: Welds = NO_WELDS
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
     keyframes: dict[str, np.ndarray] = field(default_factory=dict)  # (nq,) coordinates, by name
     notes: tuple[str, ...] = ()  # a line for each thing that is read in a sense of our own

@@ -35,13 +35,14 @@ class Reference(NamedTuple):
 
     def mobility(self, link: int, point: np.ndarray) -> float:
         """Inverse of the mass that a force at a point meets where it meets least of it [1/kg]."""
-        return self._largest(self.jacobian(link, point))
+        return self.largest(self.jacobian(link, point))
 
     def spin_mobility(self, link: int) -> float:
         """Inverse of the inertia that a torque meets where it meets least of it [1/(kg m^2)]."""
-        return self._largest(self.angular[link]) if link >= 0 else 0.0
+        return self.largest(self.angular[link]) if link >= 0 else 0.0
 
-    def _largest(self, jacobian: np.ndarray) -> float:
+    def largest(self, jacobian: np.ndarray) -> float:
+        """Largest eigenvalue of J M^-1 J^T, the inverse of the least inertia along its rows."""
         return float(
             np.linalg.eigvalsh(jacobian @ np.linalg.solve(self.mass_matrix, jacobian.T))[-1]
         )
@@ -94,15 +95,16 @@ def stable_step(model: Model) -> float:
 
     With stiffness K and explicit damping D in joint space a step h is stable where every mode has
     h^2 w^2 + 2 h c < 4, with w^2 and 2 c at most the largest eigenvalues of M^-1 K and M^-1 D.
-    Counted are springs, every limit, every contact with the stiffest plane (the margin covers a
-    second one), and the two stiffest pairs of bodies, all at once. Joint damping is implicit and
-    not counted. Infinite where nothing pushes.
+    Counted are springs, every limit, every weld, every contact with the stiffest plane (the margin
+    covers a second one), and the two stiffest pairs of bodies, all at once. Joint damping is
+    implicit and not counted. Infinite where nothing pushes.
     """
     at = reference(model)
     inverse = np.linalg.inv(np.linalg.cholesky(at.mass_matrix))
     stiffness, damping = _joints(model)
     on_plane = max(_planes(model, at), key=lambda pushes: _largest(inverse, pushes[0]))
-    stiffness, damping = stiffness + on_plane[0], damping + on_plane[1]
+    held = _welds(model, at)
+    stiffness, damping = stiffness + on_plane[0] + held[0], damping + on_plane[1] + held[1]
     rate, decay = _largest(inverse, stiffness), _largest(inverse, damping)
     pairs = [_largest_of_pair(model, at, inverse, k) for k in range(len(model.pairs.link))]
     if pairs:
@@ -150,6 +152,25 @@ def _planes(model: Model, at: Reference) -> list[tuple[np.ndarray, np.ndarray]]:
         plane = (*on.normal[k], on.height[k])
         add(plane, link, on.pos[k], float(on.axes[k].max()), on.law[k])
     return list(pushes.values())
+
+
+def _welds(model: Model, at: Reference) -> tuple[np.ndarray, np.ndarray]:
+    """Stiffness and damping of welds, in joint space."""
+    of, totals = model.welds, (np.zeros_like(at.mass_matrix), np.zeros_like(at.mass_matrix))
+    for k, links in enumerate(of.link):
+        push, turn = relative(at, links, of.pos[k])
+        for total, by_push, by_turn in zip(
+            totals, (of.ke, of.kd), (of.turn_ke, of.turn_kd), strict=True
+        ):
+            total += by_push[k] * push.T @ push + by_turn[k] * turn.T @ turn
+    return totals
+
+
+def relative(at: Reference, links: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Velocity and spin (3, nv) of a point of one link against one of another per unit of qd."""
+    a, b = links
+    spins = [at.angular[i] if i >= 0 else np.zeros((3, len(at.mass_matrix))) for i in links]
+    return at.jacobian(a, points[:3]) - at.jacobian(b, points[3:]), spins[0] - spins[1]
 
 
 def _add(

@@ -32,6 +32,7 @@ from rfo.physics.mjcf.flags import honour
 from rfo.physics.mjcf.lengths import actuators, couplings, tendons
 from rfo.physics.mjcf.support import name_of, notes_of, refuse_unsupported
 from rfo.physics.mjcf.tree import inertias, links_of, rows
+from rfo.physics.mjcf.welds import welds
 from rfo.physics.model import Joint, Model
 from rfo.physics.reference import reference, stable_step
 
@@ -126,6 +127,7 @@ def load(
             limit_kd=limits[1] if limit_kd is None else np.full(m.nv, limit_kd),
             **touching.sphere_laws(on_plane),
             supports=touching.supports(on_plane),
+            welds=welds(m, frames, laws.at, laws.gravity, soft),
             pairs=touching.pairs(lambda pair: laws.between(pair, soft)),
         )
 

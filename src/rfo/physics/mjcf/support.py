@@ -141,7 +141,7 @@ def _refuse_tendons(m: mujoco.MjModel) -> None:
 def _refuse_equalities(m: mujoco.MjModel) -> None:
     for i in np.flatnonzero(m.eq_active0):
         kind = mujoco.mjtEq(int(m.eq_type[i])).name.removeprefix("mjEQ_")
-        if kind not in ("JOINT", "TENDON"):
+        if kind not in ("JOINT", "TENDON", "CONNECT", "WELD"):
             raise SettingError(
                 f"equality constraint '{name_of(m, 'eq', i)}': a {kind.lower()} is not supported:"
                 " remove it, or make it inactive"

@@ -192,6 +192,7 @@ struct Adjoint : PairsAdjoint {
       }
       for (int c = 0; c < m.contacts; ++c) contact_power(c);
       supports_power();
+      weld_powers(Wv, P_V, P_W, G, P_origin);
       pair_powers(Wv, P_V, P_W, G, P_origin);
       for (int i = m.links - 1; i >= 0; --i) collect(i);
       for (int j = 0; j < m.nv; ++j) {

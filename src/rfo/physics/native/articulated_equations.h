@@ -32,6 +32,7 @@ struct Equations : Pairs {
       const V3 push = contact_force(m.contact_law + 5 * c, up, depth, velocity, touches ? F(1) : F(0));
       f[i] = f[i] - Spatial{x.cross(push), push};
     }
+    weld_forces();
     support_forces();
     pair_forces();
     for (int i = m.links - 1; i >= 0; --i) {

@@ -15,6 +15,7 @@ struct Model : Fields {
   int terms = integer();
   int tendons = integer();
   int couplings = integer();
+  int welds = integer();
   int contacts = integer();
   int supports = integer();
   int pairs = integer();
@@ -83,6 +84,14 @@ struct Model : Fields {
   const real* coupling_poly = reals(5 * couplings);
   const real* coupling_ke = reals(couplings);
   const real* coupling_kd = reals(couplings);
+  // per weld
+  const int* weld_link = integers(2 * welds);
+  const real* weld_pos = reals(6 * welds);
+  const real* weld_quat = reals(8 * welds);  // (x, y, z, w) each
+  const real* weld_ke = reals(welds);
+  const real* weld_kd = reals(welds);
+  const real* weld_turn_ke = reals(welds);
+  const real* weld_turn_kd = reals(welds);
   // per contact sphere
   const int* contact_link = integers(contacts);
   const real* contact_pos = reals(3 * contacts);

@@ -5,7 +5,7 @@
 // plane is  c - R f  with  f = D R^T n / s,  D = diag(a^2),  s = |diag(a) R^T n|,  and s its distance
 // from c along n. A vertex has a = 0, a disc one small semi-axis.
 
-#include "articulated_driven.h"
+#include "articulated_welds.h"
 #include "contact.h"
 
 struct Support {
@@ -25,8 +25,8 @@ struct SupportAdjoint {
 
 constexpr real speck = real(1e-9);  // of a vertex, in place of a size of 0 [m]
 
-struct Supports : Driven {
-  using Driven::Driven;
+struct Supports : Welds {
+  using Welds::Welds;
 
   // False where it touches in no environment.
   FN bool support(int k, Support& at) {
