@@ -4,6 +4,7 @@ The simulator is the ant standing on the ground, in float32; a pack there is 16 
 """
 
 import gc
+import os
 import subprocess
 import sys
 import textwrap
