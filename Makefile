@@ -76,7 +76,7 @@ dist: $(INSTALLED)
 	@rm -rf dist build && mkdir dist build
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation -w dist .
-	@git ls-files src/rfo | sed 's|^src/||; /\.sh$$/d' | LC_ALL=C sort > build/committed
+	@git ls-files src/rfo | sed 's|^src/||; /\.sh$$/d; /compile_flags\.txt$$/d' | LC_ALL=C sort > build/committed
 	@$(BIN)/python -m zipfile -l dist/*.whl | sed '1d; s/ .*//; /\.dist-info\//d' \
 		| LC_ALL=C sort > build/held
 	@diff build/committed build/held

@@ -25,6 +25,10 @@ PINS = [
 ]
 PACKAGE_OF = {"warp": "warp-lang", "PIL": "pillow", "brax": "brax"}
 """Distribution of an import whose name differs."""
+BROUGHT = ("IPython",)
+"""Imported only where it is there already: in a notebook."""
+FOR_DEVELOPERS = (".sh", "compile_flags.txt")
+"""Ends of the names of files that the package does not read."""
 
 
 def tracked():
@@ -79,7 +83,7 @@ def third_party(folder, own=()):
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module]
             for name in (name.partition(".")[0] for name in names):
-                if name not in sys.stdlib_module_names and name not in ("rfo", *own):
+                if name not in sys.stdlib_module_names and name not in ("rfo", *BROUGHT, *own):
                     yield name, path
 
 
@@ -134,7 +138,7 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
     held = set(zipfile.ZipFile(wheel).namelist())
     needed = {path.relative_to("src").as_posix() for path in tracked() if path.parts[0] == "src"}
     assert {name for name in held if ".dist-info/" not in name} == {
-        name for name in needed if not name.endswith(".sh")
+        name for name in needed if not name.endswith(FOR_DEVELOPERS)
     }
     licences = {name.rpartition("/")[2] for name in held if "/licenses/" in name}
     assert licences == {"LICENSE", "LICENSE.three"}
