@@ -351,6 +351,14 @@ def test_constants_follow_what_they_hold():
     assert any("torsional" in note and "'hull'" in note for note in twisting.notes)
 
 
+def test_what_cannot_move_has_no_contact():
+    """A sphere on the axis of a hinge: its mobility is 0 but for rounding."""
+    text = """<mujoco><worldbody><geom type="plane" size="1 1 1" euler="10 20 30"/>
+      <body pos=".1 .2 .3" euler="40 20 30"><joint axis="1 2 3"/><geom size=".1" pos=".1 .2 .3"/>
+      </body></worldbody></mujoco>"""
+    assert not load(text).contact_law[:, :3].any()
+
+
 def test_the_reference_is_mujocos():
     """Mass matrix and velocities at q0, of all joint types."""
     for seed in range(8):

@@ -122,7 +122,7 @@ def contact_law(
 ) -> tuple[float, ...]:
     """k_e, k_d, k_f, mu, k_h of a contact, for a frequency times `soft`; zero where nothing can
     move."""
-    if not mobility.pushed:
+    if mobility.pushed < TINY:
         return 0.0, 0.0, 0.0, 0.0, 0.0
     rate, ratio = spring(surface.solref, surface.solimp, gravity)
     frequency = soft * np.sqrt(rate)
