@@ -25,7 +25,7 @@ SETTLING = 3.0
 """Time in which a robot comes to rest on the ground [s]."""
 LARGE = 200
 """Degrees of freedom and pairs of geoms from which on the motion on the ground takes too long."""
-INSTANT = 1e-7
+INSTANT = 1e-9
 """Time step whose change of velocity is an acceleration [s]."""
 
 

@@ -8,6 +8,7 @@ installed packages are searched. Writes results.json and the table in README.md 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -43,7 +44,8 @@ def main(folders: list[str]) -> None:
     for number, path, model in sorted(models, key=lambda x: x[2].nv + len(x[2].pairs.link)):
         print(rows[number]["file"], flush=True)
         found = judge(path, model)
-        rows[number] |= {key: float(f"{value:.2g}") for key, value in found.items()}
+        finite = {key: value for key, value in found.items() if math.isfinite(value)}
+        rows[number] |= {key: float(f"{value:.2g}") for key, value in finite.items()}
         write(rows)
 
 
