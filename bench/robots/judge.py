@@ -16,6 +16,7 @@ from rfo.physics.model import Joint, Model
 from rfo.physics.pairs import NO_PAIRS
 from rfo.physics.reference import stable_step
 from rfo.physics.supports import NO_SUPPORTS
+from rfo.physics.welds import NO_WELDS
 
 SMOOTH = 0.5
 """Time of the motion without contact [s]."""
@@ -58,7 +59,7 @@ def judge(path: Path, model: Model) -> dict[str, float]:
 
 
 def without_constraints(model: Model) -> Model:
-    """The model without contacts, limits, dry friction and couplings."""
+    """The model without contacts, limits, dry friction and equalities."""
     contacts = {
         name: getattr(model, name)[:0] for name in vars(model) if name.startswith("contact_")
     }
@@ -72,6 +73,7 @@ def without_constraints(model: Model) -> Model:
         supports=NO_SUPPORTS,
         pairs=NO_PAIRS,
         couplings=NO_COUPLINGS,
+        welds=NO_WELDS,
         tendons=replace(
             tendons, friction=0 * tendons.friction, limit_lower=-slack, limit_upper=slack
         ),
