@@ -21,15 +21,14 @@ if hasattr(os, "sched_setaffinity"):
 import jax
 from rfo.cli.main import main
 from rfo.experiment import run
-finish = run._finish
+finish = run.finish
 def finish_first(env, runs):  # the end of a training compiles for as long again
     if env.spec.name == "lqr":
         return finish(env, runs)
     for _, folder, _ in runs:
         folder.write_json("evaluation.json", {})
     return [None] * len(runs)
-<<<<<<< HEAD
-run._finish = finish_first
+run.finish = finish_first
 words = "--envs 2 --horizon 4 --steps 16 --network.hidden 8".split()
 for task, method in zip(sys.argv[1::2], sys.argv[2::2]):
     print("training", task, flush=True)
@@ -37,11 +36,6 @@ for task, method in zip(sys.argv[1::2], sys.argv[2::2]):
     if status:
         sys.exit(status)
     jax.clear_caches()
-=======
-if "lqr" not in sys.argv:  # the end of a training compiles for as long again
-    run.finish = finish
-sys.exit(main(sys.argv[1:]))
->>>>>>> fee9b7c (Split the files of a run and of the run folder by matter)
 """
 KINDS = {
     "lqr": "rfo",  # a closed form
