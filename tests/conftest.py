@@ -1,6 +1,7 @@
 """Settings of the test run; they apply before JAX starts and in every process that a test
 starts."""
 
+import ctypes
 import gc
 import os
 import shutil
@@ -47,7 +48,7 @@ if "RFO_TEST_PROGRAMS" not in os.environ:
 ROOMS = ["rfo.policies", "rfo.algos", "rfo.training", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
 
-MEMORY_KEPT = 1.2e9
+MEMORY_KEPT = 1.0e9
 """Memory of one process above which it gives back its compiled programs [bytes]."""
 
 MEMORY_INTERVAL = 2.0
@@ -69,6 +70,8 @@ def programs_forgotten():
     if psutil.Process().memory_info().rss > MEMORY_KEPT:
         jax.clear_caches()
         gc.collect()
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc keeps freed pages
+            trim(0)
 
 
 class MemoryWatch(threading.Thread):
