@@ -49,7 +49,10 @@ ROOMS = ["rfo.policies", "rfo.algos", "rfo.training", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
 
 MEMORY_KEPT = 1.0e9
-"""Memory of one process above which it gives back its compiled programs [bytes]."""
+"""Memory of one process above which it gives back its compiled programs after a file [bytes]."""
+
+MEMORY_MOST = 1.8e9
+"""The same after any test; the next test of the file may have to compile again [bytes]."""
 
 MEMORY_INTERVAL = 2.0
 """Time between two measurements of the memory of all processes [s]."""
@@ -67,7 +70,19 @@ def annotations_unchecked():
 def programs_forgotten():
     """Between two files, give back the compiled programs if they take much memory."""
     yield
-    if psutil.Process().memory_info().rss > MEMORY_KEPT:
+    forget_programs(MEMORY_KEPT)
+
+
+@pytest.fixture(autouse=True)
+def many_programs_forgotten():
+    """Between two tests, give back the compiled programs if they take very much memory."""
+    yield
+    forget_programs(MEMORY_MOST)
+
+
+def forget_programs(memory_kept):
+    """Give back the compiled programs if this process takes more memory than that [bytes]."""
+    if psutil.Process().memory_info().rss > memory_kept:
         jax.clear_caches()
         gc.collect()
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc keeps freed pages

@@ -175,7 +175,8 @@ class Sweep:
         process, stopped, lags = queue.launch(job, self.threads, trial.lock), False, False
         try:
             while process.poll() is None:
-                lags = lags or self.lags(trial, job.cell)
+                new = self.report(trial, job.cell)
+                lags = lags or (new and bool(trial.optuna.should_prune()))
                 if not stopped and (lags or self.interruption.requested):
                     stopped = True
                     queue.send(job, signal.SIGINT)
@@ -184,14 +185,15 @@ class Sweep:
         finally:
             queue.send(job, signal.SIGKILL)  # after an exception
             process.wait()
+        self.report(trial, job.cell)  # what it reached since the last look
         queue.judge(job, process.returncode)
         return lags
 
-    def lags(self, trial: Trial, cell: Cell) -> bool:
-        """Judge the learning curve at the rungs that all seeds have reached.
+    def report(self, trial: Trial, cell: Cell) -> bool:
+        """Tell Optuna the learning curve at the rungs that all seeds have reached.
 
         Returns:
-            Whether it lags behind those of the other trials.
+            Whether there was a new one.
         """
         if not self.search.prune:
             return False
@@ -207,7 +209,7 @@ class Sweep:
             known = [value for value in returns if value is not None]
             if len(known) == len(returns):
                 trial.optuna.report(interquartile_mean(known).value, rung)
-        return bool(new) and bool(trial.optuna.should_prune())
+        return bool(new)
 
     def judge(self, trial: Trial, cell: Cell) -> None:
         """Tell Optuna the value of a trial: the interquartile mean of its seeds' scores."""
