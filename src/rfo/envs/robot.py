@@ -193,7 +193,7 @@ class Robot:
 
 
 def _limits(model: Model) -> tuple[np.ndarray, np.ndarray]:
-    """Of each coordinate (nq,)."""
+    """Lower and upper limit of each coordinate [m, rad], each (nq,)."""
     limits = np.full((2, model.nq), [[-np.inf], [np.inf]])
     scalar = model.v_count == 1
     dofs = model.v_start[scalar]
@@ -202,7 +202,7 @@ def _limits(model: Model) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _control_range(model: Model) -> tuple[tuple[float, float], ...]:
-    """Of each actuator; [-1, 1] where the file gives none."""
+    """Control range of each actuator; [-1, 1] where the file gives none."""
     ranges = model.actuators.control_range
     return tuple(
         (-1.0, 1.0) if np.isinf(low) else (float(low), float(high)) for low, high in ranges

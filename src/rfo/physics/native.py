@@ -71,7 +71,7 @@ class Field(NamedTuple):
     """``int`` or ``real``."""
     name: str
     length: str
-    """Of an array, an expression in the fields before it; empty for a single number."""
+    """Length of an array, an expression in the fields before it; empty for a single number."""
 
 
 READ = re.compile(r" = (?:integer|number|integers|reals)\(")

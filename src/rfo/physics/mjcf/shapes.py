@@ -47,7 +47,7 @@ class Point(NamedTuple):
 
     @property
     def radius(self) -> float:
-        """Of a sphere; the largest semi-axis of another ellipsoid [m]."""
+        """Radius of a sphere, or the largest semi-axis of another ellipsoid [m]."""
         return float(self.axes.max())
 
     @property
