@@ -1,4 +1,4 @@
-"""APG: analytic policy gradient, backpropagation through the rollout and nothing beyond it."""
+"""APG: analytic policy gradient. It backpropagates through a rollout and has no critic."""
 
 from __future__ import annotations
 

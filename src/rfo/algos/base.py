@@ -14,9 +14,9 @@ from rfo.types import Array, Float, Metrics, Observation, PRNGKey, PyTree
 DROPPED = "dropped_gradients"
 """Metric: share of the environment steps whose gradient was not finite and was dropped."""
 DROPPED_IN = f"{DROPPED}/"
-"""Prefix of the same for one array of the task's state, or for the action."""
+"""Prefix of metrics: the same share for one array of the task's state, or for the action."""
 NONFINITE_STEPS = "nonfinite_episode_steps"
-"""Metric: control steps of the episodes that ended non-finite, over those of the update."""
+"""Metric: share of the update's control steps that are in episodes that ended non-finite."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from rfo.policies.critic import Critics
 from rfo.types import Array, Float, Metrics, Observation
 
 COMBINATIONS: Mapping[str, Callable[..., Array]] = {"min": jnp.min, "mean": jnp.mean}
-"""Reductions over the critics of an ensemble by the name that settings use."""
+"""Reductions over the critics of an ensemble, by the names that settings use."""
 
 
 def fit_critics(
@@ -28,8 +28,8 @@ def fit_critics(
 
     A minibatch is a contiguous stretch of T / `settings.batches` steps of all environments. They
     come in order of time and are the same in every pass, as in the reference implementations of
-    SHAC and SAPO: no shuffling, no gathering. The loss is summed over critics, so that each gets
-    the gradient it would get alone.
+    SHAC and SAPO, which do not shuffle. The loss is summed over critics, so that each gets the
+    gradient it would get alone.
 
     Args:
         critics: the ensemble.
@@ -52,7 +52,7 @@ def fit_critics(
         lambda x: x.reshape(settings.batches, -1, *x.shape[2:]),
         (jax.lax.stop_gradient(observation), target / critics.unit),
     )
-    # flattened once, not at each of the many small steps
+    # Flatten once, outside the loop of many small steps.
     flat, unravel = ravel_pytree(critics)
 
     def loss(flat: Array, x: Observation, y: Array) -> Array:

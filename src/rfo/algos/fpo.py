@@ -55,9 +55,9 @@ class FPO(ActorCritic):
     PPO for a policy without a likelihood: ``exp(E_old - E_new)`` replaces its ratio, where E is the
     flow matching error towards the latent that was acted, at some draws of noise and flow time.
     Critics, advantages and values are as in PPO. The surrogate comes from its successor FPO++
-    (arXiv 2602.02481): there is one ratio per draw, where FPO has one of the mean error, and bad
-    actions are led back, where FPO clips them (`rfo.algos.surrogate.asymmetric_surrogate`). With
-    FPO's own surrogate the error grew without end on the task `truncating`.
+    (arXiv 2602.02481). It has one ratio per draw, whereas FPO has one ratio of the mean error. It
+    leads bad actions back, whereas FPO clips them (`rfo.algos.surrogate.asymmetric_surrogate`).
+    With FPO's own surrogate the error grew without end on the task `truncating`.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -74,12 +74,12 @@ class FPO(ActorCritic):
     gae_lambda: float = 0.95
     """Lambda of the advantages."""
     epochs: int = 8
-    """Passes of the actor over a rollout. The reference has 16 passes of 32 minibatches, over 30
-    times the data."""
+    """Passes over each rollout that improve the actor. The reference makes 16 passes of 32
+    minibatches over 30 times as much data."""
     batches: int = 4
     """Minibatches in each pass; they divide the rollout's decisions T."""
     clip: float = 0.05
-    """Distance from 1 at which the ratio stops paying."""
+    """Distance from 1 beyond which a ratio gains nothing more."""
     samples: int = 8
     """Draws of noise and flow time per action."""
     flow: Flow = Flow(steps=10, source_noise=1.0, last_scale=0.25)
@@ -103,7 +103,7 @@ class FPO(ActorCritic):
         return FPOState(**start, value_scale=Normalizer.init(1))
 
     def update(self, state: FPOState, env: Batch) -> tuple[FPOState, Metrics]:
-        """One rollout, some passes of the actor over it, one fit of the critics."""
+        """One rollout, some passes over it that improve the actor, one fit of the critics."""
         key, noise_key, probe_key, time_key, spread_key = jax.random.split(state.key, 5)
         noise, normalize = self.noise(noise_key, env), state.normalizer
 

@@ -1,4 +1,4 @@
-"""SHAC's objective with maximum entropy, as SAPO (arXiv 2412.12089) has it, for any policy."""
+"""SHAC's objective with SAPO's maximum entropy (arXiv 2412.12089), for any policy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rfo.policies.squash import bound_loss
 from rfo.types import Array, Float, Int, Metrics, Observation, PRNGKey
 
 Noise = tuple[Array, Array]
-"""Noise of the action, and of the entropy's estimate: standard normal, (*batch, A) both."""
+"""Noise of the action and of the entropy's estimate: both standard normal, (*batch, A)."""
 
 
 class MaximumEntropyState(NamedTuple):
@@ -75,11 +75,11 @@ class MaximumEntropy(ActorCritic):
     """Initial weight of the entropy."""
     alpha_learning_rate: float = 5e-3
     """Learning rate of log alpha, constant over updates; 0 keeps alpha fixed. The optimiser's other
-    settings apply to log alpha as well, weight decay included."""
+    settings, including weight decay, apply to log alpha as well."""
     target_entropy: float = -0.5
     """Entropy per action dimension to keep [nat]; negative."""
     c_bound: float = 0.0
-    """Weight of ``-log(1 - a^2)``, mean over action dimensions; the entropy has it, too."""
+    """Weight of ``-log(1 - a^2)``, mean over action dimensions. The entropy has this term, too."""
     critic_target: str = "min"
     """How the critics combine in TD targets: min or mean. In the actor's loss it is the mean."""
     reuse: Reuse = Reuse()

@@ -33,7 +33,7 @@ from rfo.types import Array, Float, Int, Metrics, Observation, ObservationShape,
 
 
 class StartKeys(NamedTuple):
-    """Keys of a training's start, each for one use."""
+    """Keys for the start of a training, each used once."""
 
     state: PRNGKey
     actor: PRNGKey

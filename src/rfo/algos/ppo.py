@@ -51,11 +51,12 @@ class PPOState(NamedTuple):
 class PPO(ActorCritic):
     """Proximal Policy Optimization.
 
-    The settings are those of the SAPO paper's baseline unless a field says why. The likelihood is
-    the latent's, before tanh: in the ratio the volume of tanh cancels, and no action leaves its
-    bounds, so no loss has to keep it inside. Advantages are standardised over the rollout, and
-    values are learnt in units of their running mean and deviation. The value is the mean of the
-    critics. The actor's learning rate has no schedule: after the first pass the divergence decides.
+    The settings are those of the SAPO paper's baseline unless a field says otherwise. Likelihoods
+    are those of the latent before tanh, because the volume of tanh cancels in their ratio. Actions
+    cannot leave their bounds, so no loss has to keep them inside. Advantages are standardised over
+    the rollout, and values are learnt in units of their running mean and deviation. The value is
+    the mean of the critics. The actor's learning rate has no schedule: it follows the divergence
+    that each pass causes.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -72,12 +73,12 @@ class PPO(ActorCritic):
     gae_lambda: float = 0.95
     """Lambda of the advantages."""
     epochs: int = 5
-    """Passes of the actor over a rollout."""
+    """Passes over each rollout that improve the actor."""
     batches: int = 4
-    """Minibatches in each pass; they divide the rollout's decisions T. The reference has 1; 4 make
-    four times the steps of the same data."""
+    """Minibatches in each pass; they divide the rollout's decisions T. The reference has 1. With 4,
+    the same data give four times as many steps."""
     clip: float = 0.2
-    """Distance from 1 at which the ratio of likelihoods stops paying."""
+    """Distance from 1 beyond which a ratio of likelihoods gains nothing more."""
     target_kl: float = 0.008
     """Divergence from the acting policy [nat]. After each pass the learning rate is divided by 1.5
     if the divergence is above twice this, and multiplied by 1.5 if it is below half."""
@@ -92,7 +93,7 @@ class PPO(ActorCritic):
     max_std: float = 1.0
     """Upper bound of the state-dependent standard deviation before tanh."""
     last_scale: float = 0.01
-    """Further factor on the initial weights of the policy's last layer: actions start near 0."""
+    """Factor on the initial weights of the policy's last layer: actions start near 0."""
     critic: Critic = Critic(count=1, iterations=5)
     optimiser: Optimiser = Optimiser(learning_rate=5e-4, beta1=0.9, beta2=0.999)
 
@@ -128,7 +129,7 @@ class PPO(ActorCritic):
         )
 
     def update(self, state: PPOState, env: Batch) -> tuple[PPOState, Metrics]:
-        """One rollout, some passes of the actor over it, one fit of the critics."""
+        """One rollout, some passes over it that improve the actor, one fit of the critics."""
         key, noise_key, spread_key = jax.random.split(state.key, 3)
         noise, normalize = self.noise(noise_key, env), state.normalizer
 
@@ -229,8 +230,8 @@ def adapted_rate(
 ) -> Float[Array, ""]:
     """The learning rate after a pass with the divergence `kl` from the acting policy [nat].
 
-    It is divided by 1.5 where `kl` is above twice the target, and multiplied by 1.5 where it is
-    below half of it.
+    It is divided by 1.5 if `kl` is above twice the target, and multiplied by 1.5 if `kl` is below
+    half of it.
     """
     factor = jnp.where(kl > 2 * target, 1 / 1.5, jnp.where(kl < target / 2, 1.5, 1.0))
     return jnp.clip(rate * factor, lowest, highest)

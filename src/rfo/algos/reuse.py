@@ -2,13 +2,13 @@
 
 Backpropagation through time and physics gives ``g = dJ / dz``, the slope of the return J in every
 latent z of a rollout. Take ``J + sum <g, z_theta(s, eps) - z>`` over the rollout's states s and
-noise eps: for the policy that made the rollout it has the return's value and its whole
-reparameterization gradient in theta. As the policy moves, the same sum can be climbed again without
-the physics.
+noise eps. For the policy that made the rollout, this sum has the value of the return and its whole
+reparameterization gradient in theta. As the policy moves, we can climb the same sum again without
+running the physics.
 
-RPO (arXiv 2508.06214) has the idea that a rollout's gradient serves more than one step. It bounds
-the steps by a ratio of likelihoods, which a flow does not have. Here an action no longer follows g
-once it has moved by `Reuse.reach`.
+RPO (arXiv 2508.06214) had the idea of using a rollout's gradient for several steps. It bounds the
+steps by a ratio of likelihoods, which a flow does not have. Here an action stops following g once
+it has moved by `Reuse.reach`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FirstOrder(NamedTuple):
     latent: Float[Array, "T B A"]
     """Latents z of the rollout."""
     reach: float | Float[Array, ""]
-    """An action that has moved this far along its slope, or farther, counts no more."""
+    """An action that has moved this far along its slope gains nothing more."""
 
     def __call__(self, latent: Float[Array, "T B A"]) -> Float[Array, ""]:
         """The return, from a policy's latents at the rollout's states and noise."""
@@ -75,9 +75,9 @@ class Reuse:
     """
 
     steps: int = 1
-    """Steps of the actor on each rollout's gradient."""
+    """Actor steps on each rollout's gradient."""
     reach: float = 0.1
-    """Change of an action at which it no longer follows the rollout's gradient."""
+    """Change of an action beyond which it no longer follows the rollout's gradient."""
 
     def __post_init__(self) -> None:
         require(self, "positive", "steps", "reach")

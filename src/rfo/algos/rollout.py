@@ -42,7 +42,7 @@ def decisions(horizon: int, env: Batch) -> int:
     """Steps T of a rollout of `horizon` control steps.
 
     Raises:
-        SettingError: if the control steps of one decision do not divide them.
+        SettingError: if the control steps of one decision do not divide the horizon.
     """
     if horizon % env.stride:
         message = f"a chunk's {env.stride} control steps must divide horizon ({horizon})"
@@ -61,7 +61,7 @@ class Rollout(NamedTuple):
     """Observation before any reset, from which to bootstrap."""
     action: Float[Array, "T B A"]
     extras: PyTree
-    """What the policy callback returned beside the action."""
+    """What the policy callback returned besides the action."""
     reward: Float[Array, "T B"]
     terminated: Bool[Array, "T B"]
     truncated: Bool[Array, "T B"]
@@ -84,7 +84,7 @@ def rollout(
     Args:
         env: the environments.
         start: their state; plain data, so the gradient ends at the rollout's first step.
-        act: raw observation and one step's noise to action and extras.
+        act: maps a raw observation and one step's noise to an action and extras.
         noise: arrays with the leading axis T.
         probe: ``env.probe(start)``. A loss's gradient with respect to it tells `rollout_metrics`
             which gradients the environments dropped because they were not finite.

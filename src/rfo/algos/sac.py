@@ -69,10 +69,11 @@ class SACState(NamedTuple):
 class SAC(Method):
     """Soft Actor-Critic, with the settings of the SAPO paper's baseline unless a field says why.
 
-    Each rollout is followed by steps on minibatches drawn from the buffer: critics towards n-step
-    returns and the smallest target critic less alpha log pi, the actor up the smallest critic plus
-    alpha times the entropy, alpha towards the target entropy. n-step returns stop where an episode
-    ends and at a rollout's end; a time limit bootstraps from the observation before the reset.
+    Each rollout is followed by steps on minibatches drawn from the buffer. The critics move towards
+    n-step returns bootstrapped by the smallest target critic minus ``alpha log pi``. The actor
+    climbs the smallest critic plus alpha times the entropy. Alpha keeps the entropy at its target.
+    n-step returns stop where an episode ends and at a rollout's end; a time limit bootstraps from
+    the observation before the reset.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -87,18 +88,18 @@ class SAC(Method):
     needs_gradient: ClassVar[bool] = False
 
     n_step: int = 3
-    """Decisions whose rewards come before the bootstrap."""
+    """Number n of decisions whose rewards are summed before the bootstrap."""
     gradient_steps: int = 64
-    """Steps after each rollout. The reference has 8 of 2048 transitions; 64 of 256 cost the same
-    arithmetic."""
+    """Steps after each rollout. The reference takes 8 steps on 2048 transitions each; 64 steps on
+    256 cost the same arithmetic."""
     batch_size: int = 256
     """Transitions in the minibatch of a step."""
     capacity: int = 262_144
-    """Transitions in the buffer, rounded down to whole rollouts. The reference has a million; each
-    costs two observations and an action, is copied once per update and written with every
-    checkpoint."""
+    """Transitions in the buffer, rounded down to whole rollouts. The reference has a million. Each
+    takes the memory of two observations and an action, is copied once per update, and is written
+    with every checkpoint."""
     target_rate: float = 0.005
-    """Share of the way that the target critics go to the critics at each step."""
+    """Share of the distance to the critics that the target critics move at each step."""
 
     initial_alpha: float = 1.0
     """Initial weight of the entropy."""

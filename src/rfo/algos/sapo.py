@@ -18,7 +18,7 @@ from rfo.types import Array, Float, Observation, PRNGKey
 class SAPO(MaximumEntropy):
     """Soft Analytic Policy Optimization: maximum entropy with a squashed Gaussian.
 
-    The entropy is estimated from a draw of its own, not from the action's.
+    The entropy is estimated from a separate draw, not from the action's own.
 
     Raises:
         SettingError: for a field out of range, naming it.

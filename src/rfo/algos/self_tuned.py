@@ -1,8 +1,9 @@
 """RFO with weights that tune themselves: each weight is the multiplier of a constraint.
 
-A fixed weight loses its grip as returns grow. Here each weight moves until a number that means the
-same on every task is near its target: the share of saturated actions, and the spread of the actions
-over the noise. Ours: the paper (arXiv 2602.03501) has fixed weights, see `rfo.algos.rfo`.
+A fixed weight has less and less effect as returns grow. Here each weight moves until a number that
+means the same on every task is near its target. One number is the share of saturated actions, the
+other the spread of the actions over the noise. This is our addition: the paper (arXiv 2602.03501)
+has fixed weights, see `rfo.algos.rfo`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class SelfTunedState(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """What a constraint holds: linear from `first` to `final` over the schedule.
+    """Target of a constraint: it moves linearly from `first` to `final` over the schedule.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -184,8 +185,8 @@ class SelfTunedRFO(ActorCritic):
     ) -> Float[Array, ""]:
         """L_past: mean error towards both rollouts, or towards the current one if it is the first.
 
-        The lines start in the noise that made each latent. They do not cross, so that a straight
-        flow that stays where it was has no error.
+        The lines start in the noise that made each latent. They do not cross, so a straight flow
+        that stays where it was has no error.
         """
         contexts = jnp.stack([context, actor.context(previous.observation)])
         sources = jnp.stack([current.source, previous.source])

@@ -173,7 +173,7 @@ class Flow:
     frequencies: int = 0
     """Fourier features of flow time besides the raw scalar."""
     last_scale: float = 0.1
-    """Further factor on the initial weights of the velocity field's last layer."""
+    """Factor on the initial weights of the velocity field's last layer."""
 
     def __post_init__(self) -> None:
         require(self, "positive", "steps", "source_noise", "last_scale")
@@ -205,7 +205,7 @@ class Optimiser:
     weight_decay: float = 0.01
     """Decoupled weight decay, on all parameters."""
     max_grad_norm: float = 0.5
-    """Gradients of a larger global norm are scaled down to it."""
+    """Largest global norm of a gradient; larger ones are scaled down to it."""
 
     def __post_init__(self) -> None:
         require(self, "positive", "learning_rate", "max_grad_norm")

@@ -37,8 +37,8 @@ class SHACState(NamedTuple):
 class SHAC(ActorCritic):
     """Short-Horizon Actor-Critic, with the settings of its reference implementation for the ant.
 
-    One actor step per rollout on ``-return / horizon``, bootstrapped by the mean of the critics;
-    TD(lambda) targets bootstrapped by a slowly moving copy of them.
+    One actor step per rollout on ``-return / horizon``. The mean of the critics bootstraps the
+    return; a slowly moving copy of them bootstraps the TD(lambda) targets.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -57,7 +57,7 @@ class SHAC(ActorCritic):
     td_lambda: float = 0.95
     """Lambda of the critics' targets."""
     target_keep: float = 0.2
-    """Share of the target critics that an update keeps; the rest moves to the critics."""
+    """Share of the target critics that an update keeps; the rest comes from the critics."""
     initial_log_std: float = -1.0
     """Initial log standard deviation of each action dimension, before tanh."""
     network: Network = Network(activation="elu", gain=2**0.5)

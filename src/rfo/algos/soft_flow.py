@@ -1,4 +1,4 @@
-"""Soft flow: a flow policy with SAPO's objective, its entropy from the flow's change of volume."""
+"""Soft flow: a flow policy with SAPO's objective; the flow's change of volume gives its entropy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rfo.types import Array, Float, Observation, PRNGKey
 
 @dataclass(frozen=True)
 class SoftFlow(MaximumEntropy):
-    """Maximum entropy with a flow policy, in the place of RFO's two matching terms.
+    """Maximum entropy with a flow policy, in place of RFO's two matching terms.
 
     ``H[tanh(z_1)] = H[z_0] + E[log |det dz_1 / dz_0| + sum log(1 - tanh(z_1)^2)]``, estimated at
     the action's own noise; `rfo.policies.flow.FlowPolicy.latent_and_log_det` estimates the
-    determinant. The method is from no paper on differentiable simulation. It shows what a flow
-    gives apart from its objective.
+    determinant. No paper on differentiable simulation has this method. It shows what a flow policy
+    gains by itself, apart from RFO's objective.
 
     Raises:
         SettingError: for a field out of range, naming it.
@@ -39,7 +39,7 @@ class SoftFlow(MaximumEntropy):
 
     flow: Flow = Flow()
     log_det_terms: int = 2
-    """Terms of the series for the log determinant of a step; each costs a pass back through it."""
+    """Terms in the series for a step's log determinant; each costs a backward pass through it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -83,9 +83,9 @@ def asymmetric_surrogate(
     """`clipped_surrogate` for good actions, a parabola for bad ones.
 
     The parabola ``r A - |A| (r - 1)^2 / (2 clip)`` has its top at ``r = 1 - clip``. It is the
-    objective of Simple Policy Optimization (arXiv 2401.16025): it leads a ratio that has fallen too
-    far back, where the clip would let it go. A matching error has no upper bound, and under the
-    clip alone bad actions can raise it without end.
+    objective of Simple Policy Optimization (arXiv 2401.16025). It leads back a ratio that has
+    fallen too far, whereas the clip would let it go. A matching error has no upper bound: with the
+    clip alone, bad actions can raise it without end.
     """
     good = jnp.minimum(ratio, 1 + clip) * advantage
     bad = ratio * advantage - jnp.abs(advantage) * (ratio - 1) ** 2 / (2 * clip)

@@ -36,7 +36,7 @@ class Critics(eqx.Module):
     """Every array has a leading axis E."""
     unit: float = eqx.field(static=True)
     """Value that an output of 1 stands for. An optimiser moves a weight by about its learning rate,
-    whatever the size of the loss, so that outputs near 1 follow their targets best."""
+    whatever the size of the loss, so outputs near 1 follow their targets best."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from rfo.policies.nets import MLP, largest
 from rfo.types import Array, Float, Observation, ObservationShape, PRNGKey
 
 POOLINGS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": largest}
-"""Reductions over the points by the name that configurations use."""
+"""Reductions over the points, by the names that settings use."""
 
 
 @runtime_checkable

@@ -92,7 +92,7 @@ class FlowPolicy(eqx.Module):
         source_noise: standard deviation of z_0.
         frequencies: number of Fourier features of u besides u itself.
         gain: gain of the orthogonal initial weights.
-        last_scale: further factor on the last layer; with small values actions start near
+        last_scale: factor on the last layer's initial weights; with small values actions start near
             ``tanh(z_0)``.
 
     Example:

@@ -81,8 +81,8 @@ class TanhGaussianPolicy(eqx.Module):
         min_log_std: lower bound of log sigma.
         max_log_std: upper bound of log sigma.
         gain: gain of the orthogonal initial weights.
-        last_scale: further factor on the last layer; with small values the mean starts near 0, and
-            log sigma in the middle of its bounds.
+        last_scale: factor on the last layer's initial weights; with small values the mean starts
+            near 0, and log sigma in the middle of its bounds.
     """
 
     encoder: Encoder
@@ -146,7 +146,7 @@ def gaussian_kl(
     other_mean: Float[Array, "*batch A"],
     other_log_std: Float[Array, "*batch A"],
 ) -> Float[Array, "*batch"]:
-    """Divergence ``KL(N || N_other)`` of diagonal Gaussians [nat]; their tanh has the same."""
+    """Divergence ``KL(N || N_other)`` of diagonal Gaussians [nat]; after tanh it is the same."""
     shift = (mean - other_mean) * jnp.exp(-other_log_std)
     spread = log_std - other_log_std
     return jnp.sum(0.5 * (jnp.exp(2 * spread) + shift**2 - 1) - spread, axis=-1)

@@ -19,7 +19,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
 }
-"""Activation functions by the name that configurations use."""
+"""Activation functions, by the names that settings use."""
 
 NORM_EPSILON = 1e-5
 """Added to the variance in layer normalisation."""
@@ -54,7 +54,7 @@ class MLP(eqx.Module):
         sizes: input, hidden and output sizes, at least two numbers.
         activation: a name in `ACTIVATIONS`.
         gain: gain of every orthogonal matrix.
-        last_scale: further factor on the last layer's weights.
+        last_scale: factor on the last layer's initial weights.
         activate_last: whether normalisation and activation follow the last layer, too.
 
     Raises:
@@ -101,7 +101,7 @@ class MLP(eqx.Module):
     def affine(self, layer: int) -> tuple[Float[Array, "inputs outputs"], Float[Array, " outputs"]]:
         """Weight and bias of a layer, centred over the outputs if a normalisation follows.
 
-        ``mean(x W + b) = x mean(W) + mean(b)``: to centre the parameters is the same as to centre
+        ``mean(x W + b) = x mean(W) + mean(b)``: centring the parameters is the same as centring
         every sample, and cheaper by the size of the batch.
         """
         weight, bias = self.weights[layer], self.biases[layer]
