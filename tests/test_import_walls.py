@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -82,13 +83,20 @@ def within(module, rooms):
     return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
+@cache
+def statements(path):
+    """All import statements of a file, also inside of functions."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def imports(path):
-    """Absolute names of all modules that a file imports, also inside of functions."""
+    """Absolute names of all modules that a file imports."""
     package = ".".join(("rfo", *path.relative_to(SOURCE).parent.parts))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in statements(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             parents = package.split(".")
             prefix = parents[: len(parents) - node.level + 1] if node.level else []
             base = ".".join([*prefix, *([node.module] if node.module else [])])
@@ -118,7 +126,7 @@ def test_rooms_import_only_what_their_walls_let_through(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_private_names_stay_in_their_files(module):
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in statements(MODULES[module]):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rfo"):
             private = [alias.name for alias in node.names if alias.name.startswith("_")]
             assert not private, f"{module} imports {', '.join(private)} of {node.module}"
