@@ -35,11 +35,22 @@ class Resume:
     """CPU threads of the physics."""
     devices: RunDevices = None
     """Devices that share the environments."""
+    distributed: bool = False
+    """Train with the other processes that srun or mpirun started, as `rfo train --distributed`."""
 
     def run(self) -> int:
         """Train on."""
-        from rfo.experiment.run import resume
+        if not self.distributed:
+            return self._resume(self.devices)
+        from rfo.training import processes
 
-        status = resume(self.resume, self.threads, self.steps, self.task, self.devices)
-        print(self.resume)
+        return processes.together(lambda: self._resume(processes.shared_devices(self.devices or 1)))
+
+    def _resume(self, devices: int | None) -> int:
+        from rfo.experiment.run import resume
+        from rfo.training.processes import leads
+
+        status = resume(self.resume, self.threads, self.steps, self.task, devices)
+        if leads():
+            print(self.resume)
         return status

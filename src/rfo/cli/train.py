@@ -34,13 +34,30 @@ class Train(Settings):
     folder."""
     out: OutPath = None
     """Run folder to make; with --seeds, the folder around theirs. It must not exist."""
+    distributed: bool = False
+    """Train with the other processes that srun or mpirun started, on the devices of all; or that
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID describe."""
     wandb: WandbProject = None
     """Project of Weights & Biases to send the metrics to as well (pip install 'rfo[wandb]')."""
 
     def run(self, experiment: Experiment) -> int:
         """Train and evaluate."""
+        if not self.distributed:
+            return self._train(experiment)
+        from rfo.training import processes
+
+        def train() -> int:
+            devices = processes.shared_devices(experiment.devices)
+            return self._train(experiment.edited({"devices": devices}))
+
+        return processes.together(train)
+
+    def _train(self, experiment: Experiment) -> int:
         from rfo.experiment.api import train_seeds
+        from rfo.training.processes import leads
 
         runs = train_seeds(experiment, self.seeds, out=self.out, wandb=self.wandb)
+        if not leads():
+            return 0
         print(*(run.path for run in runs), sep="\n")
         return max(run.exit_status for run in runs)

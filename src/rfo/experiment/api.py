@@ -28,7 +28,7 @@ from rfo.experiment.record import (
     require_seed,
     scheduled,
 )
-from rfo.training import metrics
+from rfo.training import metrics, processes
 from rfo.training.evaluate import Evaluator, evaluation_key, shares, summarise
 from rfo.training.loggers import require_wandb
 from rfo.training.record import RunFolder, default_path
@@ -308,7 +308,7 @@ def train_seeds(
     several = [dataclasses.replace(first, seed=first.seed + i) for i in range(seeds)]
     if wandb is not None:
         require_wandb()
-    paths = [_path(run, Path(out) if out else None, seeds) for run in several]
+    paths = [processes.own_place(_path(run, Path(out) if out else None, seeds)) for run in several]
     if own.is_own(first.task.name):
         own.trust(first.task.name)
     folders = create(several, paths)

@@ -23,7 +23,7 @@ from rfo.experiment.folder import (
     with_kept_robot,
 )
 from rfo.experiment.record import Experiment
-from rfo.training import checkpoint, trainer
+from rfo.training import checkpoint, processes, trainer
 from rfo.training.devices import Devices, sharing
 from rfo.training.output import outliving_output
 from rfo.training.record import RunFolder
@@ -58,7 +58,7 @@ def resume(
     Raises:
         RunError: if there is nothing to go on with, or another process is at it.
     """
-    folder = RunFolder.open(path)
+    folder = RunFolder.open(processes.own_copy(path))
     folder.lock()
     try:
         experiment = read_experiment(folder, threads, task)
@@ -205,12 +205,14 @@ def _train(
         folder.connect()
     try:
         devices = _devices(first, len(seeds))
-        outcome = trainer.run(algorithm, env, folders, seeds, course, title, start, devices)
+        with processes.watched(folders[0].path):
+            outcome = trainer.run(algorithm, env, folders, seeds, course, title, start, devices)
+        processes.part()
         if outcome.interrupted:
             _tell_how_to_resume(folders, outcome)
             return INTERRUPTED
         diverged = list(outcome.diverged)
-        healthy = [i for i, reason in enumerate(diverged) if reason is None]
+        healthy = [i for i, reason in enumerate(diverged) if reason is None and processes.leads()]
         if healthy:
             reasons = finish(env, [(runs[i], folders[i], outcome.states[i]) for i in healthy])
             for i, reason in zip(healthy, reasons, strict=True):

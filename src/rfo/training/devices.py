@@ -45,6 +45,11 @@ class Devices:
                 f"{count}",
                 "devices",
             )
+        if jax.process_count() > 1 and count != len(jax.devices()):
+            raise SettingError(
+                f"devices must be {len(jax.devices())}, those of all processes, not {count}",
+                "devices",
+            )
         if count > len(jax.devices()):
             kind = jax.devices()[0].platform
             raise SettingError(
@@ -57,10 +62,27 @@ class Devices:
             (count,), (self.axis,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count]
         )
         self._shape = (steps, environments)
+        self._copied = NamedSharding(self.mesh, PartitionSpec())
 
     def share_out(self, state: PyTree) -> PyTree:
-        """A training state with its arrays where they belong."""
-        return _map(lambda x: jax.device_put(x, self._place(x)), state)
+        """A training state with its arrays where they belong.
+
+        Every process gives the whole state, and keeps what belongs to its own devices.
+        """
+
+        def placed(x: Array) -> Array:
+            return jax.make_array_from_callback(x.shape, self._place(x), lambda share: x[share])
+
+        return _map(placed, state)
+
+    def together(self, state: PyTree) -> PyTree:
+        """A training state whole again, on one device of each process."""
+
+        def whole(x: Array) -> Array:
+            copied = jax.jit(lambda y: y, out_shardings=self._copied)(x)
+            return copied.addressable_data(0)
+
+        return _map(whole, state)
 
     def compiled(self, update: Callable[[PyTree], tuple[PyTree, Any, Any]]) -> Callable[..., Any]:
         """A function from a training state to a state and more, as one program for all devices.
@@ -71,9 +93,9 @@ class Devices:
 
         def kept(state: PyTree) -> tuple[PyTree, Any, Any]:
             after, *others = update(state)
-            return _map(
-                lambda x: jax.lax.with_sharding_constraint(x, self._place(x)), after
-            ), *others
+            placed = _map(lambda x: jax.lax.with_sharding_constraint(x, self._place(x)), after)
+            told = _map(lambda x: jax.lax.with_sharding_constraint(x, self._copied), others)
+            return placed, *told
 
         program = eqx.filter_jit(kept)
 
@@ -102,11 +124,6 @@ def sharing(count: int, environments: int, steps: int, seeds: int) -> Devices | 
     Equal wishes have one answer, so that what was compiled for it is used again.
     """
     return None if count == 1 else Devices(count, environments, steps, seeds)
-
-
-def brought_together(state: PyTree) -> PyTree:
-    """A training state with all its arrays on the first device."""
-    return _map(lambda x: jax.device_put(x, jax.devices()[0]), state)
 
 
 def _map(place: Callable[[Array], Array], state: PyTree) -> PyTree:

@@ -21,8 +21,8 @@ import numpy as np
 
 from rfo.algos.base import DROPPED, DROPPED_IN, Algorithm
 from rfo.envs.batch import Batch
-from rfo.training import checkpoint
-from rfo.training.devices import SEEDS, Devices, brought_together
+from rfo.training import checkpoint, processes
+from rfo.training.devices import SEEDS, Devices
 from rfo.training.guard import Guard, Interruption, all_finite, dropped_in
 from rfo.training.record import RunFolder
 from rfo.training.screen import Rate, Screen
@@ -250,7 +250,9 @@ class _Loop:
                 self.state = self.start()
                 if self.devices is not None:
                     self.state = self.devices.share_out(self.state)
-                while update < self.course.updates and self.training and not interruption.requested:
+                while update < self.course.updates and self.training:
+                    if processes.any_says(interruption.requested):
+                        break
                     self.state, metrics, finite = self.update(self.state)
                     update += 1
                     self.pending.append((update, metrics, finite))
@@ -261,14 +263,17 @@ class _Loop:
         finally:
             for track in self.tracks:
                 track.folder.close()
-        if self.devices is not None:
-            self.state = brought_together(self.state)
+        state = self.whole_state()
         return Outcome(
-            states=[single_state(self.state, i, self.seeds) for i in range(self.seeds)],
+            states=[single_state(state, i, self.seeds) for i in range(self.seeds)],
             diverged=[track.diverged for track in self.tracks],
             update=update,
             interrupted=update < self.course.updates and self.training,
         )
+
+    def whole_state(self) -> PyTree:
+        """The state on one device."""
+        return self.state if self.devices is None else self.devices.together(self.state)
 
     @property
     def training(self) -> bool:
@@ -330,6 +335,7 @@ class _Loop:
         """Save the healthy runs' states after `update`, once all records up to it are judged."""
         self.record(ahead=0)
         done = update == self.course.updates
+        state = self.whole_state()
         for i, track in enumerate(self.tracks):
             if track.diverged is None and done:
                 track.diverged = track.guard.verdict()
@@ -337,13 +343,13 @@ class _Loop:
             if track.diverged is None:
                 folder = track.folder.inside("checkpoints")
                 path = folder / checkpoint.FINAL if done else checkpoint.path_after(folder, update)
-                checkpoint.save(path, single_state(self.state, i, self.seeds), self.progress(track))
+                checkpoint.save(path, single_state(state, i, self.seeds), self.progress(track))
                 checkpoint.prune(folder)
 
     def dump_if_diverged(self, index: int, update: int) -> None:
         """Dump a run that the last record found diverged; one more update may be in its state."""
         track = self.tracks[index]
         if track.diverged is not None:
-            state = single_state(self.state, index, self.seeds)
+            state = single_state(self.whole_state(), index, self.seeds)
             track.dump(state, {**self.progress(track), "update": update})
             self.screen.say(f"diverged after update {update}: {track.diverged}")
