@@ -30,9 +30,11 @@ def commands(document):
     blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
     inline = [code.strip() for code in re.findall(r"(?<!`)`((?:make|rfo) [^`\n]+)`(?!`)", text)]
-    return [line for line in lines + inline if line]
+    return [LAUNCHER.sub("", line) for line in lines + inline if line]
 
 
+LAUNCHER = re.compile(r"^(srun .*?|(\w+=\S+ )+)(?=rfo )")
+"""What stands before `rfo` where something else starts it or sets its environment."""
 COMMANDS = sorted({command for document in DOCUMENTS for command in commands(document)})
 OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
 """Variables that `make test` passes on to an inner make."""
@@ -89,7 +91,8 @@ def test_every_other_command_is_covered():
     others = {c for c in COMMANDS if c.split()[0] not in ("make", "rfo")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {f"pip install 'rfo[{extra}]'" for extra in project["optional-dependencies"]}
-    examples = {f"python {path.relative_to(ROOT).as_posix()}" for path in EXAMPLES}
+    scripts = [*EXAMPLES, *(ROOT / "bench").rglob("*.py")]
+    examples = {f"python {path.relative_to(ROOT).as_posix()}" for path in scripts}
     assert {" ".join(c.split()[:2]) for c in others - extras} <= examples
 
 

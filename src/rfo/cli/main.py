@@ -18,6 +18,7 @@ from rfo.training.output import outliving_output
 COMMANDS = {
     "list": "list.List",
     "show": "show.Show",
+    "estimate": "estimate.Estimate",
     "train": "train.Train",
     "eval": "eval.Eval",
     "watch": "watch.Watch",
