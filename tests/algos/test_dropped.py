@@ -66,22 +66,32 @@ def metrics_of(algorithm, batch):
     return [two_updates(jax.random.key(0), sighted) for sighted in (1, 4)]
 
 
+DIFFERENTIATED = [name for name in METHODS if METHODS[name].needs_gradient]
+
+
 def quick(name):
     """The soft flow compiles for ten seconds, and goes SAPO's way."""
     return pytest.param(name, marks=pytest.mark.long) if name == "soft_flow" else name
 
 
-@pytest.mark.parametrize("name", [quick(name) for name in METHODS])
+@pytest.mark.parametrize("name", list(map(quick, DIFFERENTIATED)))
 def test_dropped_gradients_are_a_metric_of_each_update(name):
     """Three of four environments lose all of theirs; what is left still trains. Right ones stay."""
-    algorithm = METHODS[name]
-    one, all_four = metrics_of(algorithm, lambda task: Batch(task, 4))
-    assert (DROPPED in one) == algorithm.needs_gradient
+    one, all_four = metrics_of(METHODS[name], lambda task: Batch(task, 4))
     assert np.isfinite(one["grad_norm"]) and one["grad_norm"] > 0
     for metrics, share in ((one, 0.75), (all_four, 0.0)):
         dropped = {key: float(x) for key, x in metrics.items() if key.startswith(DROPPED)}
         names = (DROPPED, f"{DROPPED_IN}action", f"{DROPPED_IN}state")
-        assert dropped == (dict.fromkeys(names, share) if algorithm.needs_gradient else {})
+        assert dropped == dict.fromkeys(names, share)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - DIFFERENTIATED))
+def test_a_method_that_does_not_differentiate_has_no_such_metric(name):
+    """Computes shapes only."""
+    algorithm, env = METHODS[name], Batch(LQR(), 4)
+    start = jax.eval_shape(lambda key: algorithm.init(key, env), jax.random.key(0))
+    metrics = jax.eval_shape(lambda state: algorithm.update(state, env), start)[1]
+    assert "grad_norm" in metrics and not [key for key in metrics if key.startswith(DROPPED)]
 
 
 def test_dropped_gradients_are_counted_through_chunks():

@@ -16,7 +16,7 @@ DROPPED = "dropped_gradients"
 DROPPED_IN = f"{DROPPED}/"
 """Prefix of metrics: the same share for one array of the task's state, or for the action."""
 NONFINITE_STEPS = "nonfinite_episode_steps"
-"""Metric: share of the update's control steps that are in episodes that ended non-finite."""
+"""Metric: control steps of the episodes that ended non-finite, divided by those of the update."""
 
 
 @runtime_checkable
