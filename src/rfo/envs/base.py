@@ -49,10 +49,10 @@ class EnvSpec:
     differentiable: bool = True
     """Whether reward and next state have a useful gradient with respect to state and action."""
     control_range: tuple[tuple[float, float], ...] | None = None
-    """What actions of -1 and 1 mean to each actuator, in its own units; None where nothing needs
-    that, as the task's actuators take numbers in [-1, 1]."""
+    """What actions of -1 and 1 mean to each actuator, in its own units. None if the actuators take
+    numbers in [-1, 1] themselves."""
     entries: tuple[Entry, ...] = ()
-    """What a vector observation is made of, in order; exported policies tell it."""
+    """What a vector observation is made of, in order. Exported policies carry this list."""
 
     def __post_init__(self) -> None:
         shapes = self.observation
@@ -149,7 +149,7 @@ class Renderable(Protocol):
 
 @runtime_checkable
 class Actuated(Protocol):
-    """A task whose actions drive the actuators of a robot; exported policies tell of them."""
+    """A task whose actions drive the actuators of a robot. Exported policies describe them."""
 
     @property
     def simulator(self) -> Any:

@@ -131,7 +131,7 @@ class Batch:
     def staggered(self, key: PRNGKey) -> BatchState:
         """Start B episodes for training at random ages, so that a rollout sees all ages.
 
-        Where no episode ends early, equal clocks would stay equal forever: each rollout would show
+        If no episode ended early, equal clocks would stay equal forever. Each rollout would show
         the critic one stretch of an episode, and the critic would forget the others. The first
         episodes are cut short. The bootstrap allows for that; their returns are not recorded.
         """

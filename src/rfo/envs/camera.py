@@ -22,8 +22,8 @@ class DepthCamera:
     """An orthographic camera that moves along with a body.
 
     Its direction is fixed, and the middle of its square window is the mean of the body's vertices.
-    It does not see anything outside of the window. Only the body itself can hide parts of the body,
-    not the ground or other bodies of the batch.
+    It sees nothing outside the window. Only the body itself can hide parts of the body; the ground
+    and the other bodies of the batch cannot.
 
     Attributes:
         direction: viewing direction in world coordinates, of any length.

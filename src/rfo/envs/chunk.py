@@ -87,7 +87,7 @@ class ChunkedBatch(Batch):
 
         def advance(so_far: BatchStep, each: tuple[Array, Array]) -> tuple[BatchStep, None]:
             action, discount = each
-            # the step of an environment that waits is thrown away, and its gradient is no loss
+            # A waiting environment's step is thrown away, so its dropped gradients do not count.
             counted = where_env(so_far.done, jax.tree.map(jnp.zeros_like, probe), probe)
             step = super(ChunkedBatch, self).step(so_far.state, action, counted)
             return _joined(so_far, step, discount), None

@@ -26,13 +26,13 @@ Reward = Callable[[State, Array], Array]
 FASTEST_TURN = 0.1
 """Turn of a joint in one substep beyond which its motion cannot be integrated [rad]."""
 LEAST_SUBSTEPS = 4
-"""For the accuracy of what swings freely."""
+"""Fewest substeps of a control step, so that what swings freely stays accurate."""
 MOST_SUBSTEPS = 400
-"""More are a mistake in the file rather than a wish."""
+"""Most substeps of a control step; a file that needs more probably has a mistake."""
 POSITION_NOISE = 0.05
-"""[m, rad]"""
+"""Largest deviation of the start's coordinates [m, rad]."""
 VELOCITY_NOISE = 0.05
-"""[m/s, rad/s]"""
+"""Largest velocity at the start [m/s, rad/s]."""
 ACTION_COST = 0.1
 
 
@@ -42,8 +42,8 @@ def forward(state: State, action: Float[Array, "B A"]) -> Float[Array, " B"]:
 
 
 def hold(start: Float[Array, " nq"]) -> Reward:
-    """Less the mean squared distance of all coordinates from a pose [m, rad], and the cost of
-    `forward`."""
+    """A reward for staying in a pose: minus the mean squared distance of all coordinates from it
+    [m, rad], and the cost of actions that `forward` has."""
 
     def reward(state: State, action: Array) -> Array:
         away = jnp.mean((state.q - start) ** 2, axis=-1)
@@ -53,7 +53,7 @@ def hold(start: Float[Array, " nq"]) -> Reward:
 
 
 class Robot:
-    """A model of one's own as a task: `examples/own_robot.py`.
+    """A robot of your own as a task; `examples/own_robot.py` shows one.
 
     A robot whose first joint is free or a slide along the world's x is paid for running `forward`,
     any other, such as an arm or a hand, to `hold` its start, unless it has a reward of its own.
@@ -63,9 +63,9 @@ class Robot:
     Reset: a keyframe of the file, or its reference pose where it has none, coordinates and
     velocities +-0.05, uniform, moved into the joints' limits; activations 0.
 
-    An episode terminates where a joint turns by more than a tenth of a radian in a substep: what
-    spins faster cannot be integrated; more substeps allow more. `simulator.substeps` is the number
-    of integration steps per control step, chosen or given.
+    An episode terminates if a joint turns by more than a tenth of a radian in a substep, because
+    faster rotation cannot be integrated. More substeps allow faster rotation.
+    `simulator.substeps` is the number of integration steps per control step, chosen or given.
 
     Args:
         source: MJCF file or text, see `rfo.physics.mjcf.load`.
@@ -131,7 +131,7 @@ class Robot:
         runs = _runs(model)
         self.reward = reward or (forward if runs else hold(jnp.asarray(self._start, jnp.float32)))
         self.lowest = -np.inf if lowest is None else lowest
-        # coordinates of the place on the ground
+        # Number of coordinates of the place on the ground, which the policy does not see.
         self.hidden = (2 if model.joint[0] == Joint.FREE else 1) if runs else 0
         self.spec = EnvSpec(
             name,
@@ -149,11 +149,11 @@ class Robot:
         low, high = np.array(self.spec.control_range, np.float32).T
         self._middle, self._half = (high + low) / 2, (high - low) / 2
         self.simulator = Articulated(model, dt, substeps or _substeps(model, dt), threads=threads)
-        # velocities at which an episode terminates, by degree of freedom
+        # Velocity of each degree of freedom above which an episode terminates.
         self._fastest = np.where(_turns(model), FASTEST_TURN * self.simulator.substeps / dt, np.inf)
 
     def reset(self, key: PRNGKey, batch: int) -> State:
-        """Near the start, see the class."""
+        """Draw `batch` start states; the class gives the ranges."""
         model = self.simulator.model
         of_q, of_qd = jax.random.split(key)
         q, qd = (batch, model.nq), (batch, model.nv)
@@ -210,7 +210,7 @@ def _control_range(model: Model) -> tuple[tuple[float, float], ...]:
 
 
 def _start(model: Model, keyframe: str | None) -> np.ndarray:
-    """(nq,)"""
+    """Coordinates of a keyframe, or of the reference pose if the file has none, (nq,)."""
     if keyframe is None:
         return next(iter(model.keyframes.values()), model.q0)
     if keyframe not in model.keyframes:
@@ -220,7 +220,7 @@ def _start(model: Model, keyframe: str | None) -> np.ndarray:
 
 
 def _substeps(model: Model, dt: float) -> int:
-    """As many as the model needs to be stable."""
+    """Number of substeps that the model needs to be stable."""
     needed = int(np.ceil(dt / stable_step(model)))
     if needed > MOST_SUBSTEPS:
         raise SettingError(
@@ -239,7 +239,7 @@ def _runs(model: Model) -> bool:
 
 
 def _refuse(model: Model, lowest: float | None) -> None:
-    """What cannot run."""
+    """Refuse a model without motors, and `lowest` for a first link that is not free."""
     free = model.joint[0] == Joint.FREE
     if model.nu == 0:
         raise SettingError("the model has no motor: give its actuator section one per driven joint")
@@ -248,7 +248,7 @@ def _refuse(model: Model, lowest: float | None) -> None:
 
 
 def _turns(model: Model) -> np.ndarray:
-    """(nv,) whether a degree of freedom is a rotation."""
+    """Whether each degree of freedom is a rotation, (nv,)."""
     turns = {
         Joint.FREE: (0, 0, 0, 1, 1, 1),
         Joint.BALL: (1, 1, 1),

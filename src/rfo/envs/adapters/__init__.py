@@ -1,1 +1,1 @@
-"""Our tasks as other libraries' trainers know environments."""
+"""Our tasks as environments of other libraries."""

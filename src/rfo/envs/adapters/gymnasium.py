@@ -179,7 +179,7 @@ class _Programs:
 def _programs(
     task: str, size: int, threads: int | None, options: tuple[tuple[str, Any], ...]
 ) -> _Programs:
-    """The same for equal wishes, so that they are compiled once."""
+    """The same programs for equal arguments, so that they are compiled once."""
     return _Programs(rfo.make(task, size, threads=threads, **dict(options)))
 
 
