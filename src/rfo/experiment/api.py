@@ -73,7 +73,7 @@ class Run:
 
     @property
     def exit_status(self) -> int:
-        """What a program that made this run should end with."""
+        """Exit status for a program that made this run."""
         statuses = {"finished": runs.FINISHED, "diverged": runs.DIVERGED}
         return statuses.get(self.status, runs.INTERRUPTED)
 
@@ -329,7 +329,7 @@ def load(path: str | Path, *, threads: int | None = None, task: str | None = Non
     Args:
         path: the run folder.
         threads: CPU threads of the physics, in place of the run's own.
-        task: the run's task, where it is code of your own that has moved, or code of someone else
+        task: the run's task, if it is code of your own that has moved, or code of someone else
             that you trust.
 
     Raises:
@@ -435,8 +435,8 @@ def evaluate(
 
 
 def _tell_robot(experiment: Experiment) -> None:
-    """Say what of a robot's file is read in a sense of our own, and which substeps its physics
-    chose, if none were asked for."""
+    """Print what in a robot's file is read differently than in MuJoCo, and the number of substeps
+    that its physics chose, if none was asked for."""
     if not is_robot(experiment.task.name):
         return
     task: Any = build.build(experiment)[1].task
@@ -451,7 +451,7 @@ def _tell_robot(experiment: Experiment) -> None:
 
 
 def _located(experiment: Experiment) -> Experiment:
-    """With a name of the task that holds in any folder, where it is a file of the user's."""
+    """The experiment with its task's name valid in any folder, if that is a file of the user's."""
     if not own.is_own(experiment.task.name):
         return experiment
     return experiment.edited({"task.name": own.located(experiment.task.name)})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rfo.envs.batch import Batch
 
 NOT_OPTIONS = ("self", "source", "name", "threads", "dtype")
-"""Arguments of tasks' constructors that are set otherwise."""
+"""Arguments of tasks' constructors that are not options of the task."""
 
 
 def build_task(task: TaskSettings | str, threads: int | None = None, **more: Any) -> Environment:
@@ -122,7 +122,7 @@ def refuse_modes(double: bool = False) -> None:
     """Refuse modes of JAX, set by the environment or a program, in which nothing here can run.
 
     Args:
-        double: whether double precision is no hindrance.
+        double: whether double precision is allowed.
 
     Raises:
         SettingError: naming the variable to unset.
@@ -173,7 +173,7 @@ def _batch(
     executed: int | None,
     gamma: float,
 ) -> Batch:
-    """One batch for equal wishes, so that what was compiled for it is used again."""
+    """The same batch for equal arguments, so that what was compiled for it is used again."""
     from rfo.envs.batch import Batch
     from rfo.envs.chunk import ChunkedBatch
 

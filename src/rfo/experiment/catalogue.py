@@ -309,8 +309,8 @@ TASKS: dict[str, Task] = {
 REUSE: dict[str, Any] = {"reuse.steps": 8}
 
 HELD = {"c_past": 1.0, "c_uni": 0.5}
-"""What several steps need of the matching terms: exploration that keeps actions away from their
-bounds, and a flow whose field obeys L_uni only where the policy goes."""
+"""Weights of RFO's terms for several actor steps. Exploration must keep actions away from their
+bounds, and L_uni must shape the flow's field only where the policy goes."""
 
 METHODS: dict[str, Method] = {
     "rfo": Method(

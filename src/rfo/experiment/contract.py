@@ -15,7 +15,7 @@ from rfo.types import PyTree
 from rfo.view.replay import check_drawing
 
 SIZE = 3
-"""Environments of the check; a task is unlikely to have a size of its own that equals it."""
+"""Environments of the check; no task is likely to have another size that equals this number."""
 METHODS = ("spec", "reset", "observe", "step")
 
 

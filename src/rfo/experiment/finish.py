@@ -31,7 +31,7 @@ REPLAY = ("replay.npz", "replay.json", "replay.html")
 
 
 class Evaluation:
-    """One protocol of an experiment, for any of its training states.
+    """Evaluates an experiment's training states by one protocol.
 
     Args:
         experiment: what was trained; its environments and evaluation episodes are used.
@@ -144,9 +144,9 @@ def lacking(folder: RunFolder, env: Batch) -> list[str]:
 def finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> list[str | None]:
     """Evaluate trained runs by both protocols, and record replays.
 
-    What a run has already is not done again. Its evaluation is written last: it says to others that
-    the run is finished. A run whose episodes mostly end non-finite has not: its evaluation is left
-    in ``diverged/report.json``.
+    What a run already has is not made again. Its evaluation is written last, because it tells
+    others that the run is finished. If a run's episodes mostly end non-finite, the run has
+    diverged, and its evaluation goes to ``diverged/report.json``.
 
     Returns:
         For each run None, or why it diverged.

@@ -55,7 +55,7 @@ def create(runs: Sequence[Experiment], paths: Sequence[Path]) -> list[RunFolder]
 def _kept_files(task: str) -> dict[str, bytes]:
     """What a run folder keeps of a task that is a file: the robot, or the source of its code.
 
-    The source is kept to be read. What is run is the user's own file, see `rfo.experiment.own`."""
+    The source is kept for readers only. rfo runs the user's own file, see `rfo.experiment.own`."""
     if is_robot(task):
         return robot.keep(task)
     if not own.is_own(task):
@@ -88,7 +88,7 @@ def read_experiment(
     Args:
         folder: the run's folder.
         threads: CPU threads of the physics, in place of the run's own.
-        task: where the code of its task is, for a task of the user's own that has moved.
+        task: where the code of its task is now, if the user's own task has moved.
 
     Raises:
         RunError: if it cannot be read.
@@ -159,7 +159,7 @@ def experiment_of(config: Mapping[str, Any]) -> Experiment:
 
 
 def load_state(folder: RunFolder, experiment: Experiment) -> tuple[PyTree, dict[str, Any]]:
-    """Newest intact training state of a run, and its progress; damaged ones are told on stderr.
+    """Newest intact training state of a run, and its progress; names damaged ones on stderr.
 
     Raises:
         RunError: if there is none.

@@ -71,9 +71,9 @@ class GradientReport:
     def passed(self) -> bool:
         """Whether the gradient is right.
 
-        It is if it is finite and wrong nowhere, judged over the shortest horizon from each start at
-        least, and not zero everywhere over the longest one. (Over a short one a task may well pay
-        only later.)
+        A right gradient is finite and nowhere wrong. At least the shortest horizon from each start
+        must have been judged. Over the longest horizon it must not be zero everywhere; over a short
+        one it may be, because a task may pay only later.
         """
         shortest = min(check.steps for check in self.checks)
         longest = max(check.steps for check in self.checks)

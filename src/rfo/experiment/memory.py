@@ -1,4 +1,4 @@
-"""What a training takes of the machine's memory, estimated before anything is made.
+"""Memory that a training needs, estimated before anything is made.
 
 The shapes are known without computing anything: those of the training state from the algorithm's
 `init`, and what a rollout keeps for its backward pass from the pullback of one control step. What
@@ -204,7 +204,7 @@ def _residuals(function: Any, *arguments: Any, rows: int) -> int:
     import jax
 
     pullback = eqx.filter_eval_shape(lambda *x: eqx.filter_vjp(function, *x)[1], *arguments)
-    # what has no leading axis B is the networks' own, which every step shares
+    # Arrays without the leading axis B belong to the networks, which all steps share.
     return size_of([x for x in jax.tree.leaves(pullback) if getattr(x, "shape", ())[:1] == (rows,)])
 
 

@@ -150,7 +150,7 @@ def fitted(value: Any, kind: Any, name: str) -> Any:
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
-    """The members of a union, or the one type; what is annotated to a type is left out."""
+    """The members of a union, or the one type, without annotations."""
     kind = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
     union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     return typing.get_args(kind) if union else (kind,)

@@ -1,8 +1,8 @@
 """Users' own tasks, named by the place of their code: ``my_task.py:Reach``, ``my_package:Reach``.
 
-Such a task is code that rfo runs. Whoever names it on the command line or in a program wants that.
-A run folder also names its task, and may come from someone else: what it names is run only where
-the same code was named before by the user of this machine, see `require_trust`.
+Such a task is code that rfo runs. A user who names it on the command line or in a program wants
+that. A run folder also names its task, but it may come from someone else. rfo runs the code that a
+folder names only if the user of this machine has named the same code before, see `require_trust`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from rfo.training.record import RunFolder
 from rfo.types import PyTree
 
 FINISHED, DIVERGED, INTERRUPTED = 0, 1, 130
-"""Exit statuses; the last as shells have it after Ctrl-C."""
+"""Exit statuses; the last one is what shells use after Ctrl-C."""
 
 ENDS = "ends"
 """Folder in which a run that was extended keeps what its earlier ends left."""
@@ -142,7 +142,7 @@ def _reopen(folder: RunFolder, shapes: PyTree) -> None:
 
 
 def refuse_misfit(experiment: Experiment, seeds: int = 1) -> None:
-    """Go through the construction of everything without computing anything.
+    """Construct everything as for a training, without computing anything.
 
     Args:
         experiment: what to train.
