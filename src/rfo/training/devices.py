@@ -121,7 +121,7 @@ class Devices:
 def sharing(count: int, environments: int, steps: int, seeds: int) -> Devices | None:
     """The devices that share a training, None for a single one; see `Devices`.
 
-    Equal wishes have one answer, so that what was compiled for it is used again.
+    Equal arguments have the same answer, so that what was compiled for it is used again.
     """
     return None if count == 1 else Devices(count, environments, steps, seeds)
 

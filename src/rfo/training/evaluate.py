@@ -1,8 +1,8 @@
 """Evaluation of a policy: a fixed number of episodes in *every* environment.
 
-To count the first episodes that finish, from whichever environment, would favour short ones. Here
-each environment runs until it has finished its share. There are two protocols: stochastic actions
-(the SAPO paper's: final policy, 2 x environments episodes) and deterministic ones (noise zero).
+Counting the first episodes that finish in any environment would favour short ones. Here each
+environment runs until it has finished its share. There are two protocols: stochastic actions (the
+SAPO paper's: final policy, 2 x environments episodes) and deterministic ones (noise zero).
 """
 
 from __future__ import annotations

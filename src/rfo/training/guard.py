@@ -24,7 +24,7 @@ SHOWN = 3
 """Names of arrays in one message."""
 
 HANGUP = getattr(signal, "SIGHUP", None)
-"""What a process gets whose terminal or connection is gone; there is none on Windows."""
+"""Signal to a process whose terminal or connection is gone; Windows has none."""
 STOPS = [number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None]
 
 
@@ -58,7 +58,7 @@ class Guard:
         counts = counts or {}
         self._limit = MOST / horizon
         self._streaks: dict[str, int] = dict(counts.get("streaks", {}))
-        # two whole episodes, so that those which end early and those which go on both count
+        # Two whole episodes, so that episodes count whether they end early or not.
         window = 2 * max(PATIENCE, -(-episode_length // horizon))
         self._lost: deque[float] = deque(counts.get("lost", ()), maxlen=window)
 

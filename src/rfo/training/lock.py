@@ -1,8 +1,8 @@
 """One writer at a time in a run folder.
 
-The lock is a file that names its owner. The operating system holds it (`flock`) and lets go of it
-when the owner ends, however that happens. Where a system or a file system has no such locks, the
-file itself is the lock, and it counts for as long as its owner's process lives.
+The lock is a file that names its owner. The operating system holds it (`flock`) and releases it
+when the owner ends, for whatever reason. If a system or a file system has no such locks, the file
+itself is the lock, and it counts as long as its owner's process lives.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _flock(path: Path, descriptor: int) -> bool:
 
 
 def _claim(path: Path, descriptor: int) -> None:
-    """Write this process into the file, unless a process that lives stands there."""
+    """Write this process into the file, unless the file names a process that is alive."""
     guard = path.with_name(f"{path.name}.guard")
     with suppress(FileNotFoundError):
         if time.time() - guard.stat().st_mtime > GUARD_SECONDS:

@@ -49,8 +49,7 @@ class MetricsFile:
         return f"{self.path}: left out {what} {shown}{more}, which cannot be read"
 
     def until(self, update: int) -> bytes:
-        """The file without what came after an update: every good line up to it, and what stands
-        between those."""
+        """The file up to an update: every good line until then, and all rows between those."""
         kept = [
             (text, line) for text, line in self.rows if line is None or line["update"] <= update
         ]

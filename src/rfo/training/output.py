@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 GONE = (errno.EPIPE, errno.EIO)
-"""What a write answers when its pipe has no reader, or its terminal has been closed."""
+"""Errors of a write whose pipe has no reader, or whose terminal has been closed."""
 
 
 class Outliving:

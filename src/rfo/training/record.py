@@ -153,7 +153,7 @@ class RunFolder:
         shutil.rmtree(self.inside("."), ignore_errors=True)
 
     def inside(self, name: str) -> Path:
-        """Path of something in this folder that is about to be written.
+        """Path in this folder of a file that is about to be written.
 
         Raises:
             RunError: if the folder has been moved or removed since it was opened.
@@ -283,7 +283,7 @@ class RunFolder:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a folder from all others of this machine; None if there is none."""
+    """Identity of a folder among all on this machine; None if there is no such folder."""
     try:
         there = path.stat()
     except OSError:

@@ -286,7 +286,7 @@ class _Loop:
         return self.seconds_before + time.perf_counter() - self.clock
 
     def record(self, ahead: int) -> None:
-        """Record the pending updates except the newest `ahead`, which may still be computed."""
+        """Record the pending updates, except the newest `ahead`, which may still be running."""
         while len(self.pending) > ahead:
             update, metrics, finite = self.pending.popleft()
             fetched, healthy = jax.device_get((metrics, finite))
