@@ -24,8 +24,8 @@ class BenchSpeed:
 
     Every measurement is a process of its own that cannot use more cores than it is told. Physics is
     a rollout of 32 control steps and its gradient, without any policy; training is whole updates.
-    Beside the ant stands a peer, Brax, if it is installed (pip install 'rfo[peers]'). A few minutes
-    in all.
+    The ant is compared with that of a peer, Brax, if it is installed (pip install 'rfo[peers]').
+    It takes a few minutes in all.
     """
 
     tasks: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASK ...")]] = (

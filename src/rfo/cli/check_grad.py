@@ -20,7 +20,7 @@ class CheckGrad(TaskChoice):
     """
 
     envs: int = 32
-    """Environments, each compared on its own."""
+    """Number of environments; each is compared separately."""
     horizons: tuple[int, ...] = (1, 8, 32)
     """Control steps of the rollouts."""
     seed: int = 0

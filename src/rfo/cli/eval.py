@@ -24,8 +24,8 @@ class Eval:
     run_folder: RunPath = ""
     """Run folder; its newest checkpoint is used."""
     on: OtherTask = None
-    """Task to evaluate on, of the same sizes: say, the recorded forces after training under softer
-    ones."""
+    """Another task of the same sizes to evaluate on, such as hand_reorient after training on
+    hand_reorient_smooth."""
     task: OwnTask = None
     """The run's task, where it is code of your own that has moved or that rfo has not run
     before."""

@@ -20,8 +20,8 @@ OutFile = Annotated[
 class Export:
     """Write the policy of a run to one file that runs without rfo.
 
-    The file goes from raw observations to the actuators' controls, and tells in its metadata what
-    it needs and gives. It is compared with the run's policy before it is written.
+    The file maps raw observations to the actuators' controls. Its metadata describe its inputs and
+    outputs. It is compared with the run's policy before it is written.
     """
 
     run_folder: RunPath = ""

@@ -19,7 +19,7 @@ ACTOR = {
     "--actor-hidden": "--network.hidden",
     "--actor-learning-rate": "--optimiser.learning-rate",
 }
-"""Names that people give to settings of the actor, which is what these records are about."""
+"""Prefixes that people put before settings of the actor, to which these records belong."""
 
 FLAT = tyro.conf.arg(name="")
 """Marks a field that holds a record whose options have no prefix."""

@@ -81,7 +81,7 @@ class Settings(TaskChoice):
     envs: int = 64
     """Environments simulated in parallel."""
     chunk: int = 1
-    """Actions of one decision: the policy draws so many at once, and they are carried out open
+    """Actions of one decision: the policy draws this many at once, and they are carried out open
     loop."""
     executed: Executed = None
     """How many of them are carried out before the next decision."""
