@@ -19,13 +19,13 @@ class Slurm:
     account: str = ""
     """Account that is charged, if not the default one."""
     hours: float = 24.0
-    """Time of one job. A training that needs more queues again and goes on."""
+    """Time of one job [h]. A training that needs more time queues again and goes on."""
     memory_gb: float = 0.0
     """Memory of each training; 0: twice what it is estimated to need."""
     gpus: int = 0
     """GPUs of each training."""
     at_once: int = 256
-    """Trainings that run at the same time at most."""
+    """Largest number of trainings that run at the same time."""
     setup: tuple[str, ...] = ()
     """Shell commands before each training, such as 'module load cuda'."""
 

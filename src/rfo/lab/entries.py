@@ -1,4 +1,4 @@
-"""Entries of TOML files that describe suites and searches; what is wrong is told in one line."""
+"""Entries of TOML files that describe suites and searches; one line says what is wrong."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ FORMULA = ("=", "+", "-", "@")
 
 
 class ResultsError(RunError, ValueError):
-    """Results that cannot be read; the message says in one line which and why."""
+    """Results that cannot be read; the message says in one line which ones and why."""
 
 
 class Curve(NamedTuple):

@@ -60,7 +60,7 @@ DEFAULTS = {
     "settings": {},
 }
 MACHINE = ("threads", "devices")
-"""Settings that say on what a trial trains, and not what."""
+"""Settings that say on what hardware a trial trains, and not what it trains."""
 SAMPLERS = ("tpe", "random")
 RANGE = ("low", "high", "log", "step")
 EXAMPLE = "{low = 0.01, high = 1.0, log = true} or a list of choices"

@@ -1,8 +1,8 @@
 """Trains a suite on a cluster: submitit hands every training to Slurm, and this process watches.
 
-The trainings do not need the one that watches. A training that Slurm stops, because its time is up
+The trainings do not need the watching process. A training that Slurm stops, because its time is up
 or another job comes first, saves a checkpoint, queues again and goes on. The id of each job is kept
-beside its run folders, so that the next watcher finds it again and hands in no training twice.
+beside its run folders, so the next watcher finds the job and submits no training twice.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def train(
     needs: Callable[[queue.Job], int],
     threads: int = 1,
 ) -> bool:
-    """Hand in jobs that are not handed in yet, and watch all of them until they end.
+    """Submit jobs that are not submitted yet, and watch all of them until they end.
 
     Args:
         jobs: jobs to do; afterwards, the status of each shows how it ended.

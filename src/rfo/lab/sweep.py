@@ -1,9 +1,9 @@
 """Searches good settings with Optuna, in as many processes as are started on one sweep.
 
-Optuna's storage says which trials there are and how they ended, and the run folders say how far the
-training of each came. A process holds the lock of the trial that it trains, so a trial whose
-process was killed can be told from one in work: it has not ended and its lock is free. The next
-process goes on with it from its checkpoints.
+Optuna's storage says which trials there are and how they ended. The run folders say how far the
+training of each has come. A process holds the lock of the trial that it trains. If a trial has not
+ended and its lock is free, its process was killed, and the next process goes on with it from its
+checkpoints.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of a sweep: what each setting matters, and which settings the good trials have."""
+"""Figures of a sweep: how much each setting matters, and which settings the good trials have."""
 
 from __future__ import annotations
 
