@@ -44,7 +44,7 @@ PLATFORMS = ("cpu", "cuda")
 SAMPLES = 1000
 """Observations on which an exported policy is compared with the run's."""
 TOLERANCE = 1e-5
-"""Largest difference of an output from the run's policy."""
+"""Largest accepted difference of an output from the run's policy."""
 
 Shapes = dict[str, tuple[int, ...]]
 """Shapes of arrays by name, without their leading axis B."""
