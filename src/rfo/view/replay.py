@@ -67,7 +67,7 @@ def read(run_folder: Path) -> Replay:
 
 @contextmanager
 def _malformed() -> Iterator[None]:
-    """A value of another kind than the drawing needs, in any depth, is the file's fault."""
+    """Report a value of a wrong kind, at any depth, as a fault of the file."""
     try:
         yield
     except (TypeError, KeyError, AttributeError) as error:
