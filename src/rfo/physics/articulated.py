@@ -40,7 +40,7 @@ NATIVE = Native(
 
 
 def native_of(model: Model) -> Native:
-    """Its variant without what the model lacks, which takes long to compile."""
+    """The variant without what the model lacks, because unused parts take long to compile."""
     lacks = {"ALONE": not len(model.pairs.link), "MOTORS": model.motorised}
     return _variant(tuple(name for name, lacking in lacks.items() if lacking))
 
@@ -59,7 +59,7 @@ class ArticulatedState(NamedTuple):
 
 
 class ActivatedState(NamedTuple):
-    """That of a model with activations, in the order of `Actuators.activations`."""
+    """State of a model with activations, in the order of `Actuators.activations`."""
 
     q: Float[Array, "B nq"]
     qd: Float[Array, "B nv"]
@@ -160,7 +160,7 @@ class Articulated:
         return self.kernels.dynamics(state, control)[2]
 
     def _parts(self, q: Array, qd: Array) -> tuple[Array, ...]:
-        """A state's arrays, of coordinates with activations behind them."""
+        """Arrays of a state, with the activations behind the coordinates."""
         nq = self.model.nq
         return (q[:, :nq], qd, q[:, nq:]) if self.model.na else (q, qd)
 

@@ -16,7 +16,7 @@ from rfo.physics.supports import Supports
 from rfo.physics.welds import Welds
 
 COARSE = 0.5
-"""Where a servo's frequency times the substep [rad] is larger, its stiffness is implicit too."""
+"""If a servo's frequency times the substep [rad] is larger, its stiffness is implicit, too."""
 
 
 def chains(parents: np.ndarray) -> list[list[int]]:

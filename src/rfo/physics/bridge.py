@@ -171,8 +171,8 @@ def _in_words(aval):
 
 
 def _at_once(host: Callable[..., Any], on_stream: Callable[..., list[Array]]):
-    """Evaluation outside of any compiled program. Nothing is compiled, as JAX would keep a program,
-    and with it the simulator, for as long as the process lives."""
+    """Evaluation outside of any compiled program. It compiles nothing, because JAX would keep the
+    program, and with it the simulator, as long as the process lives."""
 
     def impl(*operands, bridge: Bridge):
         operands = [jnp.asarray(x) for x in operands]

@@ -16,10 +16,10 @@ Range = tuple[int, int]
 class Kernels(Protocol):
     """The launches of one control step and of its adjoint.
 
-    Every array is flat and environment-major. The adjoint is given what the step was given: it runs
-    the step again, and what it needs of it stays in its workspace. Handed over from the one to the
-    other it would be tens of kilobytes per environment and control step, which to write and read
-    costs more than the step, the more so the more threads share the memory.
+    Every array is flat and environment-major. The adjoint takes what the step took. It runs the
+    step again and keeps what it needs in its workspace. To hand this over from the step would take
+    tens of kilobytes per environment and control step. Writing and reading them costs more than
+    the step, all the more if many threads share the memory.
     """
 
     dtype: np.dtype
@@ -83,7 +83,7 @@ def batch_size(dtype: np.dtype | None, **arrays: tuple[Any, tuple[int, ...]]) ->
 
 
 def shares(envs: int, threads: int, pack_size: int) -> list[list[Range]]:
-    """For each thread the packs of environments that it launches, as equal as whole packs allow."""
+    """The packs of environments that each thread launches, as equal as whole packs allow."""
     packs = [(lo, min(lo + pack_size, envs)) for lo in range(0, envs, pack_size)]
     cuts = np.linspace(0, len(packs), min(threads, len(packs)) + 1).astype(int)
     return [packs[a:b] for a, b in pairwise(cuts)]

@@ -26,7 +26,7 @@ class Lengths:
 
     @classmethod
     def of(cls, lengths: Sequence[Terms]) -> Lengths:
-        """From the terms of each."""
+        """Lengths from the terms of each."""
         terms = [term for one in lengths for term in one]
         return cls(
             start=np.cumsum([0, *(len(one) for one in lengths)]).astype(np.int32),
@@ -56,7 +56,7 @@ class Dynamics(IntEnum):
     """What an activation a does at a control u."""
 
     NONE = 0
-    """There is none: the force follows u."""
+    """No activation: the force follows u."""
     INTEGRATOR = 1
     """a' = u"""
     FILTER = 2

@@ -38,8 +38,9 @@ class Joint(IntEnum):
 class Model:
     """An articulated model of L links with nq coordinates, nv degrees of freedom, nu controls.
 
-    Ground contact is that of C spheres (`contact_*`): a sphere is one, a capsule its two ends, a
-    box its eight corners with radius 0. What is not a sphere, and other planes, are `supports`.
+    C spheres (`contact_*`) touch the ground: a sphere is one, a capsule has two at its ends, a box
+    has eight of radius 0 at its corners. `supports` has other shapes, and contact with other
+    planes.
     """
 
     # tree
@@ -87,7 +88,7 @@ class Model:
     welds: Welds = NO_WELDS
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
     keyframes: dict[str, np.ndarray] = field(default_factory=dict)  # (nq,) coordinates, by name
-    notes: tuple[str, ...] = ()  # a line for each thing that is read in a sense of our own
+    notes: tuple[str, ...] = ()  # a line for each thing that is read differently than in MuJoCo
 
     @property
     def contact_law(self) -> np.ndarray:
@@ -123,7 +124,7 @@ class Model:
 
     @property
     def motorised(self) -> bool:
-        """Whether controls are motors, and nothing else acts along lengths."""
+        """Whether all controls are motors and nothing else acts along lengths."""
         return self.actuators.plain and not (len(self.tendons.lengths) or len(self.couplings.ke))
 
     @property

@@ -217,7 +217,7 @@ def warp_type(dtype: Any) -> Any:
 
 @cache
 def start_warp() -> None:
-    """Start Warp without its warning, written past Python, that a machine has no GPU."""
+    """Start Warp without its warning that a machine has no GPU, which it writes past Python."""
     wp.config.log_level = wp.LOG_WARNING
     try:
         stderr = os.dup(2)

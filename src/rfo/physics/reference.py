@@ -1,7 +1,6 @@
-"""A model in its reference configuration, in NumPy: Jacobians, mass matrix, and the time step that
-it bears.
+"""A model in its reference configuration, in NumPy: Jacobians, mass matrix, stable time step.
 
-Used when a model is made, not when it moves: the simulators' own equations are native.
+This is used when a model is made, not when it moves: the simulators' own equations are native.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ class Reference(NamedTuple):
         return self.linear[link] + np.cross(self.angular[link], self.rot[link] @ point, axis=0)
 
     def mobility(self, link: int, point: np.ndarray) -> float:
-        """Inverse of the mass that a force at a point meets where it meets least of it [1/kg]."""
+        """Inverse of the least mass that a force at a point meets, over all directions [1/kg]."""
         return self.largest(self.jacobian(link, point))
 
     def spin_mobility(self, link: int) -> float:
-        """Inverse of the inertia that a torque meets where it meets least of it [1/(kg m^2)]."""
+        """Inverse of the least inertia that a torque meets, over all axes [1/(kg m^2)]."""
         return self.largest(self.angular[link]) if link >= 0 else 0.0
 
     def largest(self, jacobian: np.ndarray) -> float:
@@ -91,13 +90,13 @@ def reference(model: Model) -> Reference:
 
 
 def stable_step(model: Model) -> float:
-    """Longest time step that keeps semi-implicit Euler stable, less a margin [s].
+    """Longest time step that keeps semi-implicit Euler stable, minus a margin [s].
 
-    With stiffness K and explicit damping D in joint space a step h is stable where every mode has
-    h^2 w^2 + 2 h c < 4, with w^2 and 2 c at most the largest eigenvalues of M^-1 K and M^-1 D.
-    Counted are springs, every limit, every weld, every contact with the stiffest plane (the margin
-    covers a second one), and the two stiffest pairs of bodies, all at once. Joint damping is
-    implicit and not counted. Infinite where nothing pushes.
+    With stiffness K and explicit damping D in joint space, a step h is stable if every mode has
+    h^2 w^2 + 2 h c < 4, where w^2 and 2 c are at most the largest eigenvalues of M^-1 K and M^-1 D.
+    The sum contains all springs, limits and welds, every contact with the stiffest plane (the
+    margin covers a second one), and the two stiffest pairs of bodies, all at once. Joint damping is
+    implicit and does not count. The result is infinite if nothing pushes.
     """
     at = reference(model)
     inverse = np.linalg.inv(np.linalg.cholesky(at.mass_matrix))

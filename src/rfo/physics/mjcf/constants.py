@@ -38,12 +38,12 @@ class Mobility(NamedTuple):
     """Along the surface, the spin about that centre included."""
 
     def with_other(self, other: Mobility) -> Mobility:
-        """That of two geoms against each other."""
+        """Inverse effective mass of two geoms that press on each other."""
         return Mobility(self.pushed + other.pushed, self.slid + other.slid)
 
 
 class Spring(NamedTuple):
-    """What solref and solimp come to for a unit of effective mass."""
+    """What solref and solimp mean for a unit of effective mass."""
 
     stiffness: float
     """[1/s^2]"""
@@ -51,7 +51,7 @@ class Spring(NamedTuple):
 
 
 def mobility(at: Reference, link: int, points: np.ndarray, radius: float) -> Mobility:
-    """That of points (n, 3) in a link's frame, each the centre of a sphere [m]."""
+    """Surface of a link at points (n, 3) in its frame, each the centre of a sphere [m]."""
     pushed = float(np.mean([at.mobility(link, point) for point in points]))
     return Mobility(pushed, pushed + radius**2 * at.spin_mobility(link))
 
@@ -90,7 +90,7 @@ def spring(solref: np.ndarray, solimp: np.ndarray, gravity: float) -> Spring:
 
 
 class Surface(NamedTuple):
-    """What two geoms make of their settings."""
+    """Settings of the contact of two geoms."""
 
     solref: np.ndarray
     solimp: np.ndarray
@@ -112,7 +112,7 @@ def surface(m: mujoco.MjModel, a: int, b: int) -> Surface:
 
 
 def surface_of_pair(m: mujoco.MjModel, pair: int) -> Surface:
-    """What the file gives a ``<pair>`` of its own."""
+    """Settings that the file gives to a ``<pair>``."""
     mu = m.pair_friction[pair, 0] if m.pair_dim[pair] > 1 else 0.0
     return Surface(m.pair_solref[pair], m.pair_solimp[pair], float(mu))
 

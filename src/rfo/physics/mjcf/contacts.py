@@ -111,7 +111,7 @@ class Laws:
         return contact_law(self._surface(contact), mobility, self.gravity, soft)
 
     def between(self, contact: Contact, soft: float) -> tuple[float, ...]:
-        """Those of two geoms: the mean of their own, or from the file."""
+        """The constants of two geoms: the mean of their own, or from the file."""
         own = [law for law in map(self._own, contact[:2]) if law is not None]
         if own:
             return tuple(np.mean(own, axis=0))
@@ -188,7 +188,7 @@ class Touching:
         return dict(zip(names, values, strict=True))
 
     def supports(self, law: Law) -> Supports:
-        """What touches planes in another way than spheres touch the ground."""
+        """Contacts with planes that are not those of spheres with the ground."""
         contacts = [contact for contact, _ in self._supports]
         points = [point for _, point in self._supports]
         planes = [plane_of(self._m, self._frames, contact.b) for contact in contacts]
@@ -293,7 +293,7 @@ def _only_fitted(m: mujoco.MjModel, fitted: mujoco.MjModel, contact: Contact) ->
 
 
 def _notes(m: mujoco.MjModel, contacts: list[Contact], left_out: int) -> list[str]:
-    """What is read in a sense of our own."""
+    """What is read differently than in MuJoCo."""
     geoms = sorted({geom for contact in contacts for geom in contact[:2]})
     kinds = {m.geom_type[geom] for geom in geoms}
     notes = [text for kind, text in STAND_INS.items() if kind in kinds]

@@ -19,9 +19,9 @@ DRAWN = SHAPES | {GEOM.mjGEOM_CYLINDER: ("cylinder", 2), GEOM.mjGEOM_ELLIPSOID: 
 VISIBLE_GROUPS = 3
 """Geoms of the groups below are drawn, as MuJoCo's viewer does."""
 MOST_TRIANGLES = 16_000
-"""In all meshes of a model: larger ones are simplified, so that a replay stays a small file."""
+"""Triangles in all meshes of a model. Beyond that, meshes are simplified to keep replays small."""
 LEAST_TRIANGLES = 60
-"""That a mesh may keep."""
+"""Triangles that a mesh may always keep."""
 FIELD_CELLS = 64
 """Cells along each side of a height field that are drawn at most."""
 GREY = (0.5, 0.5, 0.5, 1.0)
@@ -137,7 +137,7 @@ def _triangles(m: mujoco.MjModel, geom: int) -> int:
 
 
 def _colour(m: mujoco.MjModel, geom: int) -> list[float]:
-    """Its own, or its material's."""
+    """Colour of a geom: its own, or its material's."""
     own, material = m.geom_rgba[geom], m.geom_matid[geom]
     if material >= 0 and np.allclose(own, GREY):
         return m.mat_rgba[material].tolist()

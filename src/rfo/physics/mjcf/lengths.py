@@ -29,7 +29,7 @@ SLOWEST = 1e-3
 
 
 def actuators(m: mujoco.MjModel) -> Actuators:
-    """Those of a model that `refuse_unsupported` has passed.
+    """The actuators of a model that `refuse_unsupported` has passed.
 
     Raises:
         SettingError: for one that has no counterpart, by name.
@@ -87,7 +87,7 @@ def _fixed_tendon(m: mujoco.MjModel, tendon: int) -> Terms:
 
 
 def _narrow(m: mujoco.MjModel, read: Actuators) -> None:
-    """Make the force range of a joint or tendon that of the one actuator which acts on it."""
+    """Give the force range of a joint or tendon to the one actuator that acts on it."""
     by_tendon = m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON
     moments = read.lengths.jacobian(m.nv)
     for tendon in np.flatnonzero(m.tendon_actfrclimited):
@@ -256,7 +256,7 @@ class _Length(NamedTuple):
 
 
 def _joint(m: mujoco.MjModel, joint: int, equality: int | np.integer) -> _Length:
-    """That of a joint, or of none (-1)."""
+    """The length of a joint, or of none (-1)."""
     if joint < 0:
         return _Length([], 0.0)
     if m.jnt_type[joint] not in (Joint.SLIDE, Joint.HINGE):

@@ -48,9 +48,9 @@ def load(
     """Import an MJCF model.
 
     Tree, frames, masses, inertias, armature, damping, springs, limits, motors, geoms and gravity
-    are those of the model that the mujoco package compiles; link i is its joint i, so coordinates
-    have its order too. Which geoms touch is MuJoCo's filter: contype and conaffinity, not a body
-    and its parent, not what ``<exclude>`` names; and what a ``<pair>`` names.
+    are those of the model that the mujoco package compiles. Link i is its joint i, so coordinates
+    have its order, too. MuJoCo's rules decide which geoms touch: contype and conaffinity; never a
+    body and its parent, nor what ``<exclude>`` names; and always what a ``<pair>`` names.
 
     Constants of contacts and limits follow from the masses that they hold and from the file's
     solref, solimp, friction, condim, priority, solmix and margin, see `rfo.physics.mjcf.constants`.

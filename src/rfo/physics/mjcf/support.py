@@ -81,7 +81,7 @@ def refuse_unsupported(m: mujoco.MjModel) -> None:
 
 
 def notes_of(m: mujoco.MjModel) -> list[str]:
-    """What is read in a sense of our own, or not at all, a line for each kind."""
+    """What is read differently than in MuJoCo, or not at all: a line for each kind."""
     notes = []
     if m.nmocap:
         body = name_of(m, "body", int(np.argmax(m.body_mocapid >= 0)))

@@ -17,7 +17,7 @@ from rfo.physics.welds import Welds
 def welds(
     m: mujoco.MjModel, frames: list[Frame], at: Reference, gravity: float, soft: float
 ) -> Welds:
-    """The active ones, for frequencies times `soft`."""
+    """The active welds and connects of a file, for frequencies times `soft`."""
     pinned = m.eq_type == mujoco.mjtEq.mjEQ_CONNECT
     welded = m.eq_type == mujoco.mjtEq.mjEQ_WELD
     links, places, turns, constants = [], [], [], []
@@ -45,14 +45,14 @@ def welds(
 
 
 def _constants(mobility: float, frequency: float, ratio: float) -> tuple[float, float]:
-    """Stiffness and damping; none where nothing moves."""
+    """Stiffness and damping; zero if nothing moves."""
     if mobility < TINY:
         return 0.0, 0.0
     return frequency**2 / mobility, 2 * ratio * frequency / mobility
 
 
 def _frames(m: mujoco.MjModel, frames: list[Frame], equality: np.integer) -> tuple[Frame, Frame]:
-    """What is held together: its place, and for a weld its axes."""
+    """The points that are held together, and for a weld the frames."""
     first, second = m.eq_obj1id[equality], m.eq_obj2id[equality]
     if m.eq_objtype[equality] == mujoco.mjtObj.mjOBJ_SITE:
         one, other = (
