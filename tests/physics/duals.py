@@ -121,7 +121,9 @@ def apart(w: np.ndarray, Jv: np.ndarray, g: np.ndarray, v: np.ndarray) -> np.nda
 def step_mismatch(kernels: PackedKernels, inputs: Sequence[np.ndarray]) -> np.ndarray:
     """The same for a whole control step of a simulator, the worst of its inputs.
 
-    Each input (N, width), in double precision, is moved alone, so that none hides behind another.
+    Each input (N, width), in double precision, is moved alone, and so is each array of the
+    parameters, if the last input holds these: so none hides behind another. A parameter may be
+    without effect.
     """
     envs, native, rng = len(inputs[0]), kernels.native, np.random.default_rng(7)
     x = np.concatenate(inputs, 1)
@@ -140,10 +142,16 @@ def step_mismatch(kernels: PackedKernels, inputs: Sequence[np.ndarray]) -> np.nd
     kernels.launch_adjoint(workspace, flat[: len(inputs)], flat[len(inputs) :], adjoints)
     g = np.concatenate([a.numpy().reshape(envs, -1) for a in adjoints], 1)
 
-    errors, of_input = [], np.repeat(np.arange(len(inputs)), kernels.input_widths)
+    widths, varied = list(kernels.input_widths), "parameters" in native.inputs
+    if varied:
+        widths[-1:] = [eval(length, {}, kernels.values) for length in native.parameters.values()]
+    errors, of_input = [], np.repeat(np.arange(len(widths)), widths)
     for moved in set(of_input):
         alone = np.where(of_input == moved, v, 0)
         y = launch(kernel(code, False), 0, dual(x, alone), dual(w, 0 * w), w.shape[1], model, size)
+        if varied and moved >= len(inputs) - 1 and not y[..., 1].any():
+            assert not (g * alone).any()
+            continue
         errors.append(apart(w, y[..., 1], g, alone))
     return np.max(errors, axis=0)
 

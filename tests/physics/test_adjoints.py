@@ -79,6 +79,13 @@ CONTACT = (
     """const ContactAdjoint a = contact_force_adjoint(LAW, v3(x), x[3], v3(x + 4), x[7], v3(w));
     put(y, a.n); y[3] = a.depth; put(y + 4, a.velocity); y[7] = a.on;""",
 )
+LAW = (
+    "put(y, contact_force(x + 8, v3(x), x[3], v3(x + 4), x[7]));",
+    """const LawAdjoint a = contact_law_adjoint(x + 8, v3(x), x[3], v3(x + 4), x[7], v3(w));
+    const ContactAdjoint b = contact_force_adjoint(x + 8, v3(x), x[3], v3(x + 4), x[7], v3(w));
+    put(y, b.n); y[3] = b.depth; put(y + 4, b.velocity); y[7] = b.on;
+    for (int j = 0; j < 5; ++j) y[8 + j] = a.of[j];""",
+)
 MIX = (
     "Mixed mixed; put(y, mix(v3(x), v3(x + 3), real(0.1), mixed));",
     "V3 way; put(y, mix_adjoint(v3(x), v3(x + 3), real(0.1), v3(w), way)); put(y + 3, way);",
@@ -117,6 +124,11 @@ RIGID = {
     "contact": Case(*CONTACT, contacts(1.0), 3),
     "contact that hardly slides": Case(*CONTACT, contacts(1e-3), 3),
     "contact slower than the floor of the speed": Case(*CONTACT, contacts(1e-7), 3),
+    "constants of a contact": Case(
+        *LAW,
+        np.hstack([contacts(1e-2), rng(4).uniform(0.5, 2, (COUNT, 5)) * [1e3, 10, 50, 0.5, 200]]),
+        3,
+    ),
     "a segment through a slab": Case(
         "y[0] = -1; y[1] = 1; clip(x[0], x[1], x[2], y[0], y[1]);",
         """Touch t; t.enter = -1; t.leave = 1;

@@ -145,6 +145,7 @@ def test_a_header_includes_what_it_uses(header, real, lanes):
 SIMULATORS = {
     "articulated": articulated.native_of(shipped("ant")),
     "pairs": articulated.NATIVE,
+    "parameters": articulated.native_of(shipped("ant")).varying,
     "tetrahedra": tetrahedra.NATIVE,
     "mpm": mpm.NATIVE,
     "material": materials.NATIVE,
@@ -155,7 +156,10 @@ ARCHITECTURES = [80, *(pytest.param(arch, marks=pytest.mark.long) for arch in (9
 """Of the A100, the H100 and H200, and the B200."""
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize(
+    "simulator",
+    [pytest.param(x, marks=pytest.mark.long if x == "parameters" else ()) for x in SIMULATORS],
+)
 @pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.long)])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_text_compiles_for_cuda(simulator, precision, arch, tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.errors import SettingError
 from rfo.physics.articulated import Articulated, State
+from rfo.physics.articulated_parameters import ArticulatedParameters
 from rfo.physics.kinematics import link_poses, rotate
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Joint, Model
@@ -168,10 +169,15 @@ class Robot:
         """See the class."""
         return jnp.concatenate([state.q[:, self.hidden :], *state[1:]], axis=-1)
 
-    def step(self, state: State, action: Float[Array, "B A"]) -> Step:
+    def step(
+        self,
+        state: State,
+        action: Float[Array, "B A"],
+        parameters: ArticulatedParameters | None = None,
+    ) -> Step:
         """See the class."""
         action = jnp.clip(action, -1.0, 1.0)
-        after = self.simulator.step(state, self._middle + self._half * action)
+        after = self.simulator.step(state, self._middle + self._half * action, parameters)
         return Step(after, self.observe(after), self.reward(after, action), self._terminated(after))
 
     @property

@@ -16,19 +16,21 @@ limits are penalties too.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
 import warp as wp
 
+from rfo.physics.articulated_parameters import ArticulatedParameters, quantities
 from rfo.physics.articulated_values import chains, values
 from rfo.physics.bridge import Bridge
 from rfo.physics.kernels import batch_size
 from rfo.physics.model import Joint, Model
 from rfo.physics.native import Native, native_module, run_kernel, warp_type
 from rfo.physics.packs import PackedKernels
+from rfo.physics.parameters import Quantity, nominal, packed
 from rfo.types import Array, Float
 
 NATIVE = Native(
@@ -71,7 +73,7 @@ S = TypeVar("S", bound=State)
 
 
 class Articulated:
-    """A model stepped with semi-implicit Euler; differentiable in state and control.
+    """A model stepped with semi-implicit Euler; differentiable in state, control and parameters.
 
     Args:
         model: the articulated model.
@@ -101,6 +103,7 @@ class Articulated:
         self.substeps = substeps
         self.dtype = np.dtype(dtype)
         self.kernels = ArticulatedKernels(model, dt / substeps, substeps, self.dtype)
+        self._threads = threads
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, batch: int) -> State:
@@ -111,18 +114,47 @@ class Articulated:
         parts = self._parts(jnp.concatenate([q, rest], axis=-1), qd)
         return ActivatedState(*parts) if self.model.na else ArticulatedState(*parts)
 
-    def step(self, state: S, control: Float[Array, "B nu"]) -> S:
+    @property
+    def parameters(self) -> ArticulatedParameters:
+        """The model's own constants, with one row."""
+        return nominal(ArticulatedParameters, self.kernels)
+
+    @cached_property
+    def quantities(self) -> dict[str, Quantity]:
+        """What of `parameters` can be scaled by name, see `rfo.physics.parameters.scaled`."""
+        return quantities(self.model)
+
+    def step(
+        self,
+        state: S,
+        control: Float[Array, "B nu"],
+        parameters: ArticulatedParameters | None = None,
+    ) -> S:
         """Advance by one control step under a constant control, in the units of its actuators.
 
         It is taken as it is: `Actuators.control_range` is for whoever chooses it.
+
+        Args:
+            state: of B copies.
+            control: of each.
+            parameters: of each, or one row for all; None: the model's own, by kernels that know no
+                others.
 
         Raises:
             ValueError: if an array has another shape.
             TypeError: if an array has another dtype, or in forward mode.
         """
         self._check(self.dtype, state, control=(control, (self.model.nu,)))
-        q, qd = self._bridge(_coordinates(state, jnp), state.qd, control)
+        inputs = (_coordinates(state, jnp), state.qd, control)
+        if parameters is None:
+            q, qd = self._bridge(*inputs)
+        else:
+            q, qd = self._varying(*inputs, packed(parameters, self.parameters, len(control)))
         return type(state)(*self._parts(q, qd))
+
+    @cached_property
+    def _varying(self) -> Bridge:
+        return Bridge(self.kernels.varying(), threads=self._threads)
 
     def mass_matrix(self, state: State) -> np.ndarray:
         """Joint-space inertia with armature (B, nv, nv), in the coordinates of `Joint`.

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from rfo.physics.lengths import Actuators, Dynamics, Lengths
+from rfo.physics.lengths import Actuators, Dynamics
 from rfo.physics.model import Joint, Model
 from rfo.physics.native import Field
 from rfo.physics.reference import reference
 from rfo.physics.supports import Supports
 from rfo.physics.welds import Welds
 
+SYMMETRIC = [0, 4, 8, 1, 2, 5]
+"""Entries xx, yy, zz, xy, xz, yz of a matrix whose rows follow each other."""
 COARSE = 0.5
 """If a servo's frequency times the substep [rad] is larger, its stiffness is implicit, too."""
 
@@ -61,6 +63,7 @@ def values(fields: Sequence[Field], model: Model, dt: float, substeps: int) -> d
             "dt": dt,
             "ground_height": model.ground_height,
             "quat": model.quat[:, [1, 2, 3, 0]],
+            "inertia": model.inertia.reshape(-1, 9)[:, SYMMETRIC],
             "dof_parent": dof_parent,
             "dof_above": dof_above,
             "level": depth - 1,
@@ -94,8 +97,6 @@ def _length_values(model: Model, dt: float) -> dict[str, Any]:
     """The part of `values` that tells of lengths, and which degrees of freedom they couple."""
     actuators, tendons, couplings = model.actuators, model.tendons, model.couplings
     own = actuators.lengths
-    if model.motorised:
-        own = Lengths(own.start, own.dof, actuators.gear)
     lengths = own.then(tendons.lengths).then(couplings.lengths)
     moments = lengths.jacobian(model.nv)
     soft = np.zeros(model.nu, bool)

@@ -16,7 +16,7 @@ import linecache
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +63,23 @@ class Native:
         assert len(found) == len(READ.findall(text)), f"{self.name}: one field of a model a line"
         return found
 
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """Parameter -> numbers of an environment, in the order of their memory
+        (``native/parameters.h``); the length is an expression in the model's integers."""
+        text = "".join(path.read_text() for path in included([f"{self.name}_step.h"]))
+        return {name: length.replace("m.", "") for name, length in VARIED.findall(text)}
+
+    @cached_property
+    def varying(self) -> Native:
+        """The variant that takes parameters as its last input and yields their adjoints."""
+        width = " + ".join(self.parameters.values())
+        return replace(
+            self,
+            inputs=self.inputs | {"parameters": width},
+            macros=self.macros | {"PARAMETERS": "1"},
+        )
+
 
 class Field(NamedTuple):
     """A field of a model in memory."""
@@ -76,6 +93,7 @@ class Field(NamedTuple):
 
 READ = re.compile(r" = (?:integer|number|integers|reals)\(")
 FIELD = re.compile(r"(int|real)\*? (\w+)" + READ.pattern + r"(.*)\);")
+VARIED = re.compile(r"F\* (\w+) = varied\((.*)\);")
 INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
 

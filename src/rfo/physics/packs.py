@@ -44,6 +44,10 @@ class PackedKernels:
         self.output_widths = tuple(eval(x, {}, values) for x in native.outputs.values())
         self.work = eval(native.work, {}, values)
 
+    def varying(self) -> PackedKernels:
+        """Those that take parameters as their last input."""
+        return PackedKernels(self.native.varying, self.values, self.dtype)
+
     def pack_size(self, device: str) -> int:
         """Environments that one thread advances together."""
         return lanes(self.dtype, device) if self.native.packed else 1

@@ -12,6 +12,7 @@ from rfo.envs import running
 from rfo.envs.base import EnvSpec, Step
 from rfo.envs.running import RunningState
 from rfo.physics.articulated import Articulated
+from rfo.physics.articulated_parameters import ArticulatedParameters
 from rfo.physics.kinematics import link_poses
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Model
@@ -97,10 +98,15 @@ class Ant:
         """Observation of a state; the class lists its entries."""
         return running.observation(state, TARGET_X)
 
-    def step(self, state: AntState, action: Float[Array, "B 8"]) -> Step:
+    def step(
+        self,
+        state: AntState,
+        action: Float[Array, "B 8"],
+        parameters: ArticulatedParameters | None = None,
+    ) -> Step:
         """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
-        after = AntState(self.simulator.step(state.physics, -action), action)
+        after = AntState(self.simulator.step(state.physics, -action, parameters), action)
         return Step(after, self.observe(after), reward(after), terminated(after))
 
     @property

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.articulated_parameters import ArticulatedParameters
 from rfo.physics.kinematics import link_poses
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Model
@@ -86,9 +87,14 @@ class CartPole:
         (x, theta), (velocity, omega) = state.q.T, state.qd.T
         return jnp.stack([x, velocity, jnp.sin(theta), jnp.cos(theta), omega], axis=-1)
 
-    def step(self, state: ArticulatedState, action: Float[Array, "B 1"]) -> Step:
+    def step(
+        self,
+        state: ArticulatedState,
+        action: Float[Array, "B 1"],
+        parameters: ArticulatedParameters | None = None,
+    ) -> Step:
         """Advance by one control step; the action is clipped to [-1, 1]."""
-        after = self.simulator.step(state, jnp.clip(action, -1.0, 1.0))
+        after = self.simulator.step(state, jnp.clip(action, -1.0, 1.0), parameters)
         return Step(after, self.observe(after), reward(after), jnp.zeros(len(action), bool))
 
     @property

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.articulated_parameters import ArticulatedParameters
 from rfo.physics.kinematics import link_poses
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Model
@@ -79,10 +80,15 @@ class Cheetah:
         """Observation of a state; the class lists its entries."""
         return jnp.concatenate([state.q[:, 1:], state.qd], axis=-1)
 
-    def step(self, state: ArticulatedState, action: Float[Array, "B 6"]) -> Step:
+    def step(
+        self,
+        state: ArticulatedState,
+        action: Float[Array, "B 6"],
+        parameters: ArticulatedParameters | None = None,
+    ) -> Step:
         """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
-        after = self.simulator.step(state, action)
+        after = self.simulator.step(state, action, parameters)
         never = jnp.zeros(len(action), bool)
         return Step(after, self.observe(after), reward(after, action), never)
 

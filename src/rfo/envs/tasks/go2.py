@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from rfo.envs import running
 from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.articulated_parameters import ArticulatedParameters
 from rfo.physics.kinematics import link_poses, rotate
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Model
@@ -148,10 +149,17 @@ class Go2:
             axis=-1,
         )
 
-    def step(self, state: Go2State, action: Float[Array, "B 12"]) -> Step:
+    def step(
+        self,
+        state: Go2State,
+        action: Float[Array, "B 12"],
+        parameters: ArticulatedParameters | None = None,
+    ) -> Step:
         """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
-        after = state._replace(physics=self.simulator.step(state.physics, action), action=action)
+        after = state._replace(
+            physics=self.simulator.step(state.physics, action, parameters), action=action
+        )
         return Step(after, self.observe(after), reward(after, state.action), terminated(after))
 
     @property

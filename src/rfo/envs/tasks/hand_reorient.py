@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.physics.articulated import Articulated, ArticulatedState
+from rfo.physics.articulated_parameters import ArticulatedParameters
 from rfo.physics.kinematics import axis_angle, link_poses, multiply
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Model
@@ -198,10 +199,17 @@ class HandReorient:
             axis=-1,
         )
 
-    def step(self, state: HandState, action: Float[Array, "B 16"]) -> Step:
+    def step(
+        self,
+        state: HandState,
+        action: Float[Array, "B 16"],
+        parameters: ArticulatedParameters | None = None,
+    ) -> Step:
         """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
-        after = state._replace(physics=self.simulator.step(state.physics, action), action=action)
+        after = state._replace(
+            physics=self.simulator.step(state.physics, action, parameters), action=action
+        )
         earned = reward(after, self.bonus)
         after = _next_goal(after, angle(after) <= TOLERANCE)
         return Step(after, self.observe(after), earned, terminated(after))

@@ -6,15 +6,14 @@
 // origin otherwise. There a FREE joint's `qdd` is the spatial acceleration: its linear part is the
 // classical one minus omega x v.
 
-#include "articulated_model.h"
-#include "pack.h"
+#include "articulated_parameters.h"
+#include "contact.h"
 
 enum { FREE = 0, BALL = 1, SLIDE = 2, HINGE = 3 };
 
 FN Quat quat_at(const F* p) { return {p[1], p[2], p[3], p[0]}; }  // stored (w, x, y, z)
 
-struct Articulated : Pack {
-  const Model& m;
+struct Articulated : Varying<Model, Parameters> {
   F* q = take(m.nq);
   F* qd = take(m.nv);
   F* qdd = take(m.nv);
@@ -29,10 +28,11 @@ struct Articulated : Pack {
   V3* origin = take<V3>(m.links);  // of each root's tree, in the world
 
   const V3 up = broadcast(m.ground_normal);
-  const Spatial base_acceleration{V3{}, broadcast(m.gravity) * F(-1)};
 
   FN Articulated(const Call& call, const Model& model)
-      : Pack(call, model.substeps, model.nq + 2 * model.nv + model.nm), m(model) {}
+      : Varying(call, model, model.substeps, model.nq + 2 * model.nv + model.nm) {}
+
+  FN Spatial base_acceleration() { return {V3{}, broadcast(own.gravity) * F(-1)}; }
 
   FN Spatial joint_sum(int i, const F* x) {
     const int j0 = m.v_start[i], n = m.v_count[i];
@@ -92,15 +92,15 @@ struct Articulated : Pack {
 
   // Spatial inertia of link i alone.
   FN Inertia link_inertia(int i) {
-    const real* b = m.inertia + 9 * i;
+    const Constant* b = own.inertia + 6 * i;
     const Quat& r = rot[i];
     const V3 ex = r.rotate({F(1), F(0), F(0)}), ey = r.rotate({F(0), F(1), F(0)}), ez = ex.cross(ey);
     // world inertia = R B R^T, by its columns in the link's axes
-    const V3 bx = ex * F(b[0]) + ey * F(b[3]) + ez * F(b[6]);
-    const V3 by = ex * F(b[1]) + ey * F(b[4]) + ez * F(b[7]);
-    const V3 bz = ex * F(b[2]) + ey * F(b[5]) + ez * F(b[8]);
-    const F mass = F(m.mass[i]);
-    const V3 c = pos[i] + ex * F(m.com[3 * i]) + ey * F(m.com[3 * i + 1]) + ez * F(m.com[3 * i + 2]);
+    const V3 bx = ex * F(b[0]) + ey * F(b[3]) + ez * F(b[4]);
+    const V3 by = ex * F(b[3]) + ey * F(b[1]) + ez * F(b[5]);
+    const V3 bz = ex * F(b[4]) + ey * F(b[5]) + ez * F(b[2]);
+    const F mass = F(own.mass[i]);
+    const V3 c = pos[i] + ex * F(own.com[3 * i]) + ey * F(own.com[3 * i + 1]) + ez * F(own.com[3 * i + 2]);
     const V3 h = c * mass;
     const F hc = h.dot(c);
     return Inertia{mass, h,
@@ -118,9 +118,12 @@ struct Articulated : Pack {
     const Spatial joint = joint_sum(i, qd);
     const Spatial Vp = p < 0 ? Spatial{} : V[p];
     V[i] = Vp + joint;
-    A[i] = (p < 0 ? base_acceleration : A[p]) + Vp.cross_motion(joint);
+    A[i] = (p < 0 ? base_acceleration() : A[p]) + Vp.cross_motion(joint);
     if (with_qdd) A[i] = A[i] + joint_sum(i, qdd);
   }
+
+  // Whether a degree of freedom has an armature.
+  FN bool weighs(int j) { return VARIES || ANY(F(own.armature[j]) != F(0)); }
 
   // What a FREE joint's classical acceleration has more than its spatial one.
   FN V3 classical(int i) {
@@ -137,16 +140,22 @@ struct Articulated : Pack {
     return F(m.ground_height) - up.dot(x + origin[i]);
   }
 
+  // For the virtual velocity w of the point at which a contact pushes.
+  FN void credit_law(const Constant* law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
+    const LawAdjoint g = contact_law_adjoint(law, n, depth, velocity, on, w);
+    for (int k = 0; k < 5; ++k) credit(law + k, g.of[k]);
+  }
+
   // Spring and limit force of a SLIDE or HINGE, with its derivatives.
   FN F joint_force(int j, F& by_q, F& by_qd) {
     const F x = q[m.dof_q[j]];
     const F low = F(m.limit_lower[j]) - x, high = F(m.limit_upper[j]) - x;
-    const F ke = F(m.limit_ke[j]), kd = F(m.limit_kd[j]), none = F(0);
+    const F ke = F(own.limit_ke[j]), kd = F(own.limit_kd[j]), none = F(0);
     auto below = low > none;
     auto above = high < none;
     by_qd = (below ? -kd : none) + (above ? -kd : none);
-    by_q = (below ? -ke : none) + (above ? -ke : none) - F(m.stiffness[j]);
-    return (F(m.spring_reference[j]) - x) * F(m.stiffness[j]) + (below ? low * ke : none) +
+    by_q = (below ? -ke : none) + (above ? -ke : none) - F(own.stiffness[j]);
+    return (F(own.spring_reference[j]) - x) * F(own.stiffness[j]) + (below ? low * ke : none) +
            (above ? high * ke : none) + by_qd * qd[j];
   }
 };

@@ -92,6 +92,25 @@ struct Adjoint : PairsAdjoint {
     P_origin[i] = V3{};
   }
 
+  // To the adjoints of its inertia, which P is linear in: both terms have the form M . I N of motions
+  // M, N.
+  FN void credit_inertia(int i) {
+    const Quat back = rot[i].conjugate();
+    const V3 x = pos[i] + rot[i].rotate(broadcast(own.com + 3 * i));
+    const Spatial pairs[2][2] = {{Wv[i], A[i]}, {Wv[i].cross_motion(V[i]), V[i]}};
+    for (const auto& pair : pairs) {
+      const V3 &b = pair[0].a, &c = pair[1].a;
+      const V3 at_b = pair[0].l + b.cross(x), at_c = pair[1].l + c.cross(x);
+      const V3 g_x = back.rotate(at_c.cross(b) + at_b.cross(c)) * F(-own.mass[i]), p = back.rotate(b), q = back.rotate(c);
+      const F g[6] = {p.x * q.x, p.y * q.y, p.z * q.z, p.x * q.y + p.y * q.x, p.x * q.z + p.z * q.x, p.y * q.z + p.z * q.y};
+      credit(own.mass + i, -at_b.dot(at_c));
+      credit(own.com + 3 * i, g_x.x);
+      credit(own.com + 3 * i + 1, g_x.y);
+      credit(own.com + 3 * i + 2, g_x.z);
+      for (int k = 0; k < 6; ++k) credit(own.inertia + 6 * i + k, -g[k]);
+    }
+  }
+
   FN void contact_power(int c) {
     V3 centre, x;
     const F depth = contact_point(c, centre, x);
@@ -99,8 +118,10 @@ struct Adjoint : PairsAdjoint {
     if (!ANY(touches)) return;
     const int i = m.contact_link[c];
     const V3 v = V[i].l + V[i].a.cross(x), w = Wv[i].l + Wv[i].a.cross(x);
-    const real* law = m.contact_law + 5 * c;
-    const ContactAdjoint g = contact_force_adjoint(law, up, depth, v, touches ? F(1) : F(0), w * F(-1));
+    const Constant* law = own.contact_law + 5 * c;
+    const F on = touches ? F(1) : F(0);
+    const ContactAdjoint g = contact_force_adjoint(law, up, depth, v, on, w * F(-1));
+    credit_law(law, up, depth, v, on, w);
     P_W[i] = P_W[i] - Spatial{x.cross(g.force), g.force};
     P_V[i] = P_V[i] + Spatial{x.cross(g.velocity), g.velocity};
     const V3 lowered = up * g.depth;
@@ -152,7 +173,11 @@ struct Adjoint : PairsAdjoint {
         gq[iq] -= s[0].dot(G[i]);
       }
     }
-    if (p >= 0) {
+    if (p < 0) {
+      credit(own.gravity, P_A[i].l.x);
+      credit(own.gravity + 1, P_A[i].l.y);
+      credit(own.gravity + 2, P_A[i].l.z);
+    } else {
       P_V[p] = P_V[p] + P_V[i] + joint.cross_force(P_A[i]);
       P_A[p] = P_A[p] + P_A[i];
       P_W[p] = P_W[p] + P_W[i];
@@ -161,15 +186,36 @@ struct Adjoint : PairsAdjoint {
     }
   }
 
+  FN void credit_joint(int j) {
+    credit(own.armature + j, -lambda[j] * qdd[j]);
+    credit(own.damping + j, -lambda[j] * (qd[j] + F(m.dt) * qdd[j]));
+    if (m.dof_q[j] < 0) return;
+    const F x = q[m.dof_q[j]], none = F(0);
+    const F beyond = MAX(F(m.limit_lower[j]) - x, none) + MIN(F(m.limit_upper[j]) - x, none);
+    credit(own.stiffness + j, lambda[j] * (F(own.spring_reference[j]) - x));
+    credit(own.spring_reference + j, lambda[j] * F(own.stiffness[j]));
+    credit(own.limit_ke + j, lambda[j] * beyond);
+    credit(own.limit_kd + j, (beyond != none) ? -lambda[j] * qd[j] : none);
+  }
+
   // The part of its armature that follows from its velocity: power a lambda . (omega x v).
   FN void armature_adjoint(int j) {
     const V3 v{qd[j], qd[j + 1], qd[j + 2]}, w{qd[j + 3], qd[j + 4], qd[j + 5]};
-    const V3 g = V3{lambda[j], lambda[j + 1], lambda[j + 2]} * F(m.armature[j]);
+    const V3 g = V3{lambda[j], lambda[j + 1], lambda[j + 2]} * F(own.armature[j]);
     const V3 by_v = g.cross(w), by_w = v.cross(g);
     const F by[6] = {by_v.x, by_v.y, by_v.z, by_w.x, by_w.y, by_w.z};
     for (int c = 0; c < 6; ++c) gqd[j + c] -= by[c];
+    credit(own.armature + j, -w.cross(v).dot({lambda[j], lambda[j + 1], lambda[j + 2]}));
   }
 
+#ifdef PARAMETERS
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters, const real* g_q_out,
+              const real* g_qd_out, real* g_q, real* g_qd, real* g_control, real* g_parameters) {
+    receive(parameters);
+    run(q_in, qd_in, control, g_q_out, g_qd_out, g_q, g_qd, g_control);
+    report(g_parameters);
+  }
+#endif
   FN void run(const real*, const real*, const real* control, const real* g_q_out, const real* g_qd_out, real* g_q, real* g_qd,
               real* g_control) {
     gather(g_q_out, m.nq, gq);
@@ -189,6 +235,7 @@ struct Adjoint : PairsAdjoint {
         Wv[i] = joint_sum(i, lambda);
         if (m.parent[i] >= 0) Wv[i] = Wv[i] + Wv[m.parent[i]];
         inertial_power(i);
+        credit_inertia(i);
       }
       for (int c = 0; c < m.contacts; ++c) contact_power(c);
       supports_power();
@@ -196,7 +243,8 @@ struct Adjoint : PairsAdjoint {
       pair_powers(Wv, P_V, P_W, G, P_origin);
       for (int i = m.links - 1; i >= 0; --i) collect(i);
       for (int j = 0; j < m.nv; ++j) {
-        gqd[j] -= lambda[j] * F(m.damping[j]);
+        gqd[j] -= lambda[j] * F(own.damping[j]);
+        credit_joint(j);
         if (m.dof_q[j] < 0) continue;
         F by_q, by_qd;
         joint_force(j, by_q, by_qd);
@@ -204,7 +252,7 @@ struct Adjoint : PairsAdjoint {
         gqd[j] += lambda[j] * by_qd;
       }
       for (int i = 0; i < m.links; ++i)
-        if (m.joint[i] == FREE && m.armature[m.v_start[i]] != 0) armature_adjoint(m.v_start[i]);
+        if (m.joint[i] == FREE && weighs(m.v_start[i])) armature_adjoint(m.v_start[i]);
       hold_adjoint(lambda, gq, gqd);
       drive_adjoint(lambda, gq, gqd, gu);
     }

@@ -29,7 +29,7 @@ struct Equations : Pairs {
       if (!ANY(touches)) continue;
       const int i = m.contact_link[c];
       const V3 velocity = V[i].l + V[i].a.cross(x);
-      const V3 push = contact_force(m.contact_law + 5 * c, up, depth, velocity, touches ? F(1) : F(0));
+      const V3 push = contact_force(own.contact_law + 5 * c, up, depth, velocity, touches ? F(1) : F(0));
       f[i] = f[i] - Spatial{x.cross(push), push};
     }
     weld_forces();
@@ -38,15 +38,15 @@ struct Equations : Pairs {
     for (int i = m.links - 1; i >= 0; --i) {
       for (int j = m.v_start[i]; j < m.v_start[i] + m.v_count[i]; ++j) {
         F by_q, by_qd;
-        qdd[j] = -S[j].dot(f[i]) - F(m.damping[j]) * qd[j];
+        qdd[j] = -S[j].dot(f[i]) - F(own.damping[j]) * qd[j];
         if (m.dof_q[j] >= 0) qdd[j] += joint_force(j, by_q, by_qd);
         const Spatial force = inertia[i] * S[j];
         for (int k = j; k >= 0; k = m.dof_parent[k]) *entry(j, k) = S[k].dot(force);
-        H[m.row[j]] += F(m.armature[j]);
+        H[m.row[j]] += F(own.armature[j]);
       }
-      if (m.joint[i] == FREE && m.armature[m.v_start[i]] != 0) {
+      if (m.joint[i] == FREE && weighs(m.v_start[i])) {
         // it resists the classical acceleration
-        const V3 lost = classical(i) * F(m.armature[m.v_start[i]]);
+        const V3 lost = classical(i) * F(own.armature[m.v_start[i]]);
         qdd[m.v_start[i]] -= lost.x;
         qdd[m.v_start[i] + 1] -= lost.y;
         qdd[m.v_start[i] + 2] -= lost.z;

@@ -12,6 +12,12 @@
 struct Pull {
   F force, by_length, by_speed, by_drive;
   F weight, weight_by_length, weight_by_speed, weight_by_drive;
+  // of an actuator: by the force before it is clamped, and by how that follows the speed
+  F by_force, weight_by_force, weight_by_slope;
+};
+// After a step, with its derivatives; `on` is 1 where its range does not clamp it, else 0.
+struct Activation {
+  F value, by_before, by_control, on;
 };
 // Along a length l of which r = l - p(m) is the error, with another length m.
 struct Coupled {
@@ -52,26 +58,22 @@ struct Driven : Articulated {
 
   // ------------------------------------------------------------------------------------ actuators
 
-  // The activation after a step, and its derivatives.
-  FN F activation(int c, F& by_before, F& by_control) {
+  FN Activation activation(int c) {
     const F h = F(m.dt), low = F(m.activation_range[2 * c]), high = F(m.activation_range[2 * c + 1]);
-    const F decay = F(1) - h * F(m.activation_decay[c]), rate = h * F(m.activation_rate[c]);
+    const F decay = F(1) - h * F(own.activation_decay[c]), rate = h * F(own.activation_rate[c]);
     const F free = q[m.activation_q[c]] * decay + rate * u[c];
     auto within = (free > low) & (free < high);
-    by_before = within ? decay : F(0);
-    by_control = within ? rate : F(0);
-    return MIN(MAX(free, low), high);
+    return {MIN(MAX(free, low), high), within ? decay : F(0), within ? rate : F(0), within ? F(1) : F(0)};
   }
   FN F drive_of(int c) {
-    F by_before, by_control;
     if (m.activation_q[c] < 0) return u[c];
-    return m.activation_early[c] ? activation(c, by_before, by_control) : q[m.activation_q[c]];
+    return m.activation_early[c] ? activation(c).value : q[m.activation_q[c]];
   }
 
   // In a step of length h. A clamped force is constant; so that H does not jump, w fades as the
   // force exceeds its range: it is what holds a single mass at its share of the step.
   FN Pull actuator(int c, F h, F x) {
-    const real *gain = m.actuator_gain + 3 * c, *bias = m.actuator_bias + 3 * c;
+    const Constant *gain = own.actuator_gain + 3 * c, *bias = own.actuator_bias + 3 * c;
     const F none = F(0), ahead = h * F(m.actuator_ahead[c]), mass = F(m.actuator_mass[c]);
     const F v = sum(c, qd), l = length(c) + ahead * v;
     const F by_drive = F(gain[0]) + F(gain[1]) * l + F(gain[2]) * v;
@@ -96,7 +98,10 @@ struct Driven : Articulated {
             weight,
             by_force * by_length,
             by_force * by_speed,
-            by_force * by_drive + (counts ? ratio * full_by_drive : none)};
+            by_force * by_drive + (counts ? ratio * full_by_drive : none),
+            on,
+            by_force,
+            (counts & resists) ? -h * ratio : none};
   }
 
   FN void drive(F h) {
@@ -107,20 +112,19 @@ struct Driven : Articulated {
     }
   }
   FN void activate() {
-    F by_before, by_control;
     for (int c = 0; c < m.nu; ++c)
-      if (m.activation_q[c] >= 0) q[m.activation_q[c]] = activation(c, by_before, by_control);
+      if (m.activation_q[c] >= 0) q[m.activation_q[c]] = activation(c).value;
   }
 
   // ---------------------------------------------------------------------------- tendons, couplings
 
   FN Pull tendon(int t, F h) {
     const F none = F(0), l = length(m.nu + t), v = sum(m.nu + t, qd);
-    const F k = F(m.tendon_stiffness[t]), ke = F(m.tendon_limit_ke[t]), kd = F(m.tendon_limit_kd[t]);
+    const F k = F(own.tendon_stiffness[t]), ke = F(m.tendon_limit_ke[t]), kd = F(m.tendon_limit_kd[t]);
     const F slack = F(m.tendon_rest[2 * t]) - l, taut = F(m.tendon_rest[2 * t + 1]) - l;
     const F low = F(m.tendon_limit_lower[t]) - l, high = F(m.tendon_limit_upper[t]) - l;
     const F creep = F(m.tendon_creep[t]), speed = SQRT(v * v + creep * creep);
-    const F grip = F(m.tendon_friction[t]) / speed, damping = F(m.tendon_damping[t]);
+    const F grip = F(own.tendon_friction[t]) / speed, damping = F(own.tendon_damping[t]);
     auto beyond = (low > none) | (high < none);
     auto sprung = (slack > none) | (taut < none);
     const F stop = beyond ? kd : none;
@@ -129,7 +133,7 @@ struct Driven : Articulated {
             (sprung ? -k : none) + (beyond ? -ke : none),
             -damping - stop - grip * creep * creep / (speed * speed),
             none,
-            F(m.tendon_armature[t]) + h * (damping + grip),
+            F(own.tendon_armature[t]) + h * (damping + grip),
             none,
             -h * grip * v / (speed * speed),
             none};
@@ -181,25 +185,53 @@ struct Driven : Articulated {
     return b * (pull.by_drive - a * pull.weight_by_drive);
   }
 
+  // To the adjoints of parameters.
+  FN void credit_actuator(int c, F x, const Pull& pull, const F* lambda) {
+    const F a = sum(c, qdd), b = sum(c, lambda), v = sum(c, qd), ahead = F(m.dt) * F(m.actuator_ahead[c]);
+    const F g_force = b * (pull.by_force - a * pull.weight_by_force), g_slope = -a * b * pull.weight_by_slope;
+    const F g[3] = {g_force, g_force * (length(c) + ahead * v) + g_slope * ahead, g_force * v + g_slope};
+    for (int k = 0; k < 3; ++k) {
+      credit(own.actuator_gain + 3 * c + k, g[k] * x);
+      credit(own.actuator_bias + 3 * c + k, g[k]);
+    }
+  }
+  FN void credit_tendon(int t, const F* lambda) {
+    const int r = m.nu + t;
+    const F a = sum(r, qdd), b = sum(r, lambda), v = sum(r, qd), l = length(r), none = F(0);
+    const F slack = F(m.tendon_rest[2 * t]) - l, taut = F(m.tendon_rest[2 * t + 1]) - l;
+    const F creep = F(m.tendon_creep[t]), resisted = b * (v + a * F(m.dt));
+    credit(own.tendon_stiffness + t, b * (MAX(slack, none) + MIN(taut, none)));
+    credit(own.tendon_damping + t, -resisted);
+    credit(own.tendon_friction + t, -resisted / SQRT(v * v + creep * creep));
+    credit(own.tendon_armature + t, -a * b);
+  }
+
   // To the adjoints of q, qd and u before a substep; gq holds those of the activations after it.
   FN void drive_adjoint(const F* lambda, F* gq, F* gqd, F* gu) {
     for (int c = 0; c < m.nu; ++c) {
-      const F g = power(c, actuator(c, F(m.dt), drive_of(c)), lambda, gq, gqd);
+      const F x = drive_of(c);
+      const Pull pull = actuator(c, F(m.dt), x);
+      const F g = power(c, pull, lambda, gq, gqd);
+      credit_actuator(c, x, pull, lambda);
       const int i = m.activation_q[c];
       if (i < 0) {
         gu[c] += g;
         continue;
       }
-      F by_before, by_control;
-      activation(c, by_before, by_control);
-      const F after = gq[i] + (m.activation_early[c] ? g : F(0));
-      gq[i] = after * by_before + (m.activation_early[c] ? F(0) : g);
-      gu[c] += after * by_control;
+      const Activation next = activation(c);
+      const F after = gq[i] + (m.activation_early[c] ? g : F(0)), by_rate = after * next.on * F(m.dt);
+      credit(own.activation_rate + c, by_rate * u[c]);
+      credit(own.activation_decay + c, -by_rate * q[i]);
+      gq[i] = after * next.by_before + (m.activation_early[c] ? F(0) : g);
+      gu[c] += after * next.by_control;
     }
   }
   FN void hold_adjoint(const F* lambda, F* gq, F* gqd) {
     const F h = F(m.dt);
-    for (int t = 0; t < m.tendons; ++t) power(m.nu + t, tendon(t, h), lambda, gq, gqd);
+    for (int t = 0; t < m.tendons; ++t) {
+      power(m.nu + t, tendon(t, h), lambda, gq, gqd);
+      credit_tendon(t, lambda);
+    }
     for (int e = 0; e < m.couplings; ++e) {
       const Coupled at = coupling(e, h);
       const F ke = F(m.coupling_ke[e]), damping = F(m.coupling_kd[e]) + h * ke;

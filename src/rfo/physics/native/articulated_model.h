@@ -37,7 +37,7 @@ struct Model : Fields {
   const real* axis = reals(3 * links);
   const real* mass = reals(links);
   const real* com = reals(3 * links);
-  const real* inertia = reals(9 * links);
+  const real* inertia = reals(6 * links);  // xx, yy, zz, xy, xz, yz
   // per degree of freedom
   const int* dof_parent = integers(nv);
   // rows of H go up a tree in which also those are ancestors that a length couples

@@ -9,12 +9,16 @@ struct Driven : Articulated {
   using Articulated::Articulated;
 
   FN void drive(F) {
-    for (int c = 0; c < m.nu; ++c) qdd[m.length_dof[c]] += F(m.length_coef[c]) * u[c];
+    for (int c = 0; c < m.nu; ++c) qdd[m.length_dof[c]] += F(m.length_coef[c]) * F(own.actuator_gain[3 * c]) * u[c];
   }
   FN void activate() {}
   FN void hold(F) {}
   FN void drive_adjoint(const F* lambda, F*, F*, F* gu) {
-    for (int c = 0; c < m.nu; ++c) gu[c] += F(m.length_coef[c]) * lambda[m.length_dof[c]];
+    for (int c = 0; c < m.nu; ++c) {
+      const F power = F(m.length_coef[c]) * lambda[m.length_dof[c]];
+      gu[c] += F(own.actuator_gain[3 * c]) * power;
+      credit(own.actuator_gain + 3 * c, u[c] * power);
+    }
   }
   FN void hold_adjoint(const F*, F*, F*) {}
 };

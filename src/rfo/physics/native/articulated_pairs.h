@@ -214,7 +214,7 @@ struct Pairs : Supports {
         if (!touch(k, j, at, two, t)) continue;
         const V3 x_b = t.x - at.shift;
         const V3 velocity = velocity_at(V, at.a, t.x) - velocity_at(V, at.b, x_b);
-        const V3 push = contact_force(m.pair_law + 5 * k, t.n, t.depth, velocity, t.on);
+        const V3 push = contact_force(own.pair_law + 5 * k, t.n, t.depth, velocity, t.on);
         if (at.a >= 0) f[at.a] = f[at.a] - Spatial{t.x.cross(push), push};
         if (at.b >= 0) f[at.b] = f[at.b] + Spatial{x_b.cross(push), push};
       }

@@ -124,12 +124,13 @@ struct PairsAdjoint : Pairs {
         Touch t;
         if (!touch(k, j, at, two, t)) continue;
         const int a = at.a, b = at.b;
-        const real* law = m.pair_law + 5 * k;
+        const Constant* law = own.pair_law + 5 * k;
         const V3 x_b = t.x - at.shift;
         const V3 v = velocity_at(V, a, t.x) - velocity_at(V, b, x_b), w = velocity_at(W, a, t.x) - velocity_at(W, b, x_b);
         const V3 omega_a = a < 0 ? V3{} : V[a].a, omega = omega_a - (b < 0 ? V3{} : V[b].a);
         const V3 alpha_a = a < 0 ? V3{} : W[a].a, alpha = alpha_a - (b < 0 ? V3{} : W[b].a);
         const ContactAdjoint g = contact_force_adjoint(law, t.n, t.depth, v, t.on, w * F(-1));
+        credit_law(law, t.n, t.depth, v, t.on, w);
         const V3 push = g.force, g_v = g.velocity;
         const V3 g_x = alpha.cross(push) + g_v.cross(omega);
         const V3 g_n = g.n - g_x * F(m.pair_thickness[k]);

@@ -42,6 +42,12 @@ struct Step : Equations {
     }
   }
 
+#ifdef PARAMETERS
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters, real* q_out, real* qd_out) {
+    receive(parameters);
+    run(q_in, qd_in, control, q_out, qd_out);
+  }
+#endif
   FN void run(const real* q_in, const real* qd_in, const real* control, real* q_out, real* qd_out) {
     gather(q_in, m.nq, q);
     gather(qd_in, m.nv, qd);
@@ -52,7 +58,7 @@ struct Step : Equations {
       equations();
       hold(F(m.dt));
       drive(F(m.dt));
-      for (int j = 0; j < m.nv; ++j) H[m.row[j]] += F(m.dt) * F(m.damping[j]);
+      for (int j = 0; j < m.nv; ++j) H[m.row[j]] += F(m.dt) * F(own.damping[j]);
       factorise(m, H);
       solve(m, H, qdd);
       save(k, m.nq + m.nv, qdd, m.nv);

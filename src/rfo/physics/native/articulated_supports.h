@@ -52,7 +52,7 @@ struct Supports : Welds {
       Support at;
       if (!support(k, at)) continue;
       const V3 velocity = V[at.link].l + V[at.link].a.cross(at.x);
-      const V3 push = contact_force(m.support_law + 5 * k, at.n, at.depth, velocity, at.on);
+      const V3 push = contact_force(own.support_law + 5 * k, at.n, at.depth, velocity, at.on);
       f[at.link] = f[at.link] - Spatial{at.x.cross(push), push};
     }
   }
@@ -60,8 +60,10 @@ struct Supports : Welds {
   // For the virtual velocities W of its link.
   FN SupportAdjoint support_power(int k, const Support& at, const Spatial& W) {
     const Spatial& v = V[at.link];
-    const ContactAdjoint g = contact_force_adjoint(m.support_law + 5 * k, at.n, at.depth, v.l + v.a.cross(at.x),
-                                                   at.on, (W.l + W.a.cross(at.x)) * F(-1));
+    const V3 velocity = v.l + v.a.cross(at.x), w = W.l + W.a.cross(at.x);
+    const Constant* law = own.support_law + 5 * k;
+    const ContactAdjoint g = contact_force_adjoint(law, at.n, at.depth, velocity, at.on, w * F(-1));
+    credit_law(law, at.n, at.depth, velocity, at.on, w);
     const V3 lowered = at.n * g.depth, g_x = W.a.cross(g.force) + g.velocity.cross(v.a);
     // of R^T n, by way of f and of the size
     const V3 local = at.turn.conjugate().rotate(g_x);

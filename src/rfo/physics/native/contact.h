@@ -12,7 +12,7 @@ struct Contact {
   F grip;  // min(k_f, mu N / |v_t|)
 };
 constexpr real speed_floor = real(1e-6);
-FN Contact contact_law(const real* law, const V3& n, F depth, const V3& velocity) {
+template <class T> FN Contact contact_law(const T* law, const V3& n, F depth, const V3& velocity) {
   Contact c;
   c.vn = n.dot(velocity);
   c.vt = velocity - n * c.vn;
@@ -25,7 +25,7 @@ FN Contact contact_law(const real* law, const V3& n, F depth, const V3& velocity
 
 // The part `on` of the force on a point at this depth, which moves with this velocity against a
 // surface of normal n.
-FN V3 contact_force(const real* law, const V3& n, F depth, const V3& velocity, F on) {
+template <class T> FN V3 contact_force(const T* law, const V3& n, F depth, const V3& velocity, F on) {
   const Contact c = contact_law(law, n, depth, velocity);
   return (n * c.pressure - c.vt * c.grip) * on;
 }
@@ -36,7 +36,8 @@ struct ContactAdjoint {
   F depth, on;
   V3 velocity, n;
 };
-FN ContactAdjoint contact_force_adjoint(const real* law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
+template <class T>
+FN ContactAdjoint contact_force_adjoint(const T* law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
   const Contact c = contact_law(law, n, depth, velocity);
   const V3 whole = n * c.pressure - c.vt * c.grip, g = w * on;
   const F along = c.vt.dot(g), none = F(0);
@@ -47,6 +48,20 @@ FN ContactAdjoint contact_force_adjoint(const real* law, const V3& n, F depth, c
   const F g_vn = ((c.vn < none) ? -g_pressure * damping : none) - n.dot(g_vt);
   const F g_depth = g_pressure * (F(law[0]) + MAX(-c.vn, none) * F(law[4]));
   return {whole * on, g_depth, whole.dot(w), g_vt + n * g_vn, g * c.pressure + velocity * g_vn - g_vt * c.vn};
+}
+
+// Likewise of the law's constants.
+struct LawAdjoint {
+  F of[5];
+};
+template <class T>
+FN LawAdjoint contact_law_adjoint(const T* law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
+  const Contact c = contact_law(law, n, depth, velocity);
+  const F along = c.vt.dot(w) * on, none = F(0), d = MAX(depth, none), into = MAX(-c.vn, none);
+  auto slides = c.grip < F(law[2]);
+  const F g_pressure = n.dot(w) * on - (slides ? along * F(law[3]) / c.speed : none);
+  return {{g_pressure * d, g_pressure * into, slides ? none : -along, slides ? -along * c.pressure / c.speed : none,
+           g_pressure * into * d}};
 }
 
 // --------------------------------------------------------------- nodes of a grid: another velocity

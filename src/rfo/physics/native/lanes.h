@@ -119,7 +119,7 @@ struct Inertia {
   }
 };
 
-FN V3 broadcast(const real* v) { return {F(v[0]), F(v[1]), F(v[2])}; }
+template <class T> FN V3 broadcast(const T* v) { return {F(v[0]), F(v[1]), F(v[2])}; }
 FN Quat quat_of(const real* t) { return {F(t[0]), F(t[1]), F(t[2]), F(t[3])}; }  // (x, y, z, w)
 
 // Sine and cosine. In single precision a Cody-Waite reduction and the minimax polynomials of the

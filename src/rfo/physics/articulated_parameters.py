@@ -1,0 +1,129 @@
+"""What the environments of an articulated simulator may each have of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.physics.lengths import Tendons
+from rfo.physics.model import Model
+from rfo.physics.parameters import Quantity
+from rfo.types import Array, Float
+
+
+class ArticulatedParameters(NamedTuple):
+    """Constants of a model; R is the number of environments, or 1 for all alike.
+
+    L links, nv degrees of freedom, N tendons (dry friction of a joint is one) and nu actuators,
+    contacts of C spheres with the ground, of S other shapes with planes, and of P pairs.
+    `rfo.physics.model.Model` and `rfo.physics.lengths` define the constants.
+
+    None follows another. Where a mass changes, these stay as they were: inertias, the constants of
+    contacts and limits, the creep speed of dry friction, and the mass by which a clamped servo
+    fades. So a body that is made much lighter may need more substeps to be stable.
+    """
+
+    gravity: Float[Array, "R 3"]
+    mass: Float[Array, "R L"]
+    com: Float[Array, "R L 3"]
+    inertia: Float[Array, "R L 6"]
+    """xx, yy, zz, xy, xz, yz"""
+    armature: Float[Array, "R nv"]
+    damping: Float[Array, "R nv"]
+    stiffness: Float[Array, "R nv"]
+    spring_reference: Float[Array, "R nv"]
+    limit_ke: Float[Array, "R nv"]
+    limit_kd: Float[Array, "R nv"]
+    tendon_stiffness: Float[Array, "R N"]
+    tendon_damping: Float[Array, "R N"]
+    tendon_friction: Float[Array, "R N"]
+    tendon_armature: Float[Array, "R N"]
+    actuator_gain: Float[Array, "R nu 3"]
+    actuator_bias: Float[Array, "R nu 3"]
+    activation_rate: Float[Array, "R nu"]
+    """An activation has the rate a' = rate u - decay a [1/s]."""
+    activation_decay: Float[Array, "R nu"]
+    contact_law: Float[Array, "R C 5"]
+    """k_e, k_d, k_f, mu, k_h, see `rfo.physics.model.Model`."""
+    support_law: Float[Array, "R S 5"]
+    pair_law: Float[Array, "R P 5"]
+
+
+def quantities(model: Model) -> dict[str, Quantity]:
+    """What can be scaled by name.
+
+    A factor on ``body.mass`` scales the inertia too, as another density does. One on
+    ``actuator.gain`` scales all of an actuator's force: the gear of a motor, kp and kv of a servo;
+    ``actuator.damping`` scales kv further. ``body.com`` is added [m].
+    """
+    links, dofs, actuators = model.link_names, model.dof_names, model.actuators.names
+    tendons = tendon_names(model.tendons, dofs)
+    offset = tuple(f"{name}.{axis}" for name in links for axis in "xyz")
+    one = ("",)
+    return {
+        "gravity": Quantity(one, _times("gravity")),
+        "body.mass": Quantity(links, _times("mass", "inertia")),
+        "body.inertia": Quantity(links, _times("inertia")),
+        "body.com": Quantity(offset, _offset, added=True),
+        "joint.armature": Quantity(dofs, _times("armature")),
+        "joint.damping": Quantity(dofs, _times("damping")),
+        "joint.stiffness": Quantity(dofs, _times("stiffness")),
+        "joint.limit": Quantity(dofs, _times("limit_ke", "limit_kd")),
+        "joint.friction": Quantity(tendons, _times("tendon_friction")),
+        "tendon.armature": Quantity(tendons, _times("tendon_armature")),
+        "tendon.damping": Quantity(tendons, _times("tendon_damping")),
+        "tendon.stiffness": Quantity(tendons, _times("tendon_stiffness")),
+        "actuator.gain": Quantity(actuators, _times("actuator_gain", "actuator_bias")),
+        "actuator.damping": Quantity(actuators, _columns((2,), "actuator_bias")),
+        "actuator.rate": Quantity(actuators, _times("activation_rate", "activation_decay")),
+        "contact.stiffness": Quantity(one, _columns((0,), *LAWS)),
+        "contact.damping": Quantity(one, _columns((1, 4), *LAWS)),
+        "contact.friction": Quantity(one, _columns((3,), *LAWS)),
+        "contact.slope": Quantity(one, _columns((2,), *LAWS)),
+    }
+
+
+LAWS = ("contact_law", "support_law", "pair_law")
+
+Apply = Callable[[ArticulatedParameters, Array], ArticulatedParameters]
+
+
+def tendon_names(tendons: Tendons, dofs: tuple[str, ...]) -> tuple[str, ...]:
+    """A name for each row: the joint's, if it acts along one alone."""
+    lengths = tendons.lengths
+    rows = [lengths.dof[a:b] for a, b in zip(lengths.start, lengths.start[1:], strict=False)]
+    return tuple(dofs[r[0]] if len(r) == 1 else f"tendon {i}" for i, r in enumerate(rows))
+
+
+def _wide(factors: Array, like: Array) -> Array:
+    """Factors (R, n) for an array (R, n, ...); one column is for all."""
+    return factors.reshape(factors.shape + (1,) * (like.ndim - factors.ndim))
+
+
+def _times(*fields: str) -> Apply:
+    def apply(parameters: ArticulatedParameters, factors: Array) -> ArticulatedParameters:
+        arrays = {name: getattr(parameters, name) for name in fields}
+        return parameters._replace(**{k: x * _wide(factors, x) for k, x in arrays.items()})
+
+    return apply
+
+
+def _columns(columns: tuple[int, ...], *fields: str) -> Apply:
+    """Only some numbers of the last axis."""
+
+    def apply(parameters: ArticulatedParameters, factors: Array) -> ArticulatedParameters:
+        arrays = {name: getattr(parameters, name) for name in fields}
+        at = {k: np.isin(np.arange(x.shape[-1]), columns) for k, x in arrays.items()}
+        return parameters._replace(
+            **{k: x * jnp.where(at[k], _wide(factors, x), 1) for k, x in arrays.items()}
+        )
+
+    return apply
+
+
+def _offset(parameters: ArticulatedParameters, added: Array) -> ArticulatedParameters:
+    com = parameters.com
+    return parameters._replace(com=com + added.reshape(len(added), *com.shape[1:]))

@@ -1,0 +1,125 @@
+"""Parameters: a simulator's constants as arrays, which environments may have of their own.
+
+Each simulator has a record of its own, such as
+`rfo.physics.articulated_parameters.ArticulatedParameters`. All arrays of a record have a leading
+axis R: a row for each of the B environments, or one row for all. `Quantity` names what of them is
+scaled as one, to randomise or identify it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.errors import SettingError
+from rfo.physics.packs import PackedKernels
+from rfo.types import Array, Float
+
+P = TypeVar("P", bound=NamedTuple)
+
+
+def nominal(record: type[P], kernels: PackedKernels) -> P:
+    """The constants of a simulator's model, with one row."""
+    arrays = (kernels.values[name] for name in record._fields)
+    return record(*(jnp.asarray(x, kernels.dtype)[None] for x in arrays))
+
+
+def packed(parameters: P, like: P, envs: int) -> Float[Array, "B N"]:
+    """All numbers of a record, a row for each environment.
+
+    Args:
+        parameters: arrays of one row or of `envs` rows.
+        like: the simulator's own record, see `nominal`.
+        envs: number of environments B.
+
+    Raises:
+        ValueError: names the first array that has another shape.
+    """
+    rows = []
+    for name, array, own in zip(like._fields, parameters, like, strict=True):
+        array, shape = jnp.asarray(array, own.dtype), own.shape[1:]
+        if array.shape not in ((1, *shape), (envs, *shape)):
+            wanted = " or ".join(str((n, *shape)) for n in (1, envs))
+            raise ValueError(f"parameters: {name} must have the shape {wanted}, not {array.shape}")
+        rows.append(jnp.broadcast_to(array.reshape(len(array), own.size), (envs, own.size)))
+    return jnp.concatenate(rows, axis=-1)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something of a simulator that factors scale; a factor of 1 leaves the file's value."""
+
+    names: tuple[str, ...]
+    """Of bodies, joints or actuators with a factor of their own; "" where there is one for all."""
+    apply: Callable[[Any, Array], Any]
+    """A record and factors (R, n) to a record."""
+    added: bool = False
+    """Whether they are no factors but are added, so that 0 leaves the file's value."""
+
+
+def factors_of(quantities: Mapping[str, Quantity], name: str) -> np.ndarray:
+    """Which factors of its quantity a name means: ``body.mass`` all, ``body.mass.torso`` one.
+
+    Returns:
+        The indices, in ascending order; never empty.
+
+    Raises:
+        SettingError: for a name that the simulator does not have.
+    """
+    quantity, row = split(quantities, name)
+    names = quantities[quantity].names
+    found = [i for i, known in enumerate(names) if row in (None, known)]
+    if not found:
+        raise SettingError(
+            f"{name}: the model has no such part"
+            + (f"; {quantity} has {', '.join(filter(None, names))}" if any(names) else "")
+        )
+    return np.array(found)
+
+
+def split(quantities: Mapping[str, Quantity], name: str) -> tuple[str, str | None]:
+    """The quantity that a name begins with, and the part's name that follows, if one does.
+
+    Raises:
+        SettingError: for an unknown quantity.
+    """
+    for quantity in quantities:
+        if name == quantity:
+            return quantity, None
+        if name.startswith(f"{quantity}."):
+            return quantity, name.removeprefix(f"{quantity}.")
+    raise SettingError(f"{name}: unknown; the simulator has {', '.join(quantities)}")
+
+
+def scaled(
+    parameters: P, quantities: Mapping[str, Quantity], factors: Mapping[str, Float[Array, "R n"]]
+) -> P:
+    """A record whose quantities are scaled by named factors, one after the other.
+
+    Args:
+        parameters: such as a simulator's `parameters`.
+        quantities: the simulator's `quantities`.
+        factors: by name, as `factors_of` reads it; a column for each factor that it means, or one
+            column for all. Rows are those of environments, or one.
+
+    Raises:
+        SettingError: for a name that the simulator does not have.
+
+    Example:
+        >>> import jax.numpy as jnp, rfo
+        >>> ant = rfo.make("ant").task.simulator
+        >>> light = scaled(ant.parameters, ant.quantities, {"body.mass": jnp.full((1, 1), 0.5)})
+        >>> float(light.mass[0, 0] / ant.parameters.mass[0, 0])
+        0.5
+    """
+    for name, given in factors.items():
+        quantity = quantities[split(quantities, name)[0]]
+        given, rows = jnp.asarray(given), factors_of(quantities, name)
+        neutral = 0.0 if quantity.added else 1.0
+        whole = jnp.full((len(given), len(quantity.names)), neutral, given.dtype)
+        parameters = quantity.apply(parameters, whole.at[:, rows].set(given))
+    return parameters
