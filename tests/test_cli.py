@@ -86,6 +86,7 @@ def test_training_leaves_a_whole_run_folder(run):
     assert {"seconds", "return_mean", "grad_norm", "nonfinite"} <= metrics(run)[-1].keys()
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["stochastic"]["episodes"] == evaluation["deterministic"]["episodes"] == 8
+    assert any(name.endswith(".evaluation") for name in names), "TensorBoard shows it, too"
 
 
 def test_folder_is_the_last_line_printed_and_never_overwritten(run, capsys, tmp_path, monkeypatch):

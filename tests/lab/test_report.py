@@ -9,7 +9,7 @@ import pytest
 
 from rfo.lab.comparison import Comparison
 from rfo.lab.report import write
-from rfo.lab.results import Curve, ResultsError, RunResult, find_runs, read_any
+from rfo.lab.results import Curve, ResultsError, RunResult, find_runs, read_any, separated
 
 
 def run(label, seed, score, task="ant", returns=(0, 5, 10), status="finished"):
@@ -134,6 +134,7 @@ def test_figures_and_raw_results_lie_beside_it(folder):
     assert {path.name for path in folder.iterdir() if path.suffix not in (".csv", ".md")} == {
         *pictures,
         "results.json",
+        "report.html",
     }
     again = read_any(folder)
     assert [(r.label, r.seed, r.status) for r in again][:6] == [
@@ -156,6 +157,44 @@ def test_folders_of_a_suite_give_labels_and_states(make_run, tmp_path):
         "rfo_K2",
         "rfo_K2",
     ]
+
+
+def test_runs_that_differ_in_a_setting_are_not_averaged(make_run, tmp_path, capsys):
+    """They differ in gamma; the seed and the threads make no difference."""
+    for seed, gamma in enumerate((0.99, 0.99, 0.9)):
+        config = make_run(f"ant/rfo/s{seed}", seed=seed) / "config.json"
+        content = json.loads(config.read_text()) | {"threads": seed}
+        content["algorithm"]["gamma"] = gamma
+        config.write_text(json.dumps(content))
+    runs = separated(find_runs(tmp_path / "runs"))
+    assert [run.label for run in runs] == ["rfo (gamma 0.99)"] * 2 + ["rfo (gamma 0.9)"]
+    assert "runs of rfo on ant differ in gamma: they are shown apart" in capsys.readouterr().err
+    assert [run.label for run in separated(runs[:2])] == ["rfo (gamma 0.99)"] * 2
+
+
+def test_the_page_is_whole_and_tells_settings_gradient_and_replays(make_run, tmp_path):
+    """A clipped gradient in three of four updates; the other method has another gamma."""
+    for label, gamma in (("rfo", 0.99), ("sapo", 0.9)):
+        folder = make_run(f"ant/{label}/s0", algorithm=label)
+        config = json.loads((folder / "config.json").read_text())
+        config["algorithm"]["gamma"] = gamma
+        (folder / "config.json").write_text(json.dumps(config))
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for line, norm in zip(lines, (0.5, 2.0, 4.0, 8.0), strict=True):
+            line |= {"grad_norm": norm, "grad_norm_clipped": min(norm, 1.0)}
+            line |= {"dropped_gradients": 0.02, "skipped_updates": 1.0}
+        (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+        (folder / "replay.html").write_text("")
+    write(Comparison(find_runs(tmp_path / "runs"), "sapo"), tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in page and page.count("data:image/png;base64,") == 2
+    assert not re.search(r"<script|<link\b|src=\"(?!data:)|https?://", page)
+    assert "<tr><td>gamma</td>" in page and "<td>0.99</td>" in page and "<td>0.9</td>" in page
+    row = "<td>3</td><td>75%</td><td>2.00%</td><td>4</td><td></td>"
+    assert f"<tr><td>rfo</td>{row}</tr>" in page
+    for link in re.findall(r'href="([^"#]+)"', page):
+        assert (tmp_path / "report" / link).is_file()
+    assert page.count(">seed 0</a>") == 2
 
 
 def test_the_same_run_twice_is_refused():
@@ -210,6 +249,8 @@ def test_names_of_someone_else_stay_inside_the_report(tmp_path):
     assert "<script>" not in text and "<i>" not in text and "[x](y)" not in text
     for name in re.findall(r"!\[.*\]\((.*?)\)\n", text):
         assert (tmp_path / "site" / "report" / name).is_file(), name
+    page = (tmp_path / "site" / "report" / "report.html").read_text()
+    assert "<script>" not in page and "<i>" not in page
     table = [line for line in text.splitlines() if line.startswith("| a")]
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table if "± " not in line}
     assert table and max(columns) <= 10  # a name with a bar makes no column of its own

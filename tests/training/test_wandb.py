@@ -11,6 +11,7 @@ import pytest
 
 from rfo.cli import main as cli
 from rfo.training.record import RunFolder
+from training.test_record import events
 
 SMALL = [
     "lqr",
@@ -103,6 +104,16 @@ def test_metrics_are_sent_and_the_run_is_finished(package, mirrored):
     assert run.settings["reinit"] == "create_new", "or the seeds of one process would share one run"
     assert run.axis == ("*", "env_steps")
     assert run.logged == [{"update": 1, "env_steps": 10, "reward": 0.5}] and run.finished == 1
+
+
+def test_an_evaluation_is_shown_beside_the_metrics(package, mirrored):
+    there = package(StandIn())
+    mirrored.connect()
+    summary = {"mean": 2.5, "std": float("nan"), "deterministic": True, "returns": [2.5]}
+    mirrored.append_evaluation({"deterministic": summary}, env_steps=30)
+    (run,) = there.runs
+    assert run.logged == [{"evaluation/deterministic/mean": 2.5, "env_steps": 30}]
+    assert events(mirrored.path) == [(30, {"evaluation/deterministic/mean": 2.5, "env_steps": 30})]
 
 
 def test_a_resumed_run_goes_on_there(package, mirrored):

@@ -114,15 +114,13 @@ def train(
 ) -> tuple[trainer.Outcome, list[RunFolder]]:
     """Train in folders `folder`/s0, ...; `make` makes a run folder of its path and settings."""
     folders = [make(folder / f"s{seed}", {}) for seed in seeds]
-    outcome = trainer.run(
-        algorithm or small_apg(),
-        batch(task, environments),
-        folders,
-        seeds,
-        trainer.Course(updates, checkpoint_every),
-        "test",
-        start,
-    )
+    course = trainer.Course(updates, checkpoint_every)
+    env = batch(task, environments)
+    try:
+        outcome = trainer.run(algorithm or small_apg(), env, folders, seeds, course, "test", start)
+    finally:
+        for run in folders:
+            run.close()
     return outcome, folders
 
 

@@ -16,8 +16,9 @@ from rfo.experiment.nested import unknown
 class Report:
     """Compare runs: learning curves, final tables with intervals, sample efficiency.
 
-    Writes Markdown, CSV and PNG, and the thinned raw results, from which the same report can be
-    made.
+    Writes one HTML page that opens offline, the same in Markdown, CSV and PNG, and the thinned raw
+    results, from which the tables and figures can be made again. Runs of one task and label that
+    differ in a setting other than the seed are shown apart.
     """
 
     runs: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUNS ...")]] = ()
@@ -48,9 +49,9 @@ class Report:
             raise SettingError("--along needs env_steps, seconds or both", "along")
         from rfo.lab.comparison import Comparison
         from rfo.lab.report import write
-        from rfo.lab.results import read_any
+        from rfo.lab.results import read_any, separated
 
-        runs = [run for path in self.runs for run in read_any(path)]
+        runs = separated([run for path in self.runs for run in read_any(path)])
         known = list(dict.fromkeys(run.label for run in runs))
         for label in self.labels:
             if label not in known:

@@ -183,6 +183,8 @@ def finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> 
                 report = {"reason": reasons[-1], **summaries}
                 folder.write_json("diverged/report.json", report)
             elif EVALUATION in missing:
+                steps = run.updates * run.algorithm.horizon * run.environments
+                folder.append_evaluation(summaries, steps)
                 folder.write_json(EVALUATION, summaries)
     for line in told:
         print(line, file=sys.stderr)

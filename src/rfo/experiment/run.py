@@ -222,6 +222,9 @@ def _train(
             f"cannot write {error.filename or folders[0].path}: {error.strerror or error}; what "
             f"was saved before is intact: make room, then `rfo train --resume {folders[0].path}`"
         ) from error
+    finally:
+        for folder in folders:
+            folder.close()
     for folder, reason in zip(folders, diverged, strict=True):
         if reason is not None:
             print(f"rfo: {folder.path} diverged: {reason}; see its diverged/", file=sys.stderr)

@@ -15,6 +15,7 @@ from rfo.lab.comparison import Comparison
 from rfo.lab.comparison_tables import ALL_TASKS, PROFILE_SCORES
 from rfo.lab.curves import ReferenceLine, draw, save, styles
 from rfo.lab.finals import draw_finals
+from rfo.lab.page import report_page
 from rfo.lab.published import BUDGET, PUBLISHED, SAPO_PAPER
 from rfo.lab.results import RunResult, collect, read_collection
 from rfo.lab.tables import escaped, file_name, number, write_csv
@@ -28,7 +29,7 @@ def write(
     title: str = "",
     raw: Sequence[RunResult] = (),
 ) -> list[Path]:
-    """Write `report.md`, the CSV files, the figures, and the raw results as `results.json`.
+    """Write `report.html`, `report.md`, CSV files, figures, and raw results as `results.json`.
 
     Tables and figures are made from the raw results as written, so that a report on these is the
     same.
@@ -47,12 +48,24 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     results = collect(raw or comparison.runs, folder, points)
     kept = {(run.task, run.label, run.seed): run for run in read_collection(folder)}
-    runs = [kept[run.task, run.label, run.seed] for run in comparison.runs]
+    runs = [
+        replace(
+            kept[run.task, run.label, run.seed],
+            folder=run.folder,
+            settings=run.settings,
+            health=run.health,
+        )
+        for run in comparison.runs
+    ]
     comparison = replace(comparison, runs=runs)
-    page = folder / "report.md"
-    page.write_text("\n".join(_markdown(comparison)), encoding="utf-8")
+    text = folder / "report.md"
+    text.write_text("\n".join(_markdown(comparison)), encoding="utf-8")
     figures = _write_figures(comparison, folder, along, title)
-    return [results, *figures, page, *_write_csv_files(comparison, folder)]
+    tables_ = _write_csv_files(comparison, folder)
+    failed = {task: failure_lines(comparison.of(task)) for task in comparison.tasks}
+    page = folder / "report.html"
+    page.write_text(report_page(comparison, folder, title, failed, notes(comparison)), "utf-8")
+    return [results, *figures, text, *tables_, page]
 
 
 def _over_tasks(comparison: Comparison) -> bool:
@@ -152,7 +165,13 @@ def profiles(comparison: Comparison) -> Figure:
 
 
 def failures(runs: Sequence[RunResult]) -> list[str]:
-    """Footnotes about runs that did not finish."""
+    """Footnotes about runs that did not finish, in Markdown."""
+    told = [escaped(line) for line in failure_lines(runs)]
+    return ["  \n".join(told), ""] if told else []
+
+
+def failure_lines(runs: Sequence[RunResult]) -> list[str]:
+    """One line about each run that did not finish."""
     told = []
     for run in runs:
         if run.status != "finished":
@@ -162,10 +181,10 @@ def failures(runs: Sequence[RunResult]) -> list[str]:
                 else "no episode ended, so it counts as the task's worst run and has no curve"
             )
             told.append(
-                f"† {escaped(run.label)}, seed {run.seed}: {run.status} after {run.env_steps:,} "
-                f"steps; {counts}."
+                f"† {run.label}, seed {run.seed}: {run.status} after {run.env_steps:,} steps; "
+                f"{counts}."
             )
-    return ["  \n".join(told), ""] if told else []
+    return told
 
 
 def notes(comparison: Comparison) -> list[str]:

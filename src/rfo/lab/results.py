@@ -7,16 +7,18 @@ them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rfo.algos.base import DROPPED
 from rfo.errors import RunError
 from rfo.experiment.catalogue import short_name
 from rfo.training import metrics
@@ -26,6 +28,16 @@ NAME = ("task", "label", "algorithm", "seed")
 PROTOCOLS = ("stochastic", "deterministic")
 STATUSES = ("finished", "diverged", "unfinished")
 LONGEST_NAME = 200
+APART = (
+    *("seed", "method", "threads", "devices", "checkpoint_every", "evaluation", "parts"),
+    *("schedule", "task.name"),
+)
+"""Settings by which runs may differ that are averaged: they are no other training, or follow from
+the others."""
+CLIPPED = 1.001
+"""A gradient counts as clipped if its norm was so many times as large before."""
+SHOWN = 3
+"""Settings that the label of a run tells."""
 FORMULA = ("=", "+", "-", "@")
 """First characters of a CSV cell that a spreadsheet would run as a formula."""
 
@@ -60,6 +72,13 @@ class RunResult:
     there was none."""
     status: str = "finished"
     """One of "finished", "diverged" and "unfinished" (stopped or still running)."""
+    folder: Path | None = None
+    """The run folder; None for collected results."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What was trained, by dotted name, without the seed and what belongs to the machine; empty for
+    collected results."""
+    health: Mapping[str, float] = field(default_factory=dict)
+    """The gradient over the training, see `health_of`; empty for collected results."""
 
     @property
     def has_curve(self) -> bool:
@@ -181,10 +200,91 @@ def read_run(folder: Path) -> RunResult:
         "evaluation": _read_json(evaluation) if evaluation.exists() else {},
         "status": _status(folder),
     }
+    lines = _read_lines(folder / "metrics.jsonl")
     try:
-        return _checked(record, _read_curve(folder / "metrics.jsonl"))
+        run = _checked(record, _curve(lines))
     except ResultsError as error:
         raise ResultsError(f"{folder} is not a run folder that can be reported: {error}") from None
+    return replace(run, folder=folder, settings=_flat(settings), health=health_of(lines))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name, without those by which runs that belong together may differ."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if prefix + name in APART:
+            continue
+        inner = prefix + name + "." if name != "algorithm" else prefix
+        found |= _flat(value, inner) if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
+def health_of(lines: Sequence[metrics.MetricsLine]) -> dict[str, float]:
+    """How the gradient was over a training.
+
+    Returns:
+        ``norm``: median of the actor's gradient before its clip; ``clipped``: share of the updates
+        in which it was clipped; ``dropped``: mean share of the environment steps whose gradient was
+        dropped; ``skipped``: number of actor steps left out; ``nonfinite``: mean share of the
+        environment steps that were not finite. What the metrics do not tell is left out.
+    """
+    columns = {
+        name: np.array([_number(line.get(name)) for line in lines], dtype=float)
+        for name in ("grad_norm", "grad_norm_clipped", DROPPED, "skipped_updates", "nonfinite")
+    }
+    norm, after = columns["grad_norm"], columns["grad_norm_clipped"]
+    known = np.isfinite(norm) & np.isfinite(after)
+    found = {
+        "norm": np.median(norm[known]) if known.any() else np.nan,
+        "clipped": np.mean(norm[known] > CLIPPED * after[known]) if known.any() else np.nan,
+    }
+    shares = {"dropped": DROPPED, "skipped": "skipped_updates", "nonfinite": "nonfinite"}
+    for name, column in shares.items():
+        there = columns[column][np.isfinite(columns[column])]
+        reduced = np.sum if name == "skipped" else np.mean
+        found[name] = reduced(there) if len(there) else np.nan
+    return {name: float(value) for name, value in found.items() if np.isfinite(value)}
+
+
+def separated(runs: Sequence[RunResult]) -> list[RunResult]:
+    """The runs, with labels of their own where runs of one task and label differ in a setting.
+
+    Runs are averaged over their seeds only, so those that differ in anything else are shown apart:
+    ``rfo`` becomes ``rfo (c_past 0.3)``. Settings that one of them lacks are not compared.
+    """
+    groups: dict[tuple[str, str], list[RunResult]] = {}
+    for run in runs:
+        groups.setdefault((run.task, run.label), []).append(run)
+    names = {key: differing([run.settings for run in mine]) for key, mine in groups.items()}
+    told = []
+    for run in runs:
+        found = names[run.task, run.label]
+        marks = ", ".join(f"{name} {_short(run.settings.get(name))}" for name in found[:SHOWN])
+        if len(found) > SHOWN:
+            values = repr([run.settings.get(name) for name in found])
+            marks += f", {hashlib.sha256(values.encode()).hexdigest()[:6]}"
+        told.append(replace(run, label=f"{run.label} ({marks})") if found else run)
+    for (task, label), found in names.items():
+        if found:
+            print(
+                f"rfo: runs of {label} on {task} differ in {', '.join(found)}: they are shown "
+                f"apart, not averaged",
+                file=sys.stderr,
+            )
+    return told
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the settings that all have and in which they are not equal."""
+    known = [each for each in settings if each]
+    common = [name for name in known[0] if all(name in each for each in known)] if known else []
+    return [name for name in common if any(each[name] != known[0][name] for each in known)]
+
+
+def _short(value: Any) -> str:
+    """A setting in a label: printable, and no more than a few words."""
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return re.sub(r"[^ -~]|\$", "_", text)[:24]
 
 
 def _task(settings: Mapping[str, Any]) -> Any:
@@ -308,8 +408,8 @@ def read_collection(path: Path) -> list[RunResult]:
     return runs
 
 
-def _read_curve(path: Path) -> Curve:
-    """Learning curve of a metrics file; empty if there is no file."""
+def _read_lines(path: Path) -> list[metrics.MetricsLine]:
+    """Lines of a metrics file that a curve can be made of; none if there is no file."""
     try:
         there = metrics.read(path)
     except OSError as error:
@@ -321,6 +421,11 @@ def _read_curve(path: Path) -> Curve:
     for complaint in [there.complaint, *told]:
         if complaint is not None:
             print(f"rfo: {complaint}", file=sys.stderr)
+    return lines
+
+
+def _curve(lines: Sequence[metrics.MetricsLine]) -> Curve:
+    """Learning curve of a run's metrics."""
     columns = ([_number(line.get(name)) for line in lines] for name in Curve._fields)
     return Curve(*(np.array(column, dtype=float) for column in columns))
 

@@ -87,12 +87,23 @@ class Table:
         lines += [[self._cell(row, i) for i in shown] for row in self.rows]
         return [f"| {' | '.join(cells)} |" for cells in lines]
 
+    def page(self) -> str:
+        """The table in HTML, with the cells that Markdown has."""
+        shown = [i for i, column in enumerate(self.columns) if column.heading is not None]
+        head = "".join(f"<th>{html.escape(self.columns[i].heading or '')}</th>" for i in shown)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{html.escape(self._text(row, i))}</td>' for i in shown)}</tr>"
+            for row in self.rows
+        )
+        return f"<div class=wide><table><tr>{head}</tr>{body}</table></div>"
+
     def _cell(self, row: Sequence[Any], column: int) -> str:
+        text = self._text(row, column)
+        return escaped(text) if isinstance(row[column], str) else text
+
+    def _text(self, row: Sequence[Any], column: int) -> str:
         value = row[column]
-        if value is None:
-            return ""
-        text = self.columns[column].show(value)
-        return escaped(text) if isinstance(value, str) else text
+        return "" if value is None else self.columns[column].show(value)
 
 
 def write_csv(path: Path, tables: Sequence[tuple[str, Table]]) -> Path:

@@ -253,6 +253,27 @@ class RunFolder:
         if self._mirror is not None:
             self._mirror.append(line)
 
+    def append_evaluation(self, summaries: Mapping[str, Mapping[str, Any]], env_steps: int) -> None:
+        """Show an evaluation where the metrics go, as ``evaluation/stochastic/mean`` and so on.
+
+        Args:
+            summaries: numbers by protocol, see `rfo.training.evaluate.summarise`; what is no
+                number is left out.
+            env_steps: environment steps that the policy was trained for.
+        """
+        line: dict[str, float | int | None] = {
+            f"evaluation/{protocol}/{name}": value
+            for protocol, summary in summaries.items()
+            for name, value in summary.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        line["env_steps"] = env_steps
+        events = EventFile(self.path, suffix=".evaluation")
+        events.append(line)
+        events.close()
+        if self._mirror is not None:
+            self._mirror.append(line)
+
     def metrics(self) -> metrics.MetricsFile:
         """The metrics of all updates so far."""
         return metrics.read(self.path / METRICS)
@@ -272,7 +293,7 @@ class RunFolder:
         return there.complaint
 
     def close(self) -> None:
-        """Flush and close metrics and events."""
+        """Flush and close metrics and events, and finish the run at Weights & Biases."""
         if self._metrics is not None:
             self._metrics.close()
             self._events.close()

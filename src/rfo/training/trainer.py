@@ -191,7 +191,7 @@ def run(
 
     Args:
         algorithm, env: what to train, on what.
-        folders: run folder of each seed.
+        folders: run folder of each seed; they stay open.
         seeds: random seeds; with several, all train in one compiled program.
         course: when to stop and to checkpoint.
         title: name shown with the progress.
@@ -245,24 +245,20 @@ class _Loop:
     def run(self) -> Outcome:
         """Update until the course is done, every run diverged, or the user wants to stop."""
         update = self.begin
-        try:
-            with Interruption() as interruption, self.screen:
-                self.state = self.start()
-                if self.devices is not None:
-                    self.state = self.devices.share_out(self.state)
-                while update < self.course.updates and self.training:
-                    if processes.any_says(interruption.requested):
-                        break
-                    self.state, metrics, finite = self.update(self.state)
-                    update += 1
-                    self.pending.append((update, metrics, finite))
-                    self.record(ahead=1)
-                    if update % self.course.checkpoint_every == 0 and update < self.course.updates:
-                        self.checkpoint(update)
-                self.checkpoint(update)
-        finally:
-            for track in self.tracks:
-                track.folder.close()
+        with Interruption() as interruption, self.screen:
+            self.state = self.start()
+            if self.devices is not None:
+                self.state = self.devices.share_out(self.state)
+            while update < self.course.updates and self.training:
+                if processes.any_says(interruption.requested):
+                    break
+                self.state, metrics, finite = self.update(self.state)
+                update += 1
+                self.pending.append((update, metrics, finite))
+                self.record(ahead=1)
+                if update % self.course.checkpoint_every == 0 and update < self.course.updates:
+                    self.checkpoint(update)
+            self.checkpoint(update)
         state = self.whole_state()
         return Outcome(
             states=[single_state(state, i, self.seeds) for i in range(self.seeds)],
