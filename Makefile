@@ -1,4 +1,5 @@
-# make install | train | test | test-all | test-versions | test-gpu | check | bench | dist | clean
+# make install | train | test | test-all | test-versions | test-gpu | check | bench | docs | notebooks
+#      dist | clean
 
 PYTHON ?= python3
 TASK ?= ant
@@ -11,7 +12,8 @@ ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install train test test-all test-versions test-gpu check format lint types walls bench dist clean
+.PHONY: install train test test-all test-versions test-gpu check format lint types walls bench docs \
+	docs-serve notebooks dist clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -69,6 +71,29 @@ walls: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(BIN)/rfo bench speed $(TASK) $(ARGS)
 
+# The documentation as a site that opens offline: site/index.html.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: .venv/.docs
+	@$(BIN)/mkdocs build --quiet --strict
+	@echo "site/index.html"
+
+docs-serve: .venv/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+# Runs the tutorials anew, and keeps what they print and draw.
+notebooks: export TF_CPP_MIN_LOG_LEVEL := 3
+notebooks: .venv/.docs
+	@rm -rf build/notebooks && mkdir -p build/notebooks
+	@cp docs/tutorials/*.ipynb build/notebooks
+	@cd build/notebooks && ../../$(BIN)/python -m nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False *.ipynb
+	@cp build/notebooks/*.ipynb docs/tutorials
+	@rm -rf build/notebooks
+
+.venv/.docs: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
 # A wheel, and proof that it works without its source. It holds the committed files of the package,
 # without scripts for its developers, and no others. Installed into an empty environment it trains.
 dist: export PYTHONPATH :=
@@ -89,5 +114,5 @@ dist: $(INSTALLED)
 	@ls dist
 
 clean:
-	@rm -rf .venv .venv-versions build dist .pytest_cache .ruff_cache src/*.egg-info
+	@rm -rf .venv .venv-versions build dist site .pytest_cache .ruff_cache src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,7 +23,7 @@ PINS = [
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line[:1] not in ("", "#")
 ]
-PACKAGE_OF = {"warp": "warp-lang", "PIL": "pillow", "brax": "brax"}
+PACKAGE_OF = {"warp": "warp-lang", "PIL": "pillow", "brax": "brax", "yaml": "pyyaml"}
 """Distribution of an import whose name differs."""
 BROUGHT = ("IPython",)
 """Imported only where it is there already: in a notebook."""
