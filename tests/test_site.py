@@ -4,8 +4,9 @@ notebooks were executed from top to bottom. `make docs` builds it and checks all
 import ast
 import json
 import re
-import sys
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -45,13 +46,8 @@ def test_pages_load_nothing_from_elsewhere():
 
 @pytest.fixture(scope="module")
 def reference():
-    """The module that makes pages from the code."""
-    sys.path.insert(0, str(DOCS / "hooks"))
-    try:
-        import reference
-    finally:
-        sys.path.pop(0)
-    return reference
+    """What makes pages from the code."""
+    return SimpleNamespace(**runpy.run_path(str(DOCS / "hooks" / "reference.py")))
 
 
 def test_every_page_is_in_the_menu_and_the_other_way_round(reference):
