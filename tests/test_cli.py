@@ -138,6 +138,7 @@ def test_policy_is_evaluated_on_another_task_of_its_sizes_only(capsys, tmp_path)
         capsys, "eval", run, "--on", "truncating"
     )
     assert "did you mean terminating" in fails(capsys, "eval", run, "--on", "terminatin")
+    assert "MuJoCo cannot judge lqr" in fails(capsys, "eval", run, "--physics", "mujoco")
     assert files(run) == before
 
 

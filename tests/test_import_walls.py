@@ -53,7 +53,7 @@ it."""
 
 FENCES = {
     "warp": ("rfo.physics",),
-    "mujoco": ("rfo.physics.mjcf",),
+    "mujoco": ("rfo.physics.mjcf", "rfo.envs.judge"),
     "meshio": ("rfo.physics.mesh",),
     "tyro": ("rfo.cli",),
     "tensorboardX": ("rfo.training.loggers",),

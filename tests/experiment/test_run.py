@@ -18,6 +18,7 @@ from paced import PACED
 from rfo.cli.main import main
 from rfo.experiment.finish import Evaluation
 from rfo.experiment.folder import create, open_run
+from rfo.experiment.judge import describe_both
 from rfo.experiment.run import resume
 from rfo.training import checkpoint
 from rfo.training.record import RunFolder
@@ -62,6 +63,21 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def copied(finished, tmp_path):
     return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_mujoco_judges_a_run_beside_our_physics(finished, capsys):
+    capsys.readouterr()
+    words = ["eval", str(finished), "--episodes", "2"]
+    found = []
+    for more in ((), ("--physics", "mujoco")):
+        assert main([*words, *more, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    ours, theirs = (np.array(each["returns"]) for each in found)
+    assert found[1]["physics"] == "mujoco" and found[1]["rfo"]["returns"] == ours.tolist()
+    assert np.isfinite(theirs).all() and (theirs != ours).all()
+    assert found[1]["difference"]["mean"] == pytest.approx(np.mean(theirs - ours))
+    lines = describe_both(found[1]).splitlines()
+    assert lines[0].startswith("our physics") and lines[1].startswith("MuJoCo  ")
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.5, 0), (0.75, 1)])

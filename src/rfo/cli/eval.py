@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -29,6 +29,9 @@ class Eval:
     task: OwnTask = None
     """The run's task, where it is code of your own that has moved or that rfo has not run
     before."""
+    physics: Literal["rfo", "mujoco"] = "rfo"
+    """What moves the robot: mujoco lets MuJoCo do it, with its own contact and integrator, then our
+    physics from the same starts, and prints both returns."""
     episodes: int = 128
     """Episodes, rounded up to equal shares of the environments."""
     deterministic: bool = False
@@ -49,10 +52,14 @@ class Eval:
             raise SettingError("name a run folder, as in `rfo eval runs/...`")
         from rfo.experiment import api
         from rfo.experiment.finish import describe
+        from rfo.experiment.judge import describe_both
         from rfo.training.record import plain
 
         run = api.load(self.run_folder, threads=self.threads, task=self.task)
-        summary = run.evaluate(self.episodes, self.deterministic, self.seed, on=self.on)
-        line = describe(summary) if self.on is None else f"on {self.on}, {describe(summary)}"
+        summary = run.evaluate(
+            self.episodes, self.deterministic, self.seed, on=self.on, physics=self.physics
+        )
+        told = describe_both(summary) if self.physics == "mujoco" else describe(summary)
+        line = told if self.on is None else f"on {self.on}, {told}"
         print(json.dumps(plain(summary)) if self.json else line)
         return 0

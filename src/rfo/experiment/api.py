@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from rfo.envs.base import Environment
     from rfo.envs.batch import Batch
     from rfo.types import Array, Observation, PRNGKey
+
+Physics = Literal["rfo", "mujoco"]
+"""What moves the robot in an evaluation."""
 
 
 class Run:
@@ -145,6 +148,7 @@ class Run:
         deterministic: bool = False,
         seed: int = 0,
         on: str | None = None,
+        physics: Physics = "rfo",
     ) -> dict[str, Any]:
         """Evaluate the newest checkpoint's policy, with as many episodes in every environment.
 
@@ -153,16 +157,28 @@ class Run:
             deterministic: act with noise zero.
             seed: seed of the evaluation's episodes, from 0 to 2^32 - 1.
             on: another task of the same sizes, by name.
+            physics: "mujoco" lets MuJoCo move the robot, and our physics from the same starts, one
+                episode an environment.
 
         Returns:
             ``mean``, ``std``, ``iqm``, ``interval`` (95 %, of the mean), ``episodes``, ``returns``
-            (one per episode) and more, see `rfo.training.evaluate.summarise`.
+            (one per episode) and more, see `rfo.training.evaluate.summarise`; after MuJoCo also
+            what `rfo.experiment.judge.judge_run` lists.
 
         Raises:
-            SettingError: for values out of range, or a task of other sizes.
+            SettingError: for values out of range, a task of other sizes, or one that MuJoCo cannot
+                move.
             RunError: if the run has no checkpoint.
         """
         require_seed(seed)
+        if physics not in get_args(Physics):
+            raise SettingError(f"physics must be rfo or mujoco, not '{physics}'", "physics")
+        if physics == "mujoco":
+            from rfo.experiment.judge import judge_run
+
+            require_positive(episodes=episodes)
+            folder = RunFolder.open(self.path)
+            return judge_run(self.experiment, folder, deterministic, seed, episodes, on)
         experiment = self.experiment.edited({"evaluation.episodes": episodes})
         folder = RunFolder.open(self.path)
         return evaluate_run(experiment, folder, deterministic, seed, on)

@@ -70,10 +70,7 @@ def evaluate_run(
     Raises:
         SettingError: for a task that is unknown or whose sizes are others than the run's.
     """
-    there = run if task is None else dataclasses.replace(run, task=TaskSettings(task))
-    _, env = experiments.build(there)
-    if there is not run:
-        _refuse_other_sizes(experiments.build(run)[1].spec, env.spec)
+    there, env = evaluated_on(run, task)
     state, progress = load_state(folder, run)
     with Phase(f"{there.title}: compiling and evaluating"):
         episodes = Evaluation(there, env, deterministic)(state, seed)
@@ -82,6 +79,19 @@ def evaluate_run(
         "task": there.task.name,
         "env_steps": progress["env_steps"],
     }
+
+
+def evaluated_on(run: Experiment, task: str | None) -> tuple[Experiment, Batch]:
+    """What a run's policy is evaluated on: its own experiment and environments, or another task's.
+
+    Raises:
+        SettingError: for a task that is unknown or whose sizes are others than the run's.
+    """
+    there = run if task is None else dataclasses.replace(run, task=TaskSettings(task))
+    _, env = experiments.build(there)
+    if there is not run:
+        _refuse_other_sizes(experiments.build(run)[1].spec, env.spec)
+    return there, env
 
 
 def _refuse_other_sizes(trained: EnvSpec, other: EnvSpec) -> None:

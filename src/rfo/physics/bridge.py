@@ -27,7 +27,7 @@ from jax.extend.mlir.dialects.stablehlo import BitcastConvertOp
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import PartitionSpec, get_abstract_mesh
 
-from rfo.physics.host import Plan, useful_threads
+from rfo.physics.host import Host, Plan, useful_threads
 from rfo.physics.kernels import Kernels
 from rfo.physics.stream import Stream
 from rfo.types import ENVIRONMENTS, Array
@@ -52,7 +52,7 @@ class Bridge:
             raise ValueError(f"physics needs at least one thread, not {threads}")
         self.kernels = kernels
         self.threads = threads
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, Host] = {}
         self._streams: dict[int, Stream] = {}
         self._step = self._differentiable()
 
@@ -72,7 +72,7 @@ class Bridge:
         step = jax.shard_map(self._step, in_specs=share, out_specs=share, check_vma=False)
         return step(*inputs)
 
-    def plan(self, envs: int) -> Plan:
+    def plan(self, envs: int) -> Host:
         """How the CPU advances a batch, made at the first call."""
         with _making:
             if envs not in self._plans:
@@ -232,5 +232,13 @@ def _primitive(name: str, abstract, host, on_stream) -> Primitive:
     return primitive
 
 
-_forward_p = _primitive("physics_forward", _forward_abstract, Plan.forward, Stream.forward)
-_adjoint_p = _primitive("physics_adjoint", _adjoint_abstract, Plan.adjoint, Stream.adjoint)
+def _forward(host: Host, *operands):
+    return host.forward(*operands)
+
+
+def _adjoint(host: Host, *operands):
+    return host.adjoint(*operands)
+
+
+_forward_p = _primitive("physics_forward", _forward_abstract, _forward, Stream.forward)
+_adjoint_p = _primitive("physics_adjoint", _adjoint_abstract, _adjoint, Stream.adjoint)

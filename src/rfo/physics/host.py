@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import warp as wp
@@ -46,6 +47,18 @@ machine."""
 def useful_threads(kernels: Kernels, envs: int) -> int:
     """Threads among the available ones that speed up a batch of `envs`."""
     return max(1, min(available_threads(), envs * kernels.work // NUMBERS_PER_THREAD))
+
+
+class Host(Protocol):
+    """What advances a batch on the CPU, from NumPy arrays (B, width) to NumPy arrays."""
+
+    def forward(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """A control step: inputs to outputs."""
+        ...
+
+    def adjoint(self, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Inputs, adjoints of the outputs to adjoints of the inputs."""
+        ...
 
 
 class Plan:

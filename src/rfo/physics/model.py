@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 
 import numpy as np
 
@@ -89,6 +90,7 @@ class Model:
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
     keyframes: dict[str, np.ndarray] = field(default_factory=dict)  # (nq,) coordinates, by name
     notes: tuple[str, ...] = ()  # a line for each thing that is read differently than in MuJoCo
+    source: str | Path = ""  # MJCF file or text that it was read from
 
     @property
     def contact_law(self) -> np.ndarray:

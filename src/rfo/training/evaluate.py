@@ -154,12 +154,11 @@ def summarise(episodes: Episodes, deterministic: bool) -> dict[str, Any]:
     n = len(returns)
     mean = float(returns.mean())
     std = float(returns.std(ddof=1)) if n > 1 else float("nan")
-    half = float(stats.t.ppf(0.975, n - 1) * std / np.sqrt(n)) if n > 1 else float("nan")
     return {
         "mean": mean,
         "std": std,
         "iqm": float(stats.trim_mean(returns, 0.25)),
-        "interval": [mean - half, mean + half],
+        "interval": mean_interval(returns),
         "episodes": n,
         "episodes_per_environment": len(episodes.returns),
         "deterministic": deterministic,
@@ -167,3 +166,12 @@ def summarise(episodes: Episodes, deterministic: bool) -> dict[str, Any]:
         "nonfinite_episodes": int(episodes.nonfinite.sum()),
         "returns": returns,
     }
+
+
+def mean_interval(values: np.ndarray) -> list[float]:
+    """95 % interval of the mean of n values, Student's t; NaN for one value."""
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return [float("nan")] * 2
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return [mean - half, mean + half]

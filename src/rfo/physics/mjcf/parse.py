@@ -71,7 +71,7 @@ def load(
         FileNotFoundError: no file at `source`.
         SettingError: not valid MJCF, or an element that has no counterpart here, by name.
     """
-    m = _compile(source)
+    m = compiled(source)
     honour(m)
     refuse_unsupported(m)
     refuse_contacts(m)
@@ -109,6 +109,7 @@ def load(
         geoms=drawn_geoms(m, frames),
         keyframes={name_of(m, "key", k): m.key_qpos[k].copy() for k in range(m.nkey)},
         notes=(*notes_of(m), *touching.notes),
+        source=source,
     )
     laws = Laws(m, frames, reference(bare), contact)
     held = laws.at.mass_matrix, laws.gravity
@@ -136,7 +137,13 @@ def load(
     return model if substep is None or substep <= longest else constants(longest / substep)
 
 
-def _compile(source: str | Path) -> mujoco.MjModel:
+def compiled(source: str | Path) -> mujoco.MjModel:
+    """The mujoco package's own model of a file or text.
+
+    Raises:
+        FileNotFoundError: no file at `source`.
+        SettingError: not valid MJCF.
+    """
     try:
         if isinstance(source, str) and source.lstrip().startswith("<"):
             return mujoco.MjModel.from_xml_string(source)
