@@ -76,6 +76,13 @@ def test_metrics_lines_are_strict_json_and_events_hold_the_same_numbers(tmp_path
     ]
 
 
+def test_events_hold_the_evaluation_too(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", {})
+    summary = {"mean": 2.5, "std": float("nan"), "deterministic": True, "returns": [2.5]}
+    folder.append_evaluation({"deterministic": summary}, env_steps=30)
+    assert events(folder.path) == [(30, {"evaluation/deterministic/mean": 2.5, "env_steps": 30})]
+
+
 def test_events_can_be_watched_while_the_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr("rfo.training.loggers.FLUSH_INTERVAL", 0.0)
     folder = RunFolder.create(tmp_path / "run", {})

@@ -11,7 +11,6 @@ import pytest
 
 from rfo.cli import main as cli
 from rfo.training.record import RunFolder
-from training.test_record import events
 
 SMALL = [
     "lqr",
@@ -113,7 +112,6 @@ def test_an_evaluation_is_shown_beside_the_metrics(package, mirrored):
     mirrored.append_evaluation({"deterministic": summary}, env_steps=30)
     (run,) = there.runs
     assert run.logged == [{"evaluation/deterministic/mean": 2.5, "env_steps": 30}]
-    assert events(mirrored.path) == [(30, {"evaluation/deterministic/mean": 2.5, "env_steps": 30})]
 
 
 def test_a_resumed_run_goes_on_there(package, mirrored):
