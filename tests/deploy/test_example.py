@@ -4,12 +4,12 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
 
+from compiled import reset
 from oracle import to_mujoco
 from rfo.deploy import export as exports
 from rfo.experiment.build import build_task
@@ -31,7 +31,7 @@ def test_the_observation_is_the_tasks_own(example, name):
     """In a random state, turned and spinning about all axes."""
     task = build_task(name)
     rng = np.random.default_rng(0)
-    state = task.reset(jax.random.key(0), 1)
+    state = reset(task, 0, 1)
     q = np.array(state.physics.q) + 0.5 * rng.standard_normal(state.physics.q.shape)
     q[:, 3:7] /= np.linalg.norm(q[:, 3:7], axis=-1, keepdims=True)
     qd = rng.standard_normal(state.physics.qd.shape)
@@ -60,7 +60,7 @@ def test_an_exported_policy_drives_the_ant_in_mujoco(example, tmp_path, monkeypa
 def test_mujoco_moves_the_ant_as_the_exported_controls_say(example, tmp_path):
     """The first control step in MuJoCo, against rfo's physics, in the air and without contact."""
     task = build_task("ant")
-    state = task.reset(jax.random.key(0), 1)
+    state = reset(task, 0, 1)
     pose = np.array([*task.pose], np.float32)
     pose[2] = 2.0
     physics = state.physics._replace(q=jnp.asarray(pose)[None], qd=jnp.zeros_like(state.physics.qd))

@@ -6,10 +6,11 @@ import shlex
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from jax.random import key
 
+from compiled import reset
 from rfo.cli import main as cli
 from rfo.experiment.build import build_task
 from rfo.training.record import RunFolder
@@ -24,7 +25,7 @@ def test_the_page_runs(tmp_path, monkeypatch):
     """In the folder that `rfo export` and `rfo record` of a finished run need."""
     run = untrained(tmp_path / "RUN", "ant", "rfo")
     task = build_task("ant")
-    frames = {name: np.asarray(x) for name, x in task.frame(task.reset(key(0), 8)).items()}
+    frames = {name: np.asarray(x) for name, x in jax.jit(task.frame)(reset(task, 0, 8)).items()}
     scene = {"task": "ant", "dt": task.spec.dt, **task.scene()}
     RunFolder.open(run.path).write_replay(scene, frames, np.zeros(8))
     monkeypatch.chdir(tmp_path)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_rigid_tasks import assert_uniform
 
+from compiled import reset
 from rfo.envs.tasks.go2 import FASTEST, SLOWEST, START_JOINTS, Go2, Go2State, reward, terminated
 from rfo.physics.articulated import ArticulatedState
 
@@ -87,7 +88,7 @@ def test_it_ends_when_it_lies_or_leans():
 
 
 def test_starts():
-    start = env().reset(jax.random.key(0), 4000)
+    start = reset(env(), 0, 4000)
     q, qd = map(np.asarray, start.physics)
     assert_uniform(q[:, 7:], np.array(START_JOINTS) - 0.1, np.array(START_JOINTS) + 0.1)
     assert_uniform(2 * np.arctan2(q[:, 6], q[:, 3]), -np.pi, np.pi)
@@ -101,7 +102,7 @@ def test_it_stands_when_left_alone():
     roll = jax.jit(
         lambda s: jax.lax.fori_loop(0, 100, lambda _, s: env().step(s, jnp.zeros((4, 12))).state, s)
     )
-    end = roll(env().reset(jax.random.key(1), 4))
+    end = roll(reset(env(), 1, 4))
     assert np.all(end.physics.q[:, 2] > 0.22) and np.abs(end.physics.qd).max() < 0.05
     model = env().simulator.model
     assert model.mass.sum() == pytest.approx(15.206, abs=1e-3)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_rigid_tasks import assert_uniform
 
+from compiled import reset
 from golden import recorded
 from oracle import motion
 from rfo.envs.tasks.hand_reorient import (
@@ -202,7 +203,7 @@ def lying(turn, count=1):
 
 
 def test_starts():
-    state = hand_reorient().reset(jax.random.key(0), 3000)
+    state = reset(hand_reorient(), 0, 3000)
     q, qd = map(np.asarray, state.physics)
     model = hand_reorient().simulator.model
     assert_uniform(q[:, :16], 0.2 * model.limit_lower[:16], 0.2 * model.limit_upper[:16])
