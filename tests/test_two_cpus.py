@@ -40,12 +40,10 @@ for task, method in zip(sys.argv[1::2], sys.argv[2::2]):
 KINDS = {
     "lqr": "rfo",  # a closed form
     "cartpole": "apg",  # rigid
-    "soft_jumper_small": "rfo",  # soft, and a point cloud
+    "soft_jumper_small_camera": "rfo",  # soft, and a point cloud, from a depth camera
     "rolling_flat_small": "apg",  # plasticine
     "fluid_move_small": "apg",  # fluid
-    "hand_flip_small": "apg",  # a hand and plasticine
     "hand_reorient": "apg",  # a hand
-    "soft_jumper_small_camera": "apg",  # a depth camera
 }
 """One task of each kind, with RFO where its networks matter, and elsewhere with what compiles
 fastest."""
