@@ -166,6 +166,5 @@ class Couplings:
     kd: np.ndarray  # (N,) [N s/m or N m s/rad]
 
 
-NO_ACTUATORS = motors(np.zeros(0, int), np.zeros(0))
 NO_TENDONS = Tendons(Lengths.of([]), *([np.zeros(0)] + [np.zeros((0, 2))] + [np.zeros(0)] * 8))
 NO_COUPLINGS = Couplings(Lengths.of([]), np.zeros((0, 5)), np.zeros(0), np.zeros(0))
