@@ -294,6 +294,9 @@ def test_watch_tells_when_there_is_no_replay_and_opens_one(run, copied, capsys):
     np.savez(copied / "replay.npz", poses=np.zeros((2, 1, 7)), reward=np.zeros(2))
     status, out, _ = rfo(capsys, "watch", copied, "--no-open")
     assert status == 0 and "<html" in Path(out.strip()).read_text()
+    shutil.copytree(copied, copied / "s1")
+    status, out, _ = rfo(capsys, "watch", copied, copied / "s1", "--no-open")
+    assert status == 0 and "2 replays" in Path(out.strip()).read_text()
     (copied / "replay.npz").write_bytes(b"")
     assert "damaged" in fails(capsys, "watch", copied, "--no-open")
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rfo.view.replay import write_html
+from rfo.view.grid import write_grid
+from rfo.view.replay import fields_of, fill, write_html
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -324,3 +325,15 @@ def test_browser_plays_to_the_end_by_itself(run_folder, tmp_path):
     assert float(shown("reward")) == pytest.approx(reward[-1], abs=0.005)
     assert 'id="trouble" class="panel" role="alert" hidden' in dom
     assert 'id="legend" class="panel" hidden' in dom
+
+
+def test_a_grid_holds_every_replay_and_the_viewer_once(run_folder, soft_run_folder, tmp_path):
+    fields = [fields_of(folder) for folder in (run_folder, soft_run_folder)]
+    page = write_grid(tmp_path / "replays.html", fields)
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script id="pages" type="application/json">(.*?)</script>', text, re.DOTALL)
+    content = json.loads(found[1])
+    assert content["replays"] == fields and text.count("The MIT License") == 1
+    whole = fill(content["template"], content["replays"][1])
+    assert whole == write_html(soft_run_folder).read_text(encoding="utf-8")
+    assert "default-src 'none'" in text and "2 replays" in text

@@ -9,13 +9,11 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 from rfo.envs.base import EnvSpec, Renderable
 from rfo.envs.batch import Batch
-from rfo.errors import RunError, SettingError
+from rfo.errors import SettingError
 from rfo.experiment import build as experiments
 from rfo.experiment.catalogue import short_name
 from rfo.experiment.folder import load_state
@@ -127,22 +125,14 @@ def blown_up(summary: dict[str, Any]) -> str | None:
     )
 
 
-def replay_page(path: Path) -> Path:
-    """Write the replay of a run as one HTML file.
-
-    Raises:
-        RunError: if the run has no replay or a damaged one.
-    """
-    folder = RunFolder.open(path)
-    try:
-        return write_html(folder.path)
-    except FileNotFoundError:
-        raise RunError(
-            f"{path} holds no replay: it is written when a training finishes, for tasks that can "
-            f"be drawn"
-        ) from None
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise RunError(f"the replay of {path} is damaged: {error}") from None
+def drawing(run: Experiment, env: Batch) -> dict[str, Any]:
+    """What a replay of a run tells beside its frames: the task, its time step, and its scene."""
+    task: Any = env.task
+    return {
+        "task": short_name(run.task.name),
+        "dt": env.spec.dt * env.stride,
+        **task.scene(),
+    }
 
 
 def lacking(folder: RunFolder, env: Batch) -> list[str]:
@@ -176,12 +166,7 @@ def finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> 
             stochastic, deterministic = episodes
             if any(name in missing for name in REPLAY) and isinstance(env.task, Renderable):
                 phase.now("writing the replay")
-                description = {
-                    "task": short_name(run.task.name),
-                    "dt": env.spec.dt * env.stride,
-                    **env.task.scene(),
-                }
-                folder.write_replay(description, deterministic.frames, deterministic.reward)
+                folder.write_replay(drawing(run, env), deterministic.frames, deterministic.reward)
                 told.append(f"replay: {write_html(folder.inside('.'))}")
             summaries = {
                 "stochastic": summarise(stochastic, deterministic=False),

@@ -216,6 +216,12 @@ function connect(world) {
   page.follow.onclick = toggleFollow;
   page.home.onclick = () => goHome(world);
   onresize = () => resize(world);
+  // what a page with several replays tells each
+  onmessage = ({ data: { time, playing, speed } }) => {
+    if (time !== undefined) player.time = time;
+    if (playing !== undefined) setPlaying(playing);
+    if (speed !== undefined) page.speed.value = speed;
+  };
   onkeydown = (event) => {
     if (!keys[event.key] || (event.key === " " && event.target.tagName === "BUTTON")) return;
     event.preventDefault();
@@ -230,6 +236,7 @@ function openingTime() {
 }
 
 function run() {
+  document.documentElement.classList.toggle("framed", window.parent !== window);
   const world = build();
   resize(world);
   connect(world);

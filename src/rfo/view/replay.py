@@ -98,17 +98,31 @@ def write_html(run_folder: Path) -> Path:
         ValueError: if the replay is malformed; the message names the field.
     """
     run_folder = Path(run_folder)
-    replay = read(run_folder)
-    config_file = run_folder / "config.json"
-    config = _read_json(config_file) if config_file.exists() else {}
-    with _malformed():
-        text = _page(replay, config)
+    fields = fields_of(run_folder)
     page = run_folder / "replay.html"
-    _replace(page, text)
+    replace(page, fill(template(), fields))
     return page
 
 
-def _replace(path: Path, text: str) -> None:
+def fields_of(run_folder: Path, about: Path | None = None) -> dict[str, str]:
+    """`page_fields` of the replay in a folder.
+
+    Args:
+        run_folder: folder with the replay.
+        about: folder with the ``config.json`` of the run, if it is another.
+
+    Raises:
+        FileNotFoundError: if the folder has no replay.
+        ValueError: if the replay is malformed; the message names the field.
+    """
+    replay = read(run_folder)
+    config_file = (about or run_folder) / "config.json"
+    config = _read_json(config_file) if config_file.exists() else {}
+    with _malformed():
+        return page_fields(replay, config)
+
+
+def replace(path: Path, text: str) -> None:
     """Write a file in one go; a link in its place is replaced and not followed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
@@ -248,7 +262,20 @@ def _check_unit(name: str, values: np.ndarray) -> None:
         raise ValueError(f"{name} must be in [-1, 1], not {values.flat[np.abs(values).argmax()]}")
 
 
-def _page(replay: Replay, config: dict[str, Any]) -> str:
+def template() -> str:
+    """The page with the viewer in it, and without what `page_fields` gives."""
+    return fill(
+        asset("replay.html"),
+        {
+            "LICENSE": asset("vendor/LICENSE.three"),
+            "THREE": asset("vendor/three.js"),
+            "SCRIPT": asset("figure.js") + asset("replay.js"),
+        },
+    )
+
+
+def page_fields(replay: Replay, config: dict[str, Any]) -> dict[str, str]:
+    """What the page of one replay tells and plays, by placeholder."""
     scene, frames, reward = replay
     task = str(scene["task"])
     algorithm = _algorithm(config)
@@ -257,6 +284,8 @@ def _page(replay: Replay, config: dict[str, Any]) -> str:
     details = [f"{len(reward)} steps, {seconds:.1f} s of simulated time"]
     if "seed" in config:
         details.append(f"seed {config['seed']}")
+    if "env_steps" in scene:
+        details.append(f"after {int(scene['env_steps']):,} steps of training")
     data = {
         "dt": scene["dt"],
         "frames": len(reward),
@@ -265,20 +294,19 @@ def _page(replay: Replay, config: dict[str, Any]) -> str:
         "radius": scene.get("points", {}).get("radius", 0),
         **{name: _base64(array) for name, array in {"reward": reward, **frames}.items()},
     }
-    return _fill(
-        _asset("replay.html"),
-        {
-            "TITLE": html.escape(f"{heading} · rfo"),
-            "HEADING": html.escape(heading),
-            "SUBTITLE": html.escape(" · ".join(details)),
-            "RETURN": _number(float(reward.sum(dtype=np.float64))),
-            # no "<" at all: besides "</script", "<!--" too changes how a script is read
-            "DATA": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
-            "LICENSE": _asset("vendor/LICENSE.three"),
-            "THREE": _asset("vendor/three.js"),
-            "SCRIPT": _asset("figure.js") + _asset("replay.js"),
-        },
-    )
+    return {
+        "TITLE": html.escape(f"{heading} · rfo"),
+        "HEADING": html.escape(heading),
+        "SUBTITLE": html.escape(" · ".join(details)),
+        "RETURN": _number(float(reward.sum(dtype=np.float64))),
+        "DATA": script_json(data),
+    }
+
+
+def script_json(content: Any) -> str:
+    """JSON that may stand in a script of a page."""
+    # no "<" at all: besides "</script", "<!--" too changes how a script is read
+    return json.dumps(content, allow_nan=False).replace("<", "\\u003c")
 
 
 def _algorithm(config: dict[str, Any]) -> str:
@@ -296,10 +324,11 @@ def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Text of a file of this room."""
     return resources.files("rfo.view").joinpath(name).read_text(encoding="utf-8")
 
 
-def _fill(template: str, fields: dict[str, str]) -> str:
-    """Replace every @NAME@ by its field, in one pass so that no content counts as a placeholder."""
-    return re.sub("@([A-Z]+)@", lambda match: fields[match[1]], template)
+def fill(template: str, fields: dict[str, str]) -> str:
+    """Replace every @NAME@ that there is a field for, in one pass: no content is a placeholder."""
+    return re.sub("@([A-Z]+)@", lambda match: fields.get(match[1], match[0]), template)
