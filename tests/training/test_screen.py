@@ -130,6 +130,11 @@ def test_no_rate_without_time(monkeypatch):
     assert [rate.add(10), rate.add(10)] == [None, None]
 
 
+def test_at_the_end_no_time_is_left(capsys):
+    progress(lambda _: None, steps=4_096_000)
+    assert capsys.readouterr().err.splitlines()[-1].endswith("grad 0.123, 12% dropped")
+
+
 def test_numbers_and_times_in_words():
     assert [compact(x) for x in (0, 999, 999.6, 20_480, 4_096_000, 1.5e12)] == [
         *("0", "999", "1k", "20.5k", "4.1M", "1.5T")

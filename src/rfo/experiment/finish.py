@@ -153,7 +153,8 @@ def finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> 
     """
     protocols = [Evaluation(runs[0][0], env, deterministic) for deterministic in (False, True)]
     told, reasons = [], []
-    with Phase("evaluating") as phase:
+    title = runs[0][0].title
+    with Phase(f"{title}: evaluating") as phase:
         for i, (run, folder, state) in enumerate(runs):
             missing = lacking(folder, env)
             reasons.append(None)
@@ -161,11 +162,12 @@ def finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> 
                 continue
             episodes = []
             for protocol in protocols:
-                phase.now(f"evaluating {2 * i + len(episodes) + 1}/{2 * len(runs)}")
+                number = 2 * i + len(episodes) + 1
+                phase.now(f"{title}: evaluating {number}/{2 * len(runs)}")
                 episodes.append(protocol(state, run.seed))
             stochastic, deterministic = episodes
             if any(name in missing for name in REPLAY) and isinstance(env.task, Renderable):
-                phase.now("writing the replay")
+                phase.now(f"{title}: writing the replay")
                 folder.write_replay(drawing(run, env), deterministic.frames, deterministic.reward)
                 told.append(f"replay: {write_html(folder.inside('.'))}")
             summaries = {

@@ -250,7 +250,8 @@ def _facts(
     ]
     if rate is not None and rate > 0:
         parts.insert(1, f"{compact(rate)}/s")
-        parts.append(f"{duration((total - steps) / rate)} left")
+        if steps < total:
+            parts.append(f"{duration((total - steps) / rate)} left")
     return ", ".join(parts)
 
 
