@@ -2,24 +2,23 @@
 
     python examples/own_robot.py
 
-rfo reads bodies, joints (free, ball, slide, hinge), motors, planes, spheres, capsules and boxes. It
-refuses anything else and says what it is. The reward is any JAX function of the state after a step
-and the action.
+What rfo cannot read of a file it refuses by name. The reward is any JAX function of a moment of the
+robot, its state after a step and the action, and may use the terms of `rfo.envs.rewards`.
 """
 
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
 import rfo
+from rfo.envs import rewards
 
 DOG = Path(__file__).parent / "dog.xml"
 
 
-def forward(state, action):
-    """Speed of the body along x [m/s], less a tenth of the mean squared action; (B,)."""
-    return state.qd[:, 0] - 0.1 * jnp.mean(action**2, axis=-1)
+def forward(now):
+    """Speed of the body along x [m/s], less a tenth of the mean squared action, in each robot."""
+    return now.qd[:, 0] - 0.1 * rewards.action_size(now)
 
 
 def main(file=DOG, updates=400):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import difflib
+from collections.abc import Collection, Iterable
 
 
 class SettingError(ValueError):
@@ -62,3 +63,19 @@ def require_known(value: str, known: Collection[str], field: str) -> None:
     """
     if value not in known:
         raise SettingError(f"{field} must be one of {', '.join(known)}, not '{value}'", field)
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """A line that says a name is unknown and lists near ones, or all if none is near."""
+    known = sorted(set(known))
+    near = near_names(name, known)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
+    return f"unknown {kind} '{name}': {hint}"
+
+
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three names that look like one, or that end in it after a dot."""
+    known = list(known)
+    ends = [other for other in known if other.rpartition(".")[2] == name.lstrip("-")]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return list(dict.fromkeys([*ends, *near]))[:3]

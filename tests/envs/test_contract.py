@@ -19,8 +19,8 @@ LARGE = {
     f"{task}{version}"
     for task in ("rolling_flat", "fluid_move", "hand_flip")
     for version in ("", "_corrected")
-}
-"""Expensive tasks, whose classes are tested with their small versions."""
+} | {"g1_velocity"}
+"""Expensive tasks, whose classes are tested with their small versions, or a smaller robot."""
 NAMES = [name for name in TASKS if name not in LARGE]
 SIMULATED = [name for name in NAMES if TASKS[name].simulated]
 FIXED_START = {"bimodal"}
@@ -34,8 +34,10 @@ VERSIONS |= {
     "cheetah",
     "hand_reorient_corrected",
     "hand_reorient_smooth",
+    "go2_velocity",
 }
-"""Tasks with nearly the code of the ant, the hopper or hand_reorient."""
+"""Tasks with nearly the code of the ant, the hopper or hand_reorient; and a robot, whose terms and
+starts test_rewards.py and test_robot.py test."""
 
 ROUGH = {"humanoid_corrected", "hand_reorient_corrected", "hand_reorient_smooth", "soft_worm"}
 """Tasks whose differences converge in too few of the B environments. They share the gradient of

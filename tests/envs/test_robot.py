@@ -10,7 +10,7 @@ import pytest
 
 from rfo.cli import settings
 from rfo.cli.train import Train
-from rfo.envs.robot import Robot, forward
+from rfo.envs.robot import Robot, RobotState
 from rfo.errors import SettingError
 from rfo.experiment.build import build_task
 from rfo.experiment.record import preset
@@ -27,6 +27,11 @@ FREE = """<mujoco><worldbody><geom type="plane" size="1 1 1"/>
   <actuator><motor joint="arm" gear="{gear}"/></actuator></mujoco>"""
 
 
+def state_of(physics, actions=1):
+    """Between two steps, after an action of 0."""
+    return RobotState(physics, jnp.zeros((len(physics.q), actions)))
+
+
 @pytest.mark.long
 def test_the_example_learns_to_walk():
     """After a few updates the dog moves further than with its first policy."""
@@ -39,7 +44,7 @@ def test_a_planar_robot_hides_x_and_a_free_one_its_place():
     assert (dog.spec.observation, dog.spec.action_size) == (6 + 7, 4)
     assert (ball.spec.observation, ball.spec.action_size) == (6 + 7, 1)
     q = jnp.arange(8.0)[None]
-    seen = ball.observe(ArticulatedState(q, 10 + jnp.arange(7.0)[None]))
+    seen = ball.observe(state_of(ArticulatedState(q, 10 + jnp.arange(7.0)[None])))
     np.testing.assert_allclose(seen[0], [*range(2, 8), *range(10, 17)])
 
 
@@ -51,17 +56,13 @@ def test_activations_are_seen_and_named():
 
 
 def test_reward_and_end_are_as_told():
-    ball = Robot(
-        FREE.format(gear=1), lambda state, action: state.q[:, 0] + action[:, 0], lowest=0.4
-    )
+    ball = Robot(FREE.format(gear=1), lambda now: now.q[:, 0] + now.action[:, 0], lowest=0.4)
     heights, action = jnp.array([0.3, 0.8]), jnp.full((2, 1), 3.0)
-    start = ball.reset(jax.random.key(0), 2)
+    start = ball.reset(jax.random.key(0), 2).physics
     q = start.q.at[:, 2].set(heights).at[:, 0].set(5.0)
-    after = ball.step(ArticulatedState(q, start.qd * 0), action)
+    after = ball.step(state_of(ArticulatedState(q, start.qd * 0)), action)
     np.testing.assert_allclose(after.reward, 6.0, atol=1e-3)  # the action is clipped to 1
     assert after.terminated.tolist() == [True, False]
-    state = ArticulatedState(jnp.zeros((1, 8)), jnp.full((1, 7), 2.0))
-    np.testing.assert_allclose(forward(state, jnp.array([[0.5]])), 2 - 0.1 * 0.25)
 
 
 @pytest.mark.parametrize(
@@ -84,15 +85,14 @@ SLIDE = """<mujoco><option gravity="0 0 0"/><worldbody><body euler="0 0 90">
 def test_the_slide_runs_along_the_worlds_x():
     """Whatever the attitude of its body: the reward is the speed of what moves along x."""
     task = Robot(SLIDE.format(axis="0 -1 0"))
-    state = task.simulator.init(1)
+    state = state_of(task.simulator.init(1))
     for _ in range(30):
         step = task.step(state, jnp.ones((1, 1)))
         state = step.state
     place = task.frame(state)["poses"][0, 0, :3]
     assert step.reward[0] > 0 and place[0] > 0.1 and np.abs(place[1:]).max() < 1e-6
     fixed = Robot(SLIDE.format(axis="1 0 0"))
-    state = ArticulatedState(jnp.array([[0.3]]), jnp.zeros((1, 1)))
-    np.testing.assert_allclose(fixed.reward(state, jnp.array([[0.5]])), -(0.3**2) - 0.1 * 0.25)
+    assert [name for name, _ in fixed.terms] == ["coordinates", "velocities"]
     assert (task.spec.observation, fixed.spec.observation) == (1, 2), "its place counts"
 
 
@@ -101,9 +101,9 @@ def test_actions_stand_for_the_range_of_each_control():
     text = SLIDE.format(axis="0 -1 0").replace('gear="10"', 'gear="1" ctrlrange="-1 3"')
     task = Robot(text.replace('size=".1"', 'size=".1" mass="1"'), dt=0.1)
     assert task.spec.control_range == ((-1.0, 3.0),)
-    still = task.simulator.init(3)
+    still = state_of(task.simulator.init(3))
     moved = task.step(still, jnp.array([[-1.0], [0.0], [5.0]])).state
-    np.testing.assert_allclose(moved.qd[:, 0], [-0.1, 0.1, 0.3], rtol=1e-5)
+    np.testing.assert_allclose(moved.physics.qd[:, 0], [-0.1, 0.1, 0.3], rtol=1e-5)
 
 
 LOADED = """<mujoco><worldbody><body pos="0 0 2"><joint type="slide" axis="1 0 0" name="x"/>
@@ -142,8 +142,9 @@ def test_any_weight_stands_on_the_ground(source):
         return after, task.frame(after)["poses"][:, 0, 2]
 
     state, heights = jax.jit(lambda s: jax.lax.scan(step, s, actions))(state)
-    assert np.isfinite(state.q).all() and np.isfinite(state.qd).all()
-    assert heights.min() > 0.02 and np.abs(state.qd).max() < 60
+    q, qd = state.physics
+    assert np.isfinite(q).all() and np.isfinite(qd).all()
+    assert heights.min() > 0.02 and np.abs(qd).max() < 60
 
 
 def test_what_spins_too_fast_ends_the_episode():
@@ -162,7 +163,7 @@ def test_what_spins_too_fast_ends_the_episode():
     start = task.reset(jax.random.key(0), 16), jnp.zeros(16, bool)
     (state, ended), rewards = jax.jit(lambda c: jax.lax.scan(step, c, None, 1000))(start)
     assert np.isfinite(rewards).all() and np.abs(rewards).max() < 10
-    assert np.isfinite(state.qd).all() and ended.any()
+    assert np.isfinite(state.physics.qd).all() and ended.any()
 
 
 def test_user_data_belong_to_their_owner():
@@ -179,14 +180,14 @@ HOME = '<keyframe><key name="home" qpos="0 0 .3 1 0 0 0 .7"/></keyframe></mujoco
 
 def test_a_start_is_moved_into_the_joints_limits_and_may_be_a_keyframe():
     task = Robot(BENT)
-    assert task.reset(jax.random.key(0), 64).q[:, 7].min() == pytest.approx(np.deg2rad(30))
+    assert task.reset(jax.random.key(0), 64).physics.q[:, 7].min() == pytest.approx(np.deg2rad(30))
     assert any("beyond a limit" in note for note in task.simulator.model.notes)
     task = Robot(BENT.replace("</mujoco>", HOME))
-    start = task.reset(jax.random.key(0), 64).q
+    start = task.reset(jax.random.key(0), 64).physics.q
     np.testing.assert_allclose(start.mean(0), [0, 0, 0.3, 1, 0, 0, 0, 0.7], atol=0.02)
     lying = HOME.replace("<keyframe>", '<keyframe><key name="low" qpos="0 0 .1 1 0 0 0 .7"/>')
     task = Robot(BENT.replace("</mujoco>", lying), keyframe="home")
-    assert task.reset(jax.random.key(0), 64).q[:, 2].mean() == pytest.approx(0.3, abs=0.02)
+    assert task.reset(jax.random.key(0), 64).physics.q[:, 2].mean() == pytest.approx(0.3, abs=0.02)
     with pytest.raises(SettingError, match="no keyframe 'high': the file has low, home"):
         Robot(BENT.replace("</mujoco>", lying), keyframe="high")
 
@@ -222,7 +223,8 @@ def test_a_file_is_a_task(tmp_path):
     assert (env.spec.name, env.spec.action_size) == ("dog", 4)
     assert preset(str(DOG), "rfo").task.name == str(DOG)
     words = ["--mjcf", str(DOG), "--reward", "forward", "--seed", "3"]
-    assert settings.parse(Train, "train", words)[1]() == preset(str(DOG), "rfo", seed=3)
+    asked = preset(str(DOG), "rfo", seed=3, **{"task.reward": "forward"})
+    assert settings.parse(Train, "train", words)[1]() == asked
     with pytest.raises(SettingError, match=r"no MJCF file at .*absent\.xml"):
         build_task(str(tmp_path / "absent.xml"))
     (tmp_path / "odd.xml").write_text(

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from rfo.cli import options, settings
 from rfo.cli.settings import Settings, TaskChoice
-from rfo.errors import RunError, SettingError
-from rfo.experiment.nested import unknown
+from rfo.errors import RunError, SettingError, unknown
 from rfo.training.output import outliving_output
 
 COMMANDS = {

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from rfo.errors import SettingError
-from rfo.experiment.nested import alternatives, field_types, unknown
+from rfo.errors import SettingError, unknown
+from rfo.experiment.nested import alternatives, field_types
 
 ACTOR = {
     "--actor-hidden": "--network.hidden",

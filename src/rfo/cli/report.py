@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from rfo.errors import SettingError
-from rfo.experiment.nested import unknown
+from rfo.errors import SettingError, unknown
 
 
 @dataclass(frozen=True)

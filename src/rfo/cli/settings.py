@@ -47,9 +47,6 @@ class TaskChoice:
     your own as my_task.py:Reach or my_package.tasks:Reach, see `rfo new-task`."""
     mjcf: MjcfFile = None
     """Robot to use in place of a task: its MJCF file, which ends in .xml."""
-    reward: Literal["forward"] = "forward"
-    """What the robot of an MJCF file is paid for: to run forward, or, if it is fixed to the world,
-    to hold its first pose."""
 
     def chosen(self, base: TaskSettings | None = None) -> TaskSettings:
         """The task with its settings, where `base` is what the options were preset to, if any."""
@@ -258,6 +255,8 @@ def _task_options(task: TaskSettings, arguments: list[str]) -> Any:
                 annotated = Annotated[kind | None, about]  # pyright: ignore
                 present = task.options.get(name)
                 present = tuple(present) if isinstance(present, list) else present
+                # a table stays where the options come from: no option can hold it
+                present = None if isinstance(present, Mapping) else present
                 fields.append((name, annotated, dataclasses.field(default=present)))
     record = dataclasses.make_dataclass("TaskOptions", fields, frozen=True)
     record.__doc__ = f"Settings of the task {task.name}."
@@ -265,11 +264,17 @@ def _task_options(task: TaskSettings, arguments: list[str]) -> Any:
 
 
 def _option_kind(hint: Any) -> Any:
-    """The option's type for a constructor argument's type; None if it can be no option."""
+    """The option's type for a constructor argument's type; None if it can be no option.
+
+    Where it may also be a table or a function, the option is the text that names one."""
     kinds = [kind for kind in alternatives(hint) if kind is not type(None)]
+    if str in kinds:
+        return str
     if len(kinds) != 1:
         return None
     (kind,) = kinds
+    if typing.get_origin(kind) is tuple and str in alternatives(typing.get_args(kind)[0]):
+        return tuple[str, ...]
     members = required_fields(kind) if isinstance(kind, type) else []
     if members and {typing.get_type_hints(kind)[name] for name in members} == {float}:
         return tuple[(float,) * len(members)]  # pyright: ignore[reportInvalidTypeArguments]

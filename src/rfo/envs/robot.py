@@ -1,18 +1,23 @@
-"""Robot: whatever an MJCF file describes runs forward."""
+"""Robot: whatever an MJCF file describes, and what it is paid for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rfo.envs import observations, rewards
 from rfo.envs.base import Entry, EnvSpec, Step
-from rfo.errors import SettingError
+from rfo.envs.moment import Body, Moment
+from rfo.envs.purposes import PURPOSES, Goal, Purpose
+from rfo.envs.rewards import Reward
+from rfo.envs.servos import with_servos
+from rfo.errors import SettingError, unknown
 from rfo.physics.articulated import Articulated, State
 from rfo.physics.articulated_parameters import ArticulatedParameters
 from rfo.physics.kinematics import link_poses, rotate
@@ -21,57 +26,76 @@ from rfo.physics.model import Joint, Model
 from rfo.physics.reference import stable_step
 from rfo.types import Array, Bool, Float, PRNGKey
 
-Reward = Callable[[State, Array], Array]
-"""Reward of arriving in a state by an action in [-1, 1]: (B, ...), (B, A) -> (B,)."""
-
 FASTEST_TURN = 0.1
 """Turn of a joint in one substep beyond which its motion cannot be integrated [rad]."""
 LEAST_SUBSTEPS = 4
 """Fewest substeps of a control step, so that what swings freely stays accurate."""
 MOST_SUBSTEPS = 400
 """Most substeps of a control step; a file that needs more probably has a mistake."""
-POSITION_NOISE = 0.05
-"""Largest deviation of the start's coordinates [m, rad]."""
-VELOCITY_NOISE = 0.05
-"""Largest velocity at the start [m/s, rad/s]."""
-ACTION_COST = 0.1
+OPEN_RANGE = 1.0
+"""Range to either side of the start in which targets are drawn for joints without limits [rad,
+m]."""
+TARGET_RADIUS = 0.03
+"""Of the ball that marks a target in the replay [m]."""
 
 
-def forward(state: State, action: Float[Array, "B A"]) -> Float[Array, " B"]:
-    """Speed of the first link along x [m/s], less a tenth of the mean squared action."""
-    return state.qd[:, 0] - ACTION_COST * jnp.mean(action**2, axis=-1)
+class RobotState(NamedTuple):
+    """State between two control steps."""
 
-
-def hold(start: Float[Array, " nq"]) -> Reward:
-    """A reward for staying in a pose: minus the mean squared distance of all coordinates from it
-    [m, rad], and the cost of actions that `forward` has."""
-
-    def reward(state: State, action: Array) -> Array:
-        away = jnp.mean((state.q - start) ** 2, axis=-1)
-        return -away - ACTION_COST * jnp.mean(action**2, axis=-1)
-
-    return reward
+    physics: State
+    action: Float[Array, "B A"]
+    """The last action; zero after a reset."""
+    goal: Float[Array, "B 3"] | None = None
+    """See `rfo.envs.moment.Moment`."""
+    noise: PRNGKey | None = None
+    """Key of each environment's observation noise, if there is any."""
 
 
 class Robot:
     """A robot of your own as a task; `examples/own_robot.py` shows one.
 
-    A robot whose first joint is free or a slide along the world's x is paid for running `forward`,
-    any other, such as an arm or a hand, to `hold` its start, unless it has a reward of its own.
-    Action: one number in [-1, 1] for each actuator, which stands for its control range from end to
-    end (`EnvSpec.control_range`). Observation: all coordinates but those of the place on the
-    ground, if it runs, all velocities, as in `rfo.physics.model.Joint`, then all activations.
-    Reset: a keyframe of the file, or its reference pose where it has none, coordinates and
-    velocities +-0.05, uniform, moved into the joints' limits; activations 0.
+    **Reward**: a name of `rfo.envs.purposes`, a table of `rfo.envs.rewards`, or a function of a
+    `rfo.envs.moment.Moment`. `forward` pays for running along x, `hold` for holding the start,
+    `stand` for standing upright, `velocity` for following a command that is drawn for each episode,
+    `reach` for bringing a site to a target. Without one, a robot whose first joint is free or a
+    slide along the world's x is paid for `forward`, any other, such as an arm or a hand, for
+    `hold`.
+
+    **Action**: one number in [-1, 1] for each actuator. With `action_mode` "control" it stands for
+    the actuator's control range from end to end, with "position" for a servo's target, the start
+    plus `scale` times the action; a motor gets a servo then. `EnvSpec.control_range` has the map.
+
+    **Observation**: terms of `rfo.envs.observations`, by default those that go with the reward;
+    `EnvSpec.entries` names them.
+
+    **Reset**: a keyframe of the file, or its reference pose where it has none, coordinates and
+    velocities +-`start_noise`, uniform, moved into the joints' limits; activations 0.
 
     An episode terminates if a joint turns by more than a tenth of a radian in a substep, because
     faster rotation cannot be integrated. More substeps allow faster rotation.
     `simulator.substeps` is the number of integration steps per control step, chosen or given.
 
     Args:
-        source: MJCF file or text, see `rfo.physics.mjcf.load`.
-        reward: of arriving in a state; None: see above.
+        source: MJCF file or text, see `rfo.physics.mjcf.load`; or what it returned.
+        reward: name, table of weights, or function; None: see above.
+        observe: names of terms, or functions of a moment, that make up the observation.
+        goal: what is drawn for each episode: none, command or target; None: what the reward's terms
+            need.
+        slowest: smallest command, forward and to the left [m/s], turning to the left [rad/s].
+        fastest: largest command, in the same order.
+        site: what is to reach the target; None: the file's last site, or the last link's origin.
+        spread: share of the joints' ranges, about the start, from which a pose is drawn that has
+            the site at the target.
+        action_mode: control or position.
+        scale: change of a servo's target per unit of action [rad or m], for actions as positions.
+        stiffness: of servos in place of motors [N m/rad or N/m]; None: see `rfo.envs.servos`.
+        damping: of the same [N m s/rad or N s/m].
+        start_noise: largest deviation of coordinates and velocities from the start, in SI units.
+        observation_noise: largest error of an observation's terms, by name, uniform and new in each
+            step.
         lowest: height of the first link below which an episode terminates [m]; None for never.
+        tilt: lean of the trunk from the start beyond which an episode terminates [rad]; None: 1.2
+            for stand and velocity, never for the others.
         contact: constants of its geoms; None: from the masses that they hold and the file, see
             `rfo.physics.mjcf.constants`.
         dt: duration of a control step [s].
@@ -86,8 +110,8 @@ class Robot:
     Raises:
         FileNotFoundError: no file at `source`.
         SettingError: see `rfo.physics.mjcf.load`; or if there is no motor, if `lowest` is given for
-            a first link that is not free, if a number must be positive, or if it takes more than
-            400 substeps.
+            a first link that is not free, if a number must be positive, if a name is unknown, if a
+            term does not fit the robot, or if it takes more than 400 substeps.
 
     Example:
         >>> import rfo
@@ -99,14 +123,29 @@ class Robot:
         ... </mujoco>'''
         >>> rfo.Robot(ball, episode_length=100).spec.action_size
         1
+        >>> rfo.Robot(ball, {"forward_velocity": 1.0}, observe=("velocities",)).spec.entries
+        (Entry(name='velocities', size=1, scale=1.0),)
     """
 
     def __init__(
         self,
-        source: str | Path,
-        reward: Reward | None = None,
+        source: str | Path | Model,
+        reward: str | Mapping[str, Any] | Reward | None = None,
         *,
+        observe: tuple[str | observations.Term, ...] | None = None,
+        goal: Goal | None = None,
+        slowest: tuple[float, float, float] = (-0.5, -0.3, -0.5),
+        fastest: tuple[float, float, float] = (1.0, 0.3, 0.5),
+        site: str | None = None,
+        spread: float = 0.5,
+        action_mode: Literal["control", "position"] = "control",
+        scale: float = 0.5,
+        stiffness: float | None = None,
+        damping: float | None = None,
+        start_noise: float = 0.05,
+        observation_noise: Mapping[str, float] | None = None,
         lowest: float | None = None,
+        tilt: float | None = None,
         contact: ContactParameters | None = None,
         dt: float = 1 / 60,
         substeps: int | None = None,
@@ -115,87 +154,232 @@ class Robot:
         name: str = "robot",
         threads: int | None = None,
     ):
-        for field, value in (
-            ("dt", dt),
-            ("substeps", substeps),
-            ("episode_length", episode_length),
-        ):
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise SettingError(f"{field} must be positive, not {value}", field)
-        model = load(source, contact, substep=None if substeps is None else dt / substeps)
+        _require_positive(
+            dt=dt,
+            substeps=substeps,
+            episode_length=episode_length,
+            scale=scale,
+            spread=spread,
+            stiffness=stiffness,
+            damping=damping,
+            tilt=tilt,
+        )
+        substep = None if substeps is None else dt / substeps
+        model = source if isinstance(source, Model) else load(source, contact, substep=substep)
+        _refuse(model, lowest)
         start = _start(model, keyframe)
-        self._start = np.clip(start, *_limits(model))
-        if (self._start != start).any():
+        pose = np.clip(start, *_limits(model))
+        if (pose != start).any():
             note = "joints that start beyond a limit are moved to it"
             model = replace(model, notes=(*model.notes, note))
-        _refuse(model, lowest)
-        runs = _runs(model)
-        self.reward = reward or (forward if runs else hold(jnp.asarray(self._start, jnp.float32)))
+        purpose = _purpose(reward, goal, model)
+        position = action_mode == "position"
+        model = with_servos(model, stiffness, damping) if position else model
+        ranges = _positions(model, pose, scale) if position else _control_range(model)
+        low, high = np.array(ranges, np.float32).T
+        self.body = Body(model, pose, dt, (high + low) / 2, (high - low) / 2, _site(model, site))
+        self.reward = reward if callable(reward) else rewards.weighted(purpose.reward)
+        self.terms = [observations.find(term) for term in observe or purpose.observe]
+        self.goal: Goal = purpose.goal
+        self.slowest, self.fastest, self.spread = slowest, fastest, spread
+        self.start_noise = start_noise
         self.lowest = -np.inf if lowest is None else lowest
-        # Number of coordinates of the place on the ground, which the policy does not see.
-        self.hidden = (2 if model.joint[0] == Joint.FREE else 1) if runs else 0
-        self.spec = EnvSpec(
-            name,
-            observation=model.nq + model.nv + model.na - self.hidden,
-            action_size=model.nu,
-            episode_length=episode_length,
-            dt=dt,
-            control_range=_control_range(model),
-            entries=(
-                Entry("coordinates_off_the_ground", model.nq - self.hidden),
-                Entry("velocities", model.nv),
-                *([Entry("activations", model.na)] if model.na else []),
-            ),
-        )
-        low, high = np.array(self.spec.control_range, np.float32).T
-        self._middle, self._half = (high + low) / 2, (high - low) / 2
+        self.tilt = purpose.tilt if tilt is None else tilt
         self.simulator = Articulated(model, dt, substeps or _substeps(model, dt), threads=threads)
         # Velocity of each degree of freedom above which an episode terminates.
         self._fastest = np.where(_turns(model), FASTEST_TURN * self.simulator.substeps / dt, np.inf)
+        self._noise: np.ndarray | None = None
+        entries = self._entries()
+        self.spec = EnvSpec(
+            name,
+            observation=sum(entry.size for entry in entries),
+            action_size=model.nu,
+            episode_length=episode_length,
+            dt=dt,
+            control_range=ranges,
+            entries=entries,
+        )
+        self._noise = _noise(observation_noise or {}, entries)
 
-    def reset(self, key: PRNGKey, batch: int) -> State:
+    def reset(self, key: PRNGKey, batch: int) -> RobotState:
         """Draw `batch` start states; the class gives the ranges."""
         model = self.simulator.model
-        of_q, of_qd = jax.random.split(key)
+        of_q, of_qd, of_goal, of_noise = jax.random.split(key, 4)
         q, qd = (batch, model.nq), (batch, model.nv)
-        noise = jax.random.uniform(of_q, q, minval=-POSITION_NOISE, maxval=POSITION_NOISE)
+        noise = self.start_noise * jax.random.uniform(of_q, q, minval=-1.0, maxval=1.0)
         low, high = (jnp.asarray(limit, jnp.float32) for limit in _limits(model))
-        return self.simulator.init(batch)._replace(
-            q=jnp.clip(jnp.asarray(self._start, jnp.float32) + noise, low, high),
-            qd=jax.random.uniform(of_qd, qd, minval=-VELOCITY_NOISE, maxval=VELOCITY_NOISE),
+        physics = self.simulator.init(batch)._replace(
+            q=_unit(model, jnp.clip(jnp.asarray(self.body.pose, jnp.float32) + noise, low, high)),
+            qd=self.start_noise * jax.random.uniform(of_qd, qd, minval=-1.0, maxval=1.0),
+        )
+        return RobotState(
+            physics,
+            jnp.zeros((batch, model.nu)),
+            self._draw_goal(of_goal, batch),
+            None if self._noise is None else jax.random.split(of_noise, batch),
         )
 
-    def observe(self, state: State) -> Float[Array, "B O"]:
+    def observe(self, state: RobotState) -> Float[Array, "B O"]:
         """See the class."""
-        return jnp.concatenate([state.q[:, self.hidden :], *state[1:]], axis=-1)
+        now = self._moment(state)
+        seen = jnp.concatenate([term(now) for _, term in self.terms], axis=-1)
+        if state.noise is None or self._noise is None:
+            return seen
+        shape = seen.shape[1:]
+        drawn = jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))
+        return seen + self._noise * drawn(state.noise)
 
     def step(
         self,
-        state: State,
+        state: RobotState,
         action: Float[Array, "B A"],
         parameters: ArticulatedParameters | None = None,
     ) -> Step:
         """See the class."""
         action = jnp.clip(action, -1.0, 1.0)
-        after = self.simulator.step(state, self._middle + self._half * action, parameters)
-        return Step(after, self.observe(after), self.reward(after, action), self._terminated(after))
+        control = jnp.asarray(self.body.middle) + jnp.asarray(self.body.half) * action
+        physics = self.simulator.step(state.physics, control, parameters)
+        after = state._replace(physics=physics, action=action)
+        if state.noise is not None:
+            after = after._replace(noise=jax.vmap(lambda k: jax.random.split(k, 1)[0])(state.noise))
+        now = self._moment(after, self._moment(state))
+        return Step(after, self.observe(after), self.reward(now), self._terminated(now))
 
     @property
     def pose(self) -> tuple[float, ...]:
         """The mean start, as `rfo.envs.base.Actuated` describes."""
-        return tuple(self._start.tolist())
+        return tuple(self.body.pose.tolist())
 
     def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""
-        return {"geoms": list(self.simulator.model.geoms)}
+        geoms = list(self.simulator.model.geoms)
+        if self.goal == "target":
+            ball = {"type": "sphere", "size": [TARGET_RADIUS], "pos": [0, 0, 0]}
+            ball |= {"quat": [1, 0, 0, 0], "rgba": [0.9, 0.3, 0.2, 1.0]}
+            geoms.append({**ball, "body": self.simulator.model.links})
+        return {"geoms": geoms}
 
-    def frame(self, state: State) -> dict[str, Array]:
+    def frame(self, state: RobotState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`."""
-        return {"poses": link_poses(self.simulator.model, state.q)}
+        poses = link_poses(self.simulator.model, state.physics.q)
+        if self.goal == "target" and state.goal is not None:
+            still = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0, 0.0]), (len(poses), 4))
+            target = jnp.concatenate([state.goal, still], axis=-1)
+            poses = jnp.concatenate([poses, target[:, None]], axis=1)
+        return {"poses": poses}
 
-    def _terminated(self, state: State) -> Bool[Array, " B"]:
-        ended = jnp.any(jnp.abs(state.qd) > self._fastest, axis=-1)
-        return ended | (state.q[:, 2] < self.lowest) if np.isfinite(self.lowest) else ended
+    def _moment(self, state: RobotState, before: Moment | None = None) -> Moment:
+        return Moment(self.body, state.physics, state.action, state.goal, before)
+
+    def _draw_goal(self, key: PRNGKey, batch: int) -> Float[Array, "B 3"] | None:
+        """What the class says of commands and targets."""
+        if self.goal == "none":
+            return None
+        if self.goal == "command":
+            slowest, fastest = jnp.array(self.slowest), jnp.array(self.fastest)
+            return jax.random.uniform(key, (batch, 3), minval=slowest, maxval=fastest)
+        at, pose = self.body.coordinates, self.body.pose
+        low, high = (limit[at] for limit in _limits(self.simulator.model))
+        low = np.where(np.isfinite(low), low, pose[at] - OPEN_RANGE)
+        high = np.where(np.isfinite(high), high, pose[at] + OPEN_RANGE)
+        drawn = jax.random.uniform(key, (batch, len(at)), minval=low, maxval=high)
+        q = jnp.tile(jnp.asarray(pose, jnp.float32), (batch, 1))
+        q = q.at[:, at].add(self.spread * (drawn - pose[at]))
+        still = self.simulator.init(batch)._replace(q=q)
+        return Moment(self.body, still, jnp.zeros((batch, 0))).reaching
+
+    def _entries(self) -> tuple[Entry, ...]:
+        """The observation's terms with their sizes; tries each term, and the reward, once."""
+        state = jax.eval_shape(lambda: self.reset(jax.random.key(0), 2))
+        sizes = jax.eval_shape(lambda s: [term(self._moment(s)) for _, term in self.terms], state)
+        paid = jax.eval_shape(lambda s: self.reward(self._moment(s, self._moment(s))), state)
+        if getattr(paid, "shape", None) != (2,):
+            raise SettingError("a reward returns one number for each robot, (B,)", "reward")
+        for (name, _), seen in zip(self.terms, sizes, strict=True):
+            if seen.ndim != 2 or len(seen) != 2:
+                raise SettingError(f"{name} must return an array (B, n)", "observe")
+        # a robot without activations does not see any
+        seen = [(pair, x.shape[1]) for pair, x in zip(self.terms, sizes, strict=True) if x.shape[1]]
+        self.terms = [pair for pair, _ in seen]
+        return tuple(Entry(name, size) for (name, _), size in seen)
+
+    def _terminated(self, now: Moment) -> Bool[Array, " B"]:
+        ended = jnp.any(jnp.abs(now.qd) > self._fastest, axis=-1)
+        if np.isfinite(self.lowest):
+            ended |= now.q[:, 2] < self.lowest
+        return ended if self.tilt is None else ended | (rewards.upright(now) < np.cos(self.tilt))
+
+
+def _require_positive(**values: float | None) -> None:
+    for field, value in values.items():
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise SettingError(f"{field} must be positive, not {value}", field)
+
+
+def _purpose(reward: Any, goal: Goal | None, model: Model) -> Purpose:
+    """What goes with a reward and a goal that were asked for."""
+    own = "forward" if _runs(model) else "hold"
+    if isinstance(reward, str) and reward not in PURPOSES:
+        raise SettingError(unknown("reward", reward, PURPOSES), "reward")
+    if isinstance(reward, str) or reward is None:
+        purpose = PURPOSES[reward or own]
+    else:
+        if not (callable(reward) or isinstance(reward, Mapping)):
+            raise SettingError(
+                f"reward must be a name, a table of weights or a function, not {reward!r}", "reward"
+            )
+        weights = {} if callable(reward) else reward
+        needed = [k for k, terms in rewards.GOALS.items() if any(term in weights for term in terms)]
+        if len(needed) > 1:
+            raise SettingError("a reward follows a command or reaches a target, not both", "reward")
+        of_goal = {"command": "velocity", "target": "reach", "none": own}
+        purpose = PURPOSES[of_goal[goal or next(iter(needed), "none")]]._replace(reward=weights)
+    return purpose if goal is None else purpose._replace(goal=goal)
+
+
+def _site(model: Model, site: str | None) -> str:
+    if site is not None and site not in model.sites:
+        told = unknown("site", site, model.sites) if model.sites else "the file has no sites"
+        raise SettingError(told, "site")
+    carried = [name for name, place in model.sites.items() if place.link >= 0]
+    return site or (carried[-1] if carried else "")
+
+
+def _positions(model: Model, pose: np.ndarray, scale: float) -> tuple[tuple[float, float], ...]:
+    """Targets of the servos at actions of -1 and 1."""
+    servo = (model.actuators.bias[:, 1] < 0) & (model.actuators.gain[:, 1:] == 0).all(axis=-1)
+    if not servo.all():
+        named = ", ".join(np.array(model.actuators.names)[~servo])
+        raise SettingError(
+            f"positions need motors or position servos, unlike {named}", "action_mode"
+        )
+    body = Body(model, pose, 1.0, np.zeros(model.nu), np.zeros(model.nu))
+    middle = np.asarray(body.lengths(jnp.asarray(pose)[None]))[0]
+    reach = scale * np.abs(body.along).sum(axis=-1)
+    return tuple((float(m - r), float(m + r)) for m, r in zip(middle, reach, strict=True))
+
+
+def _noise(sizes: Mapping[str, float], entries: tuple[Entry, ...]) -> np.ndarray | None:
+    """Largest error of each number of the observation; None if there is none."""
+    names = [entry.name for entry in entries]
+    for name, size in sizes.items():
+        if name not in names:
+            raise SettingError(unknown("observed term", name, names), "observation_noise")
+        if not (np.isfinite(size) and size >= 0):
+            raise SettingError(
+                f"observation_noise of {name} must not be negative, not {size}", "observation_noise"
+            )
+    each = [np.full(entry.size, sizes.get(entry.name, 0.0), np.float32) for entry in entries]
+    return np.concatenate(each) if sizes else None
+
+
+def _unit(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B nq"]:
+    """Coordinates whose quaternions have length 1."""
+    for joint, start in zip(model.joint, model.q_start, strict=True):
+        if joint in (Joint.FREE, Joint.BALL):
+            at = slice(start + 3, start + 7) if joint == Joint.FREE else slice(start, start + 4)
+            q = q.at[:, at].divide(jnp.linalg.norm(q[:, at], axis=-1, keepdims=True))
+    return q
 
 
 def _limits(model: Model) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rfo.errors import SettingError
+from rfo.errors import SettingError, unknown
 from rfo.experiment import own
 from rfo.experiment.catalogue import METHODS, find_method, find_task, is_robot, short_name
-from rfo.experiment.nested import fitted, unknown, within
+from rfo.experiment.nested import fitted, within
 from rfo.experiment.record import Experiment, TaskSettings
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rfo.errors import SettingError
+from rfo.errors import SettingError, unknown
 from rfo.experiment import own
-from rfo.experiment.nested import unknown
 
 if TYPE_CHECKING:
     from rfo.envs.base import Environment
@@ -184,6 +183,22 @@ TASKS: dict[str, Task] = {
         steps=4_096_000,
         simulated=True,
         settings={"network.hidden": (128, 64, 32), "critic.hidden": (128, 64)},
+    ),
+    "go2_velocity": Task(
+        "rfo.envs.tasks.velocity",
+        "go2",
+        "a Unitree Go2 follows a command, paid by terms that can be chosen",
+        steps=4_096_000,
+        simulated=True,
+        settings={"network.hidden": (128, 64, 32), "critic.hidden": (128, 64)},
+    ),
+    "g1_velocity": Task(
+        "rfo.envs.tasks.velocity",
+        "g1",
+        "a Unitree G1 humanoid follows a velocity command",
+        steps=8_192_000,
+        simulated=True,
+        settings={"network.hidden": (256, 128), "critic.hidden": (128, 128)},
     ),
     "cartpole": Task(
         "rfo.envs.tasks.cartpole",

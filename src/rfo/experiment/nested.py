@@ -6,18 +6,17 @@ A field's dotted name is its path through the records: ``critic.iterations``.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
-from rfo.errors import SettingError
+from rfo.errors import SettingError, unknown
 
 Record = TypeVar("Record")
 
@@ -234,22 +233,6 @@ def _described(kind: Any) -> str:
         return "a table of settings"
     fields = required_fields(kind) if isinstance(kind, type) else []
     return f"{len(fields)} numbers ({', '.join(fields)})" if fields else PLAIN.get(kind, str(kind))
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """A line that says a name is unknown and lists near ones, or all if none is near."""
-    known = sorted(set(known))
-    near = near_names(name, known)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
-    return f"unknown {kind} '{name}': {hint}"
-
-
-def near_names(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three names that look like one, or that end in it after a dot."""
-    known = list(known)
-    ends = [other for other in known if other.rpartition(".")[2] == name.lstrip("-")]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return list(dict.fromkeys([*ends, *near]))[:3]
 
 
 def toml(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rfo.errors import SettingError
+from rfo.errors import SettingError, unknown
 from rfo.experiment import nested
 from rfo.experiment.catalogue import find_method, find_task, short_name
-from rfo.experiment.nested import fitted, leaves, unknown
+from rfo.experiment.nested import fitted, leaves
 
 if TYPE_CHECKING:
     from rfo.algos.base import Algorithm

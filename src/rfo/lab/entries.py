@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rfo.errors import SettingError
-from rfo.experiment.nested import unknown
+from rfo.errors import SettingError, unknown
 from rfo.experiment.record import LARGEST_SEED
 
 KINDS = {

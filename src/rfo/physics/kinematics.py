@@ -5,11 +5,13 @@ They are differentiable and batched.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rfo.physics.model import Joint, Model
+from rfo.physics.model import Joint, Model, Site
 from rfo.types import Array, Float
 
 
@@ -40,7 +42,7 @@ def axis_angle(axis: Float[Array, "*#n 3"], angle: Float[Array, "*n"]) -> Float[
     return jnp.concatenate([jnp.cos(half), jnp.sin(half) * axis], axis=-1)
 
 
-def link_poses(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B links 7"]:
+def link_poses(model: Model, q: Float[Array, "*n nq"]) -> Float[Array, "*n links 7"]:
     """World pose of each link's frame.
 
     Args:
@@ -64,6 +66,19 @@ def link_poses(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B links 7
     world = jnp.zeros_like(local[0]).at[..., 3].set(1.0)
     _, poses = jax.lax.scan(descend, world, (local, jnp.asarray(parents)))
     return jnp.moveaxis(poses, 0, -3).reshape(*q.shape[:-1], -1, 7)[..., back, :]
+
+
+def site_positions(
+    poses: Float[Array, "*n links 7"], sites: Sequence[Site]
+) -> Float[Array, "*n sites 3"]:
+    """Places of sites in the world [m], for the poses of the links as `link_poses` has them."""
+    links = np.array([site.link for site in sites], int)
+    local = jnp.asarray([site.pos for site in sites], poses.dtype)
+    carried = poses[..., np.maximum(links, 0), :]
+    fixed = (links < 0)[:, None]
+    quat = jnp.where(fixed, jnp.array([1.0, 0.0, 0.0, 0.0], poses.dtype), carried[..., 3:])
+    origin = jnp.where(fixed, 0.0, carried[..., :3])
+    return origin + rotate(quat, jnp.broadcast_to(local, origin.shape))
 
 
 def _in_parent(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B L 7"]:

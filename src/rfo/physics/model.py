@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,14 @@ class Joint(IntEnum):
     BALL = 1
     SLIDE = 2
     HINGE = 3
+
+
+class Site(NamedTuple):
+    """A point fixed in a link (-1: in the world)."""
+
+    link: int
+    pos: tuple[float, float, float]
+    """In the link's frame [m]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +98,7 @@ class Model:
     welds: Welds = NO_WELDS
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
     keyframes: dict[str, np.ndarray] = field(default_factory=dict)  # (nq,) coordinates, by name
+    sites: dict[str, Site] = field(default_factory=dict)  # by name
     notes: tuple[str, ...] = ()  # a line for each thing that is read differently than in MuJoCo
     source: str | Path = ""  # MJCF file or text that it was read from
 

@@ -31,7 +31,7 @@ from rfo.physics.mjcf.drawing import drawn_geoms
 from rfo.physics.mjcf.flags import honour
 from rfo.physics.mjcf.lengths import actuators, couplings, tendons
 from rfo.physics.mjcf.support import name_of, notes_of, refuse_unsupported
-from rfo.physics.mjcf.tree import inertias, links_of, rows
+from rfo.physics.mjcf.tree import inertias, links_of, rows, sites_of
 from rfo.physics.mjcf.welds import welds
 from rfo.physics.model import Joint, Model
 from rfo.physics.reference import reference, stable_step
@@ -108,6 +108,7 @@ def load(
         dof_names=_dof_names(m),
         geoms=drawn_geoms(m, frames),
         keyframes={name_of(m, "key", k): m.key_qpos[k].copy() for k in range(m.nkey)},
+        sites=sites_of(m, frames),
         notes=(*notes_of(m), *touching.notes),
         source=source,
     )

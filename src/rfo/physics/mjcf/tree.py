@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from rfo.physics.mjcf.support import name_of
-from rfo.physics.model import Joint
+from rfo.physics.model import Joint, Site
 
 
 class Frame(NamedTuple):
@@ -96,6 +96,15 @@ def inertias(
 def _steiner(offset: np.ndarray) -> np.ndarray:
     """Inertia of a unit point mass at `offset` about the origin."""
     return offset @ offset * np.eye(3) - np.outer(offset, offset)
+
+
+def sites_of(m: mujoco.MjModel, frames: list[Frame]) -> dict[str, Site]:
+    """The sites in the links that carry them, by name."""
+    found = {}
+    for site in range(m.nsite):
+        frame = frames[m.site_bodyid[site]].then(m.site_pos[site], IDENTITY)
+        found[name_of(m, "site", site)] = Site(frame.link, tuple(frame.pos.tolist()))
+    return found
 
 
 def rows(values: list, width: int) -> np.ndarray:

@@ -1,0 +1,214 @@
+"""What the terms of observations and rewards look at: robots at one moment.
+
+`rfo.envs.observations` and `rfo.envs.rewards` have the terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.errors import SettingError
+from rfo.physics.articulated import ActivatedState, State
+from rfo.physics.kinematics import link_poses, rotate, site_positions
+from rfo.physics.model import Joint, Model, Site
+from rfo.types import Array, Float
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """What stays the same about a robot.
+
+    Its *trunk* is the first link that has a mass. Its *joints* are the slides and hinges that are
+    driven, in the order of the file.
+    """
+
+    model: Model
+    pose: np.ndarray
+    """Coordinates near which episodes start, (nq,)."""
+    dt: float
+    """Duration of a control step [s]."""
+    middle: np.ndarray
+    """Control of each actuator at an action of 0, (nu,)."""
+    half: np.ndarray
+    """Change of the control per unit of action, (nu,)."""
+    site: str = ""
+    """The site that is to reach a target; "" for the last link's origin."""
+
+    @cached_property
+    def trunk(self) -> int:
+        """Index of the trunk's link."""
+        return int(np.argmax(self.model.mass > 0))
+
+    @cached_property
+    def coordinate_of(self) -> np.ndarray:
+        """Index of the coordinate of each slide's and hinge's degree of freedom, (nv,); else -1."""
+        found = np.full(self.model.nv, -1)
+        scalar = np.isin(self.model.joint, (Joint.SLIDE, Joint.HINGE))
+        found[self.model.v_start[scalar]] = self.model.q_start[scalar]
+        return found
+
+    @cached_property
+    def dofs(self) -> np.ndarray:
+        """Degrees of freedom of the joints, (n,)."""
+        driven = np.unique(self.model.actuators.lengths.dof)
+        return driven[self.coordinate_of[driven] >= 0]
+
+    @cached_property
+    def coordinates(self) -> np.ndarray:
+        """Indices of the joints' coordinates, (n,)."""
+        return self.coordinate_of[self.dofs]
+
+    @cached_property
+    def along(self) -> np.ndarray:
+        """Rates of the actuators' lengths per unit of qd, (nu, nv)."""
+        return self.model.actuators.lengths.jacobian(self.model.nv)
+
+    def lengths(self, q: Float[Array, "B nq"]) -> Float[Array, "B nu"]:
+        """Lengths of the actuators at coordinates [m, rad]."""
+        has = self.coordinate_of >= 0
+        return q[:, self.coordinate_of[has]] @ jnp.asarray(self.along[:, has].T, q.dtype)
+
+    @cached_property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the joints."""
+        return tuple(self.model.dof_names[dof] for dof in self.dofs)
+
+    @cached_property
+    def start(self) -> np.ndarray:
+        """Poses of the links at the start, (L, 7)."""
+        with jax.ensure_compile_time_eval():  # it may first be asked for in a traced function
+            return np.asarray(link_poses(self.model, jnp.asarray(self.pose)[None])[0])
+
+    @cached_property
+    def down(self) -> np.ndarray:
+        """The world's downward direction in the trunk's frame at the start, (3,)."""
+        with jax.ensure_compile_time_eval():
+            return np.asarray(_seen_from(jnp.asarray(self.start[None, self.trunk, 3:]), DOWN)[0])
+
+    def require_free(self, term: str) -> None:
+        """Refuse a term that needs a trunk on a free joint.
+
+        Raises:
+            SettingError: naming the term.
+        """
+        if self.model.joint[0] != Joint.FREE:
+            raise SettingError(f"'{term}' needs a first link on a free joint")
+
+
+DOWN = np.array([0.0, 0.0, -1.0])
+
+
+def _seen_from(quat: Float[Array, "B 4"], vector: np.ndarray | Array) -> Float[Array, "B 3"]:
+    """Vectors of the world in a frame that is turned by a quaternion."""
+    back = quat * jnp.array([1.0, -1.0, -1.0, -1.0], quat.dtype)
+    return rotate(back, jnp.broadcast_to(jnp.asarray(vector, quat.dtype), (len(quat), 3)))
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """B robots at one moment: after a control step, or when they are observed."""
+
+    body: Body
+    state: State
+    action: Float[Array, "B A"]
+    """The last action, in [-1, 1]; 0 after a reset."""
+    goal: Float[Array, "B 3"] | None = None
+    """The command (forward, to the left [m/s], turning to the left [rad/s]) of a reward that
+    follows one, or the target's place [m] of one that reaches; None for others."""
+    before: Moment | None = None
+    """The moment before the step, for rewards; None when it is observed."""
+
+    @property
+    def q(self) -> Float[Array, "B nq"]:
+        """Coordinates, as `rfo.physics.model.Joint` has them [m, rad]."""
+        return self.state.q
+
+    @property
+    def qd(self) -> Float[Array, "B nv"]:
+        """Velocities [m/s, rad/s]."""
+        return self.state.qd
+
+    @cached_property
+    def _poses(self) -> Float[Array, "n B L 7"]:
+        """Poses now, and before if that is known; together they compile in half the time."""
+        moments = [self] if self.before is None else [self, self.before]
+        return link_poses(self.body.model, jnp.stack([moment.q for moment in moments]))
+
+    @property
+    def poses(self) -> Float[Array, "B L 7"]:
+        """Poses of the links in the world, as `rfo.physics.kinematics.link_poses` has them."""
+        return self._poses[0]
+
+    @property
+    def trunk(self) -> Float[Array, "B 7"]:
+        """Pose of the trunk: place [m] and quaternion."""
+        free = self.body.model.joint[0] == Joint.FREE
+        return self.q[:, :7] if free else self.poses[:, self.body.trunk]
+
+    @property
+    def velocity(self) -> Float[Array, "B 3"]:
+        """Velocity of a free trunk in its own frame [m/s]."""
+        return _seen_from(self.trunk[:, 3:], self.qd[:, :3])
+
+    @property
+    def spin(self) -> Float[Array, "B 3"]:
+        """Angular velocity of a free trunk in its own frame [rad/s]."""
+        return _seen_from(self.trunk[:, 3:], self.qd[:, 3:6])
+
+    @property
+    def gravity(self) -> Float[Array, "B 3"]:
+        """The world's downward direction in the trunk's frame."""
+        return _seen_from(self.trunk[:, 3:], DOWN)
+
+    @property
+    def joints(self) -> Float[Array, "B n"]:
+        """Coordinates of the joints from where they start [m, rad]."""
+        at = self.body.coordinates
+        return self.q[:, at] - jnp.asarray(self.body.pose[at], self.q.dtype)
+
+    @property
+    def joint_velocities(self) -> Float[Array, "B n"]:
+        """[m/s, rad/s]"""
+        return self.qd[:, self.body.dofs]
+
+    def sites(self, names: tuple[str, ...]) -> Float[Array, "B sites 3"]:
+        """Places of sites in the world [m]."""
+        return site_positions(self.poses, self._sites(names))
+
+    def moved(self, names: tuple[str, ...]) -> Float[Array, "B sites 3"]:
+        """How sites moved in the step [m]."""
+        places = site_positions(self._poses, self._sites(names))
+        return places[0] - places[1]
+
+    def _sites(self, names: tuple[str, ...]) -> list[Site]:
+        return [self.body.model.sites[name] for name in names]
+
+    @property
+    def reaching(self) -> Float[Array, "B 3"]:
+        """Place of the site that is to reach a target [m]."""
+        site = self.body.site
+        return self.sites((site,))[:, 0] if site else self.poses[:, -1, :3]
+
+    @property
+    def rates(self) -> Float[Array, "B nu"]:
+        """Rates of the lengths along which the actuators act [m/s, rad/s]."""
+        return self.qd @ jnp.asarray(self.body.along.T, self.q.dtype)
+
+    @property
+    def forces(self) -> Float[Array, "B nu"]:
+        """Forces of the actuators along their lengths [N, N m], under the last action."""
+        actuators, dtype = self.body.model.actuators, self.q.dtype
+        gain, bias = (jnp.asarray(x, dtype) for x in (actuators.gain, actuators.bias))
+        control = jnp.asarray(self.body.middle) + jnp.asarray(self.body.half) * self.action
+        if isinstance(self.state, ActivatedState):
+            control = control.at[:, actuators.activations].set(self.state.act)
+        lengths = self.body.lengths(self.q)
+        driven = gain[:, 0] + gain[:, 1] * lengths + gain[:, 2] * self.rates
+        force = driven * control + bias[:, 0] + bias[:, 1] * lengths + bias[:, 2] * self.rates
+        low, high = (jnp.asarray(x, dtype) for x in actuators.force_range.T)
+        return jnp.clip(force, low, high)

@@ -1,0 +1,130 @@
+"""Terms of observations: what a robot sees, as small functions of a `Moment`.
+
+A list of their names is an observation: ``observe=("projected_gravity", "joint_positions")``. Any
+function of a `Moment` that returns an array (B, n) will do beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from rfo.envs.moment import Moment
+from rfo.errors import SettingError, unknown
+from rfo.physics.model import Joint
+from rfo.types import Array, Float
+
+Term = Callable[[Moment], Array]
+"""Part of an observation: a moment of B robots -> (B, n)."""
+
+
+def coordinates(now: Moment) -> Float[Array, "B nq"]:
+    """All coordinates [m, rad]."""
+    return now.q
+
+
+def coordinates_off_the_ground(now: Moment) -> Float[Array, "B n"]:
+    """All coordinates but those of the place on the ground: the first two of a free joint, or the
+    first one [m, rad]."""
+    return now.q[:, 2 if now.body.model.joint[0] == Joint.FREE else 1 :]
+
+
+def velocities(now: Moment) -> Float[Array, "B nv"]:
+    """All velocities [m/s, rad/s]."""
+    return now.qd
+
+
+def activations(now: Moment) -> Float[Array, "B na"]:
+    """Activations of the actuators."""
+    return jnp.concatenate([jnp.zeros((len(now.q), 0)), *now.state[2:]], axis=-1)
+
+
+def height(now: Moment) -> Float[Array, "B 1"]:
+    """Height of the trunk [m]."""
+    return now.trunk[:, 2:3]
+
+
+def velocity(now: Moment) -> Float[Array, "B 3"]:
+    """Velocity of the trunk in its own frame [m/s]."""
+    now.body.require_free("velocity")
+    return now.velocity
+
+
+def angular_velocity(now: Moment) -> Float[Array, "B 3"]:
+    """Angular velocity of the trunk in its own frame [rad/s]."""
+    now.body.require_free("angular_velocity")
+    return now.spin
+
+
+def projected_gravity(now: Moment) -> Float[Array, "B 3"]:
+    """Direction of gravity in the trunk's frame, (0, 0, -1) when its z axis points up."""
+    return now.gravity
+
+
+def joint_positions(now: Moment) -> Float[Array, "B n"]:
+    """Coordinates of the driven joints from where they start [m, rad]."""
+    return now.joints
+
+
+def joint_velocities(now: Moment) -> Float[Array, "B n"]:
+    """Velocities of the driven joints [m/s, rad/s]."""
+    return now.joint_velocities
+
+
+def last_action(now: Moment) -> Float[Array, "B A"]:
+    """The last action, in [-1, 1]."""
+    return now.action
+
+
+def goal(now: Moment) -> Float[Array, "B 3"]:
+    """The command (forward, to the left [m/s], turning to the left [rad/s]), or the target's place
+    in the world [m]."""
+    return _goal(now, "goal")
+
+
+def to_target(now: Moment) -> Float[Array, "B 3"]:
+    """Way from the reaching site to its target in the world [m]."""
+    return _goal(now, "to_target") - now.reaching
+
+
+def _goal(now: Moment, term: str) -> Array:
+    if now.goal is None:
+        raise SettingError(
+            f"'{term}' needs a goal: choose reward velocity or reach, or give goal", "observe"
+        )
+    return now.goal
+
+
+TERMS: dict[str, Term] = {
+    term.__name__: term
+    for term in (
+        coordinates,
+        coordinates_off_the_ground,
+        velocities,
+        activations,
+        height,
+        velocity,
+        angular_velocity,
+        projected_gravity,
+        joint_positions,
+        joint_velocities,
+        last_action,
+        goal,
+        to_target,
+    )
+}
+"""All terms by name."""
+
+
+def find(term: str | Term) -> tuple[str, Term]:
+    """A term's name and function.
+
+    Raises:
+        SettingError: for an unknown name, with near names.
+    """
+    if callable(term):
+        return getattr(term, "__name__", "term"), term
+    if term not in TERMS:
+        raise SettingError(unknown("observation term", term, TERMS), "observe")
+    return term, TERMS[term]

@@ -1,0 +1,73 @@
+"""The rewards of a robot that have a name, and what goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+Goal = Literal["none", "command", "target"]
+
+
+class Purpose(NamedTuple):
+    """What goes with a reward's name; every part can be set on its own."""
+
+    reward: Mapping[str, Any]
+    """Weights of `rfo.envs.rewards`."""
+    observe: tuple[str, ...]
+    """Terms of `rfo.envs.observations`."""
+    goal: Goal = "none"
+    """What is drawn for each episode: a velocity to follow, or a place to reach."""
+    tilt: float | None = None
+    """Lean of the trunk beyond which an episode terminates [rad]."""
+
+
+BODY = ("velocity", "angular_velocity", "projected_gravity")
+JOINTS = ("joint_positions", "joint_velocities", "last_action")
+
+PURPOSES: dict[str, Purpose] = {
+    "forward": Purpose(
+        {"forward_velocity": 1.0, "action_size": -0.1},
+        ("coordinates_off_the_ground", "velocities", "activations"),
+    ),
+    "hold": Purpose(
+        {"pose_error": -1.0, "action_size": -0.1}, ("coordinates", "velocities", "activations")
+    ),
+    "stand": Purpose(
+        {
+            "upright": 1.0,
+            "height": {"weight": 1.0, "width": 0.1},
+            "joint_deviation": -1.0,
+            "joint_speed": -0.01,
+            "action_rate": -0.1,
+        },
+        ("height", *BODY, *JOINTS, "activations"),
+        tilt=1.2,
+    ),
+    "velocity": Purpose(
+        {
+            "track_velocity": 1.0,
+            "velocity_error": -0.5,
+            "track_turn": 0.5,
+            "turn_error": -0.25,
+            "upright": 0.2,
+            "vertical_velocity": -0.5,
+            "rocking": -0.05,
+            "joint_deviation": -0.3,
+            "action_rate": -0.2,
+        },
+        (*BODY, "goal", *JOINTS, "activations"),
+        goal="command",
+        tilt=1.2,
+    ),
+    "reach": Purpose(
+        {
+            "target_distance": -1.0,
+            "at_target": 1.0,
+            "joint_speed": -0.01,
+            "action_rate": -0.1,
+        },
+        ("coordinates", "velocities", "to_target", "last_action", "activations"),
+        goal="target",
+    ),
+}
+"""By name."""
