@@ -34,6 +34,8 @@ NOTES = {
     "hand_reorient_corrected": ("cube 0.24 m from the goal", "the same with the whole bonus"),
     "hand_reorient_smooth": ("cube 0.24 m from the goal", "the same, softly damped, see below"),
     "go2": ("trunk below 0.15 m or 60 degrees", "our own: a Unitree Go2, velocity command"),
+    "go2_velocity": ("trunk below 0.15 m or 69 degrees", "our own: terms of `envs/rewards.py`"),
+    "g1_velocity": ("pelvis below 0.5 m or 69 degrees", "our own: mjlab's G1, the same terms"),
     "cartpole": (NEVER, "Cartpole of Rewarped 1.3.3"),
     "soft_jumper": (NEVER, "SoftJumper of Rewarped 1.3.3"),
     "soft_jumper_corrected": (NEVER, "the same body, see below"),
@@ -144,11 +146,16 @@ def rigid(name: str, task) -> dict[str, str]:
         "task": f"`{name}`",
         "degrees of freedom": str(model.nv),
         "mass [kg]": f"{model.mass.sum():.3g}",
-        "gear [N, N m]": extent(model.actuators.gear),
+        "gear [N, N m]": extent(forces(model.actuators)),
         "contacts with the ground, pairs": f"{len(model.contact_law)}, {len(model.pairs.link)}",
         "k_e, k_d, k_f, mu": constants(law),
         "substeps": str(task.simulator.substeps),
     }
+
+
+def forces(actuators) -> np.ndarray:
+    """Gears of motors; the largest forces of servos."""
+    return actuators.gear if actuators.plain else actuators.force_range[:, 1]
 
 
 def soft(name: str, task) -> dict[str, str]:

@@ -28,6 +28,7 @@ STEPS = {
     "humanoid": 6,
     "hand_reorient": 6,
     "go2": 20,
+    "g1": 10,
     "cartpole": 20,
     "soft_jumper": 24,
     "soft_jumper_small": 24,
@@ -66,9 +67,9 @@ def still(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float | None]:
         ground,
         or None if there is no ground.
     """
-    task = build_task(name)
+    task = build_task("g1_velocity" if name == "g1" else name)
     state = task.reset(jax.random.key(0), 1)
-    if approach := find_task(name).approach:
+    if approach := find_task(task.spec.name).approach:
         action, steps = approach
         state, _ = open_loop(task, state, jnp.tile(jnp.array(action), (steps, 1, 1)))
     shape = (STEPS[name], 1, task.spec.action_size)

@@ -1,0 +1,135 @@
+"""Walking robots that follow velocity commands: a Unitree Go2 and a Unitree G1.
+
+Both are `rfo.envs.robot.Robot` with files, rewards and settings that suit them. A robot of one's
+own is trained in the same way: docs/robots.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from rfo.envs.observations import Term
+from rfo.envs.purposes import PURPOSES
+from rfo.envs.rewards import Reward
+from rfo.envs.robot import Robot
+from rfo.physics.mjcf import load
+from rfo.physics.model import Model
+
+DT = 1 / 50
+"""Duration of a control step [s]."""
+SUBSTEPS = 16
+START_NOISE = 0.02
+"""Largest deviation of coordinates and velocities at the start, in SI units."""
+SLOWEST, FASTEST = (-0.5, -0.3, -0.5), (1.0, 0.3, 0.5)
+"""Smallest and largest command: forward and to the left [m/s], turning to the left [rad/s]."""
+
+GO2_REWARD: dict[str, Any] = {
+    **PURPOSES["velocity"].reward,
+    "foot_clearance": {"weight": -20.0, "height": 0.06},
+    "foot_slip": -0.05,
+}
+G1_REWARD: dict[str, Any] = {
+    **PURPOSES["velocity"].reward,
+    "foot_clearance": {"weight": -20.0, "height": 0.08},
+    "foot_slip": -0.05,
+}
+
+
+def go2(
+    reward: Mapping[str, Any] | Reward | None = None,
+    observe: tuple[str | Term, ...] | None = None,
+    slowest: tuple[float, float, float] = SLOWEST,
+    fastest: tuple[float, float, float] = FASTEST,
+    start_noise: float = START_NOISE,
+    observation_noise: Mapping[str, float] | None = None,
+    episode_length: int = 500,
+    substeps: int = SUBSTEPS,
+    threads: int | None = None,
+) -> Robot:
+    """A Unitree Go2 (12 joints) follows a velocity command, which is drawn for each episode.
+
+    Actions move the rest positions of its servos, 40 N m/rad and 1 N m s/rad, by up to 0.5 rad from
+    the standing pose.
+
+    Args:
+        reward: weights of `rfo.envs.rewards`; None: `GO2_REWARD`.
+        observe: terms of `rfo.envs.observations`; None: those of the reward `velocity`.
+        slowest: smallest command, forward and to the left [m/s], turning to the left [rad/s].
+        fastest: largest command, in the same order.
+        start_noise: largest deviation from the standing pose at the start, in SI units.
+        observation_noise: largest error of an observation's terms, by name.
+        episode_length: control steps of 1/50 s after which an episode is truncated.
+        substeps: integration steps per control step.
+        threads: CPU threads of the physics; by default as many as speed up the batch.
+    """
+    return Robot(
+        _model("go2", substeps),
+        reward or GO2_REWARD,
+        observe=observe,
+        goal="command",
+        slowest=slowest,
+        fastest=fastest,
+        start_noise=start_noise,
+        observation_noise=observation_noise,
+        lowest=0.15,
+        dt=DT,
+        substeps=substeps,
+        episode_length=episode_length,
+        name="go2_velocity",
+        threads=threads,
+    )
+
+
+def g1(
+    reward: Mapping[str, Any] | Reward | None = None,
+    observe: tuple[str | Term, ...] | None = None,
+    slowest: tuple[float, float, float] = SLOWEST,
+    fastest: tuple[float, float, float] = FASTEST,
+    start_noise: float = START_NOISE,
+    observation_noise: Mapping[str, float] | None = None,
+    episode_length: int = 500,
+    substeps: int = SUBSTEPS,
+    threads: int | None = None,
+) -> Robot:
+    """A Unitree G1 (29 joints) follows a velocity command, which is drawn for each episode.
+
+    Actions are targets of its servos, up to 0.5 rad from a pose with bent knees. Only its soles
+    touch the ground.
+
+    Args:
+        reward: weights of `rfo.envs.rewards`; None: `G1_REWARD`.
+        observe: terms of `rfo.envs.observations`; None: those of the reward `velocity`.
+        slowest: smallest command, forward and to the left [m/s], turning to the left [rad/s].
+        fastest: largest command, in the same order.
+        start_noise: largest deviation from the pose at the start, in SI units.
+        observation_noise: largest error of an observation's terms, by name.
+        episode_length: control steps of 1/50 s after which an episode is truncated.
+        substeps: integration steps per control step.
+        threads: CPU threads of the physics; by default as many as speed up the batch.
+    """
+    return Robot(
+        _model("g1", substeps),
+        reward or G1_REWARD,
+        observe=observe,
+        goal="command",
+        slowest=slowest,
+        fastest=fastest,
+        action_mode="position",
+        start_noise=start_noise,
+        observation_noise=observation_noise,
+        lowest=0.5,
+        dt=DT,
+        substeps=substeps,
+        episode_length=episode_length,
+        name="g1_velocity",
+        threads=threads,
+    )
+
+
+@cache
+def _model(name: str, substeps: int) -> Model:
+    text = files("rfo.envs").joinpath(f"assets/{name}.xml").read_text()
+    return load(text, substep=DT / substeps)
