@@ -51,7 +51,8 @@ def with_servos(model: Model, stiffness: float | None, damping: float | None) ->
         force_range=np.where(motor[:, None], limits, own.force_range),
         control_range=np.where(motor[:, None], [-np.inf, np.inf], own.control_range),
     )
-    return replace(model, actuators=servos)
+    # its file has motors: whoever reads it again would move another robot
+    return replace(model, actuators=servos, source="")
 
 
 def _direct(own: Actuators, motor: np.ndarray) -> Lengths:
