@@ -25,7 +25,7 @@ FLAT = tyro.conf.arg(name="")
 """Marks a field that holds a record whose options have no prefix."""
 
 Threads = Annotated[
-    int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as many as help)")
+    int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as many as speed it up)")
 ]
 TaskName = tyro.conf.Positional[
     Annotated[str, tyro.conf.arg(metavar="TASK", help_behavior_hint="")]

@@ -59,8 +59,7 @@ def report_page(
     """
     tasks = comparison.tasks
     name = html.escape(title or ", ".join(tasks))
-    seeds = f"{len(comparison.runs)} runs of {len(comparison.labels)} methods"
-    body = [f"<h1>{name}</h1>", f"<p>{seeds} on {len(tasks)} tasks.</p>"]
+    body = [f"<h1>{name}</h1>", f"<p>{_counted(comparison)}.</p>"]
     if len(tasks) > 1:
         links = (f'<a href="#{file_name(task)}">{html.escape(task)}</a>' for task in tasks)
         body.append(f"<nav>{''.join(links)}</nav>")
@@ -76,9 +75,20 @@ def report_page(
     return _document(f"{name} · rfo report", body)
 
 
+def _counted(comparison: Comparison) -> str:
+    """How much there is to compare, as in "12 runs, 3 methods, 1 task"."""
+    counts = {
+        "run": len(comparison.runs),
+        "method": len(comparison.labels),
+        "task": len(comparison.tasks),
+    }
+    return ", ".join(f"{n} {what}{'s' if n != 1 else ''}" for what, n in counts.items())
+
+
 def _task(comparison: Comparison, task: str, folder: Path, failed: Sequence[str]) -> Iterator[str]:
     runs = comparison.of(task)
-    yield f'<h2 id="{file_name(task)}">{html.escape(task)}</h2>'
+    heading = task if len(comparison.tasks) > 1 else "Curves and tables"
+    yield f'<h2 id="{file_name(task)}">{html.escape(heading)}</h2>'
     if any(run.has_curve for run in runs):
         yield from picture(folder / f"curves_{file_name(task)}.png", "Learning curves")
     yield "<h3>Final returns</h3>"
