@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glossary import unexplained
 from paced import PACED
 from rfo.cli import settings
 from rfo.cli.main import COMMANDS, find, main
@@ -84,6 +85,7 @@ def test_training_leaves_a_whole_run_folder(run):
     assert config["algorithm"]["schedule"]["updates"] == 6
     assert [line["env_steps"] for line in metrics(run)] == [16, 32, 48, 64, 80, 96]
     assert {"seconds", "return_mean", "grad_norm", "nonfinite"} <= metrics(run)[-1].keys()
+    assert unexplained(metrics(run)[-1]) == set(), "add them to docs/glossary.md"
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["stochastic"]["episodes"] == evaluation["deterministic"]["episodes"] == 8
     assert any(name.endswith(".evaluation") for name in names), "TensorBoard shows it, too"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from glossary import unexplained
 from rfo.algos.apg import APG
 from rfo.algos.fpo import FPO
 from rfo.algos.maximum_entropy import alpha_objective, scaled_entropy
@@ -243,10 +244,11 @@ def inputs_beside(actor):
 
 
 @pytest.mark.parametrize("algorithm", SEEDED + MODEL_FREE, ids=lambda a: a.name)
-def test_a_state_keeps_its_types(algorithm):
+def test_a_state_keeps_its_types_and_the_metrics_are_explained(algorithm):
     """This includes weak types: another type after the first update would compile it twice."""
     start = jax.eval_shape(lambda key: algorithm.init(key, ENV), jax.random.key(0))
-    after, _ = jax.eval_shape(lambda s: algorithm.update(s, ENV), start)
+    after, metrics = jax.eval_shape(lambda s: algorithm.update(s, ENV), start)
+    assert unexplained(metrics) == set(), "add them to docs/glossary.md"
     types = [
         [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(state)]
         for state in (start, after)

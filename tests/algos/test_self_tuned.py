@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from glossary import unexplained
 from rfo.algos.rfo import RFO
 from rfo.algos.self_tuned import SelfTunedRFO, Target, dual_step, spread_loss
 from rfo.algos.settings import Schedule
@@ -90,6 +91,7 @@ def test_spread_loss_by_hand():
 def test_saturation_and_spread_are_held_where_the_best_action_lies_at_its_bound():
     """RFO without such weights ends with all of its actions saturated."""
     held = metrics_of(TUNED, 10.0)
+    assert unexplained(held) == set(), "add them to docs/glossary.md"
     last = slice(-30, None)
     assert 0.05 < held["action_saturation"][last].mean() < 0.25
     assert held["action_spread"][last].mean() > 0.03
