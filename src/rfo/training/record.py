@@ -8,6 +8,7 @@ events.*             the same scalars for TensorBoard
 checkpoints/         whole training states, see `rfo.training.checkpoint`
 evaluation.json      both evaluation protocols, see `rfo.training.evaluate`
 replay.json, .npz    one evaluated episode: scene, frames and rewards
+watched/             the same of a run that had not finished when it was watched
 wandb.json           where the metrics go at Weights & Biases, with `--wandb`
 robot/, source/      the robot or the code of a task that is a file
 task.json            where that came from, and its hash
