@@ -14,6 +14,7 @@ from rfo.algos.settings import Optimiser as Optimiser
 from rfo.algos.settings import Schedule as Schedule
 from rfo.algos.shac import SHAC as SHAC
 from rfo.algos.soft_flow import SoftFlow as SoftFlow
+from rfo.deploy.identify import identify as identify
 from rfo.envs.base import Environment as Environment
 from rfo.envs.base import EnvSpec as EnvSpec
 from rfo.envs.base import Step as Step

@@ -24,6 +24,7 @@ COMMANDS = {
     "record": "record.Record",
     "export": "export.Export",
     "check-grad": "check_grad.CheckGrad",
+    "identify": "identify.Identify",
     "new-task": "new_task.NewTask",
     "bench speed": "bench_speed.BenchSpeed",
     "bench learn": "bench_learn.BenchLearn",

@@ -21,12 +21,14 @@ from mujoco.rollout import Rollout
 
 from rfo.envs.base import Environment
 from rfo.errors import SettingError
-from rfo.physics.articulated import Articulated
+from rfo.physics.articulated import Articulated, S
+from rfo.physics.articulated_parameters import ArticulatedParameters
 from rfo.physics.bridge import Bridge
 from rfo.physics.host import available_threads
 from rfo.physics.mjcf.parse import compiled
 from rfo.physics.model import Joint, Model
 from rfo.physics.stream import Stream
+from rfo.types import Array
 
 E = TypeVar("E", bound=Environment)
 
@@ -77,6 +79,18 @@ class MuJoCo(Articulated):
         self.mjcf.opt.timestep = ours.dt / self.substeps
         steps = Steps(self.mjcf, ours.model, self.substeps, threads or available_threads())
         self._bridge = MuJoCoBridge(self.kernels, steps)
+
+    def step(self, state: S, control: Array, parameters: ArticulatedParameters | None = None) -> S:
+        """Advance by one control step under a constant control, in the units of its actuators.
+
+        Raises:
+            SettingError: for parameters: MuJoCo moves the robot of the file.
+            ValueError: if an array has another shape.
+            TypeError: if an array has another dtype.
+        """
+        if parameters is not None:
+            raise SettingError("MuJoCo moves the robot of the file, without other parameters")
+        return super().step(state, control)
 
 
 def model_of(model: Model) -> mujoco.MjModel:
