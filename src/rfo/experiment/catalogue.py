@@ -292,6 +292,12 @@ TASKS: dict[str, Task] = {
         steps=204_800,
         environments=16,
     ),
+    "detour": Task(
+        "rfo.envs.tasks.detour",
+        "Detour",
+        "a disc flies around a column, left or right",
+        steps=204_800,
+    ),
     "quadratic": Task(
         "rfo.envs.tasks.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800
     ),
