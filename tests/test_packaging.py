@@ -23,8 +23,15 @@ PINS = [
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line[:1] not in ("", "#")
 ]
-PACKAGE_OF = {"warp": "warp-lang", "PIL": "pillow", "brax": "brax", "yaml": "pyyaml"}
+PACKAGE_OF = {
+    "warp": "warp-lang",
+    "PIL": "pillow",
+    "mujoco_playground": "playground",
+    "yaml": "pyyaml",
+}
 """Distribution of an import whose name differs."""
+ADAPTED = ("minari", "brax", "playground", "gymnax")
+"""Extras that bring other people's environments and data."""
 BROUGHT = ("IPython",)
 """Imported only where it is there already: in a notebook."""
 FOR_DEVELOPERS = (".sh", "compile_flags.txt")
@@ -90,7 +97,7 @@ def third_party(folder, own=()):
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("src", ("peers", "wandb", "sweep", "slurm", "onnx", "video", "gymnasium")),
+        ("src", ("peers", "wandb", "sweep", "slurm", "onnx", "video", "gymnasium", *ADAPTED)),
         ("examples", ("onnx",)),
         ("bench", ("peers",)),
         ("tests", ("dev",)),

@@ -19,6 +19,8 @@ COMMANDS = {
     "show": "show.Show",
     "estimate": "estimate.Estimate",
     "train": "train.Train",
+    "collect": "collect.Collect",
+    "clone": "clone.Clone",
     "eval": "eval.Eval",
     "watch": "watch.Watch",
     "record": "record.Record",

@@ -33,7 +33,7 @@ MjcfFile = Annotated[
 ConfigFile = Annotated[
     Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")
 ]
-VALUED = ("--out", "--algo", "--config", "--wandb", "--reward")
+VALUED = ("--out", "--algo", "--config", "--wandb", "--reward", "--from", "--data")
 """Options whose value is not the task, whatever it looks like."""
 
 

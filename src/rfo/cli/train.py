@@ -18,6 +18,11 @@ WandbProject = Annotated[
     str | None, tyro.conf.arg(metavar="PROJECT", help_behavior_hint="(default: none)")
 ]
 
+StartRun = Annotated[
+    Path | None,
+    tyro.conf.arg(name="from", metavar="RUN", help_behavior_hint="(default: a new policy)"),
+]
+
 
 @dataclass(frozen=True)
 class Train(Settings):
@@ -40,6 +45,9 @@ class Train(Settings):
     wandb: WandbProject = None
     """Project of Weights & Biases to send the metrics to as well (pip install 'rfo[wandb]')."""
 
+    start: StartRun = None
+    """Run whose policy and normaliser the training starts from, say a clone's."""
+
     def run(self, experiment: Experiment) -> int:
         """Train and evaluate."""
         if not self.distributed:
@@ -56,7 +64,7 @@ class Train(Settings):
         from rfo.experiment.api import train_seeds
         from rfo.training.processes import leads
 
-        runs = train_seeds(experiment, self.seeds, out=self.out, wandb=self.wandb)
+        runs = train_seeds(experiment, self.seeds, out=self.out, wandb=self.wandb, start=self.start)
         if not leads():
             return 0
         print(*(run.path for run in runs), sep="\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rfo.algos.cloning import Cloning
 from rfo.errors import SettingError
 from rfo.experiment import build, own
 from rfo.experiment import run as runs
-from rfo.experiment.catalogue import is_robot
+from rfo.experiment.catalogue import is_robot, short_name
+from rfo.experiment.clone import clone as clone_into
+from rfo.experiment.clone import require_match
 from rfo.experiment.finish import evaluate_run
 from rfo.experiment.folder import create, load_state, open_run, with_kept_robot
 from rfo.experiment.record import (
@@ -28,10 +31,15 @@ from rfo.experiment.record import (
     require_seed,
     scheduled,
 )
+from rfo.experiment.start import START, Source, require_fit, started
 from rfo.training import metrics, processes
+from rfo.training.collect import collect as collect_from
+from rfo.training.demonstrations import Demonstrations
 from rfo.training.evaluate import Evaluator, evaluation_key, shares, summarise
 from rfo.training.loggers import require_wandb
+from rfo.training.output import outliving_output
 from rfo.training.record import RunFolder, default_path
+from rfo.training.screen import Phase
 
 if TYPE_CHECKING:
     from rfo.algos.base import Policy
@@ -259,6 +267,7 @@ def train(
     *,
     out: str | Path | None = None,
     wandb: str | None = None,
+    start: str | Path | Run | None = None,
     **settings: Any,
 ) -> Run:
     """Train a policy, evaluate it, and write a replay.
@@ -271,6 +280,8 @@ def train(
         method: name of a known method; not used with an experiment.
         out: run folder to make; by default one under ``runs/``.
         wandb: project of Weights & Biases to send the metrics to as well.
+        start: a run, or its folder, whose policy and normaliser the training starts from, say a
+            clone's. All else, as the critics, begins anew.
         settings: what differs from the preset, as ``steps=4096``, ``seed=3``, ``horizon=16``, or by
             dotted name as ``**{"critic.iterations": 8, "task.gain": 2.0}``.
 
@@ -288,7 +299,7 @@ def train(
         (0, 'lqr_run')
     """
     experiment = preset(task, method) if isinstance(task, str) else task
-    (run,) = train_seeds(experiment.edited(settings), 1, out=out, wandb=wandb)
+    (run,) = train_seeds(experiment.edited(settings), 1, out=out, wandb=wandb, start=start)
     return run
 
 
@@ -298,6 +309,7 @@ def train_seeds(
     *,
     out: str | Path | None = None,
     wandb: str | None = None,
+    start: str | Path | Run | None = None,
 ) -> list[Run]:
     """Train several seeds of an experiment in one compiled program.
 
@@ -306,6 +318,7 @@ def train_seeds(
         seeds: how many, counted up.
         out: the run folder, or with several seeds the folder around theirs.
         wandb: project of Weights & Biases to send the metrics to as well.
+        start: a run, or its folder, whose policy and normaliser all seeds start from.
 
     Raises:
         SettingError: for settings that cannot work, before anything is made.
@@ -322,6 +335,9 @@ def train_seeds(
     first = scheduled(_located(experiment))
     runs.refuse_misfit(first, seeds)
     several = [dataclasses.replace(first, seed=first.seed + i) for i in range(seeds)]
+    source = None if start is None else _source(start)
+    if source is not None:
+        require_fit(first, source)
     if wandb is not None:
         require_wandb()
     paths = [processes.own_place(_path(run, Path(out) if out else None, seeds)) for run in several]
@@ -332,11 +348,118 @@ def train_seeds(
         for folder in folders:
             folder.mirror(wandb)
     _tell_robot(first)
-    runs.train(several, folders)
+    begun = None
+    if source is not None:
+        for folder in folders:
+            folder.write_json(START, source.record)
+        begun = started(first, [run.seed for run in several], source)
+    runs.train(several, folders, begun)
     return [
         Run(folder.path, with_kept_robot(folder, run))
         for folder, run in zip(folders, several, strict=True)
     ]
+
+
+def collect(
+    run: str | Path | Run,
+    episodes: int = 64,
+    *,
+    deterministic: bool = False,
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> Demonstrations:
+    """Episodes of a run's newest policy, as demonstrations.
+
+    Args:
+        run: the run, or its folder.
+        episodes: how many, rounded up to equal shares of the environments.
+        deterministic: act with noise zero.
+        seed: seed of the episodes.
+        out: ``.npz`` file to write as well, see `rfo.training.demonstrations`.
+
+    Raises:
+        SettingError: for values out of range.
+        RunError: if the run has no checkpoint, or no episode stayed finite.
+
+    Example:
+        >>> import rfo
+        >>> run = rfo.train("lqr", "apg", steps=64, environments=4, horizon=4, out="expert")
+        >>> rfo.collect(run, episodes=4).action.shape
+        (256, 1)
+    """
+    require_seed(seed)
+    require_positive(episodes=episodes)
+    source = run if isinstance(run, Run) else load(run)
+    experiment = source.experiment
+    size, per_environment = shares(episodes, experiment.environments)
+    policy, _ = source._policy
+    by_steps = {"environments": size, "chunk": 1, "executed": None}
+    _, env = build.build(experiment.edited(by_steps))
+    chunk, executed = experiment.chunk, experiment.executed or experiment.chunk
+    with Phase(f"{experiment.title}: collecting {size * per_environment} episodes"):
+        key = evaluation_key(seed, deterministic)
+        demos = collect_from(env, policy, key, per_environment, chunk, executed, deterministic)
+    demos = dataclasses.replace(demos, task=short_name(experiment.task.name))
+    if out is not None:
+        demos.save(out)
+    return demos
+
+
+def clone(
+    task: str | Experiment,
+    data: Demonstrations | str | Path | Sequence[str | Path],
+    method: str = "rfo",
+    *,
+    out: str | Path | None = None,
+    updates: int = 5000,
+    batch: int = 256,
+    **settings: Any,
+) -> Run:
+    """Fit a method's policy to demonstrations, evaluate it, and write a replay.
+
+    The run is one of the method before its first update. `train` starts from it with ``start=``.
+
+    Args:
+        task: what the demonstrations are of; as in `train`.
+        data: demonstrations, or files of them, which are joined.
+        method: whose policy it is: a flow is fitted by flow matching, a Gaussian, as ``sapo`` and
+            ``shac`` have, by maximum likelihood.
+        out: run folder to make; by default one under ``runs/``.
+        updates: gradient steps.
+        batch: decisions that are drawn for each of them.
+        settings: what differs from the preset, as in `train`.
+
+    Raises:
+        SettingError: for data that do not fit the task, unknown names, or values that cannot work.
+        RunError: if the folder exists already, or the loss is not finite.
+
+    Example:
+        >>> import numpy, rfo
+        >>> start = numpy.arange(640) % 64 == 0
+        >>> seen = numpy.random.default_rng(0).normal(size=(640, 2))
+        >>> demos = rfo.Demonstrations(seen, -0.1 * seen[:, :1], start, numpy.zeros(10), "lqr")
+        >>> run = rfo.clone("lqr", demos, updates=10, environments=4, out="clone")
+        >>> rfo.train("lqr", start=run, steps=128, environments=4, out="tuned").status
+        'finished'
+    """
+    experiment = preset(task, method) if isinstance(task, str) else task
+    experiment = scheduled(_located(experiment.edited(settings)))
+    files, demos = _demonstrations(data)
+    algorithm: Any = experiment.algorithm
+    cloning = Cloning(algorithm.optimiser, updates, batch)
+    runs.refuse_misfit(experiment)
+    require_match(demos, build.build(experiment)[1].spec, experiment.chunk)
+    path = _path(experiment, Path(out) if out else None, 1)
+    if own.is_own(experiment.task.name):
+        own.trust(experiment.task.name)
+    (folder,) = create([experiment], [path])
+    try:
+        experiment = with_kept_robot(folder, experiment)
+        with outliving_output():
+            clone_into(experiment, folder, demos, cloning, files)
+    finally:
+        folder.unlock()
+    return Run(path, experiment)
 
 
 def load(path: str | Path, *, threads: int | None = None, task: str | None = None) -> Run:
@@ -450,6 +573,22 @@ def evaluate(
     return summarise(outcome, deterministic)
 
 
+def _source(start: str | Path | Run) -> Source:
+    return Source.read(start.path if isinstance(start, Run) else start)
+
+
+def _demonstrations(
+    data: Demonstrations | str | Path | Sequence[str | Path],
+) -> tuple[list[Path], Demonstrations]:
+    """Files of demonstrations, and all that they hold."""
+    if isinstance(data, Demonstrations):
+        return [], data
+    files = [Path(file) for file in ([data] if isinstance(data, str | Path) else data)]
+    if not files:
+        raise SettingError("name the demonstrations, as in --data demos.npz", "data")
+    return files, Demonstrations.joined([Demonstrations.load(file) for file in files])
+
+
 def _tell_robot(experiment: Experiment) -> None:
     """Print what in a robot's file is read differently than in MuJoCo, and the number of substeps
     that its physics chose, if none was asked for."""
@@ -475,7 +614,7 @@ def _located(experiment: Experiment) -> Experiment:
 
 def _path(run: Experiment, out: Path | None, seeds: int) -> Path:
     if out is None:
-        return default_path(run.task.name, run.label, run.seed)
+        return default_path(run.task.name.replace(":", "-"), run.label, run.seed)
     return out if seeds == 1 else out / f"s{run.seed}"
 
 

@@ -62,8 +62,16 @@ class GaussianPolicy(eqx.Module):
         self, observation: Observation, noise: Float[Array, "*batch A"]
     ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
         """Action in (-1, 1) and its latent before tanh."""
-        latent = self.net(self.encoder(observation)) + jnp.exp(self.log_std) * noise
+        mean, log_std = self.parameters(observation)
+        latent = mean + jnp.exp(log_std) * noise
         return jnp.tanh(latent), latent
+
+    def parameters(
+        self, observation: Observation
+    ) -> tuple[Float[Array, "*batch A"], Float[Array, "*batch A"]]:
+        """Mean and log standard deviation of the latent."""
+        mean = self.net(self.encoder(observation))
+        return mean, jnp.broadcast_to(self.log_std, mean.shape)
 
 
 class TanhGaussianPolicy(eqx.Module):

@@ -12,6 +12,8 @@ watched/             the same of a run that had not finished when it was watched
 wandb.json           where the metrics go at Weights & Biases, with `--wandb`
 robot/, source/      the robot or the code of a task that is a file
 task.json            where that came from, and its hash
+cloning.json         the demonstrations that a cloned policy was fitted to, and its loss
+start.json           the run whose policy the training started from
 ends/                what the earlier ends of a run left that was extended
 .lock                which process writes here, see `rfo.training.lock`
 diverged/            dump of a run that diverged, see `rfo.training.guard`

@@ -8,7 +8,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import rfo
-from rfo.envs.adapters.gymnasium import gymnasium_id
+from rfo.envs.adapters.gymnasium import Recorder, gymnasium_id
 from rfo.errors import SettingError
 
 
@@ -97,3 +97,24 @@ def test_stable_baselines_learns_one_of_our_tasks():
     model.learn(8_192)
     after, _ = evaluate_policy(model, model.get_env(), 20)
     assert after > before / 2 > before
+
+
+def test_a_recorder_keeps_whole_episodes_as_demonstrations():
+    """Two episodes of Gymnasium's pendulum, whose torque is from -2 to 2, and a part of a third."""
+    env = Recorder(gymnasium.make("Pendulum-v1", max_episode_steps=3), task="pendulum")
+    with pytest.raises(SettingError, match="no episode has come to its end"):
+        env.demonstrations()
+    seen, returns = [], []
+    for episode in range(3):
+        observation, _ = env.reset(seed=episode)
+        total = 0.0
+        for step in range(3 if episode < 2 else 2):
+            seen.append(observation)
+            observation, reward, _, _, _ = env.step(np.array([step - 1.0], np.float32))
+            total += reward
+        returns.append(total)
+    demos = env.demonstrations()
+    assert demos.start.tolist() == [True, False, False] * 2 and demos.task == "pendulum"
+    np.testing.assert_allclose(demos.action[:, 0], [-0.5, 0, 0.5] * 2)
+    np.testing.assert_allclose(demos.observation, seen[:6], rtol=1e-6)
+    np.testing.assert_allclose(demos.returns, returns[:2], rtol=1e-6)

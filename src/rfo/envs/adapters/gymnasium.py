@@ -127,6 +127,86 @@ class Tasks(VectorEnv):
         return _numpy(step.state.observation), reward.astype(float), terminated, truncated, infos
 
 
+class Recorder(gymnasium.Wrapper):
+    """Keeps the episodes of any Gymnasium environment as demonstrations for `rfo.clone`.
+
+    Whoever acts in the environment, a program, a person or another library's policy, demonstrates.
+
+    Args:
+        env: has vectors as observations (or a dict of arrays) and as actions.
+        task: name of the task that the demonstrations are of.
+
+    Raises:
+        SettingError: if actions are no vectors.
+
+    Example:
+        >>> import gymnasium
+        >>> from rfo.envs.adapters.gymnasium import Recorder
+        >>> env = Recorder(gymnasium.make("rfo/Lqr-v0", episode_length=4), task="lqr")
+        >>> _ = env.reset(seed=0)
+        >>> for _ in range(4):
+        ...     _ = env.step(env.action_space.sample())
+        >>> env.demonstrations()
+        <rfo.Demonstrations of lqr: 1 episodes, 4 steps, mean return -0.0...>
+    """
+
+    def __init__(self, env: gymnasium.Env, task: str = ""):
+        super().__init__(env)
+        space = env.action_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            raise SettingError(f"actions must be vectors, not in {space}", "action")
+        self._box, self._task = space, task
+        self._whole: list[list[tuple[Any, Any, float]]] = []
+        self._now: list[tuple[Any, Any, float]] = []
+        self._seen: Any = None
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; one that has not come to its end is forgotten."""
+        self._now = []
+        self._seen, info = self.env.reset(**arguments)
+        return self._seen, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One control step, kept."""
+        seen, reward, terminated, truncated, info = self.env.step(action)
+        self._now.append((self._seen, np.array(action), float(reward)))
+        self._seen = seen
+        if terminated or truncated:
+            self._whole.append(self._now)
+            self._now = []
+        return seen, reward, terminated, truncated, info
+
+    def demonstrations(self) -> rfo.Demonstrations:
+        """The episodes that came to their end; actions are mapped to [-1, 1].
+
+        Raises:
+            SettingError: if there is none.
+        """
+        if not self._whole:
+            raise SettingError("no episode has come to its end yet", "data")
+        steps = [step for episode in self._whole for step in episode]
+        lengths = [len(episode) for episode in self._whole]
+        return rfo.Demonstrations(
+            jax.tree.map(lambda *x: np.stack(x), *(seen for seen, _, _ in steps)),
+            unit_actions(np.stack([action for _, action, _ in steps]), self._box),
+            np.isin(np.arange(len(steps)), np.cumsum([0, *lengths[:-1]])),
+            np.array([sum(reward for _, _, reward in episode) for episode in self._whole]),
+            self._task,
+        )
+
+
+def unit_actions(action: np.ndarray, space: spaces.Box) -> np.ndarray:
+    """Actions mapped from the bounds of their space to [-1, 1]; without bounds they are clipped.
+
+    Args:
+        action: (N, A).
+        space: the bounds.
+    """
+    bounded = np.isfinite(space.low) & np.isfinite(space.high)
+    low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+    return np.clip(2 * (action - low) / (high - low) - 1, -1, 1).astype(np.float32)
+
+
 def observations(spec: EnvSpec) -> spaces.Space[Any]:
     """Space of a task's observations: a box, or a dict of boxes."""
 
