@@ -43,8 +43,9 @@ class TaskChoice:
 
     task_options: Any = None
     task: TaskName = ""
-    """What to use: a name that `rfo list` shows; a robot's MJCF file, as with --mjcf; or a task of
-    your own as my_task.py:Reach or my_package.tasks:Reach, see `rfo new-task`."""
+    """What to use: a name that `rfo list` shows; a robot's MJCF file, as with --mjcf; another
+    package's environment as brax:ant, playground:CartpoleBalance or gymnax:Pendulum-v1; or a task
+    of your own as my_task.py:Reach or my_package.tasks:Reach, see `rfo new-task`."""
     mjcf: MjcfFile = None
     """Robot to use in place of a task: its MJCF file, which ends in .xml."""
 
@@ -202,7 +203,8 @@ def _base(arguments: list[str]) -> Experiment:
 def _task_word(arguments: list[str]) -> str | None:
     known = tasks()
     for before, word in zip(["", *arguments], arguments, strict=False):
-        named = word in known or is_robot(word) or (own.is_own(word) and "=" not in word)
+        placed = own.is_own(word) or own.is_adapted(word)
+        named = word in known or is_robot(word) or (placed and "=" not in word)
         if named and not word.startswith("-") and before not in VALUED:
             return word
     return None
@@ -242,11 +244,13 @@ def _with_task_options(
 def _task_options(task: TaskSettings, arguments: list[str]) -> Any:
     """A record of the task's own options, with None for what has the constructor's default.
 
-    A task's module is imported only where options can be expected: rfo's own tasks have none.
+    A task's module is imported only where options can be expected: rfo's own tasks have none, and
+    other packages take long to import.
     """
     asked = any(word.startswith("--task.") for word in arguments)
     fields: list[Any] = []
-    if asked or task.options or is_robot(task.name) or task.name not in TASKS:
+    quiet = task.name in TASKS or own.is_adapted(task.name)
+    if asked or task.options or not quiet:
         maker = find_task(task.name).load()
         defaults = build.option_defaults(maker)
         for name, hint in build.option_types(maker).items():

@@ -43,6 +43,8 @@ def build_task(task: TaskSettings | str, threads: int | None = None, **more: Any
     try:
         if is_robot(settings.name):
             return maker(settings.name, name=short_name(settings.name), **given)
+        if own.is_adapted(settings.name):
+            return maker(settings.name.partition(":")[2], **given)
         built = maker(**given)
     except (SettingError, FileNotFoundError, ValueError) as error:
         if is_robot(settings.name) or isinstance(error, SettingError):

@@ -480,8 +480,9 @@ def find_task(name: str) -> Task:
     """A task by the name it is trained under; imports nothing of it.
 
     Args:
-        name: of a known task; an MJCF file, which ends in .xml (see `rfo.envs.robot`); or a
-            task of your own as ``my_task.py:Reach`` or ``my_package.tasks:Reach``.
+        name: of a known task; an MJCF file, which ends in .xml (see `rfo.envs.robot`); an
+            environment of another package as ``brax:ant``; or a task of your own as
+            ``my_task.py:Reach`` or ``my_package.tasks:Reach``.
 
     Raises:
         SettingError: for another name.
@@ -489,6 +490,11 @@ def find_task(name: str) -> Task:
     if is_robot(name):
         summary = f"the robot in {name} runs forward"
         return Task("rfo.envs.robot", "Robot", summary, simulated=True)
+    if own.is_adapted(name):
+        source, _, environment = name.partition(":")
+        place = f"rfo.envs.adapters.from_{source}"
+        maker = f"{source.capitalize()}Task"
+        return Task(place, maker, f"{environment} of {source}", environments=16)
     if own.is_own(name):
         return Task(*own.split(name), f"a task of your own, {name}")
     known = tasks()

@@ -19,10 +19,18 @@ from typing import Any
 
 from rfo.errors import SettingError
 
+SOURCES = ("brax", "playground", "gymnax")
+"""Packages whose environments are tasks, see `rfo.envs.adapters`: ``brax:ant``."""
+
+
+def is_adapted(name: str) -> bool:
+    """Whether a task is an environment of another package."""
+    return name.partition(":")[0] in SOURCES and ":" in name
+
 
 def is_own(name: str) -> bool:
     """Whether a task is named by the place of its code."""
-    return ":" in name
+    return ":" in name and not is_adapted(name)
 
 
 def split(name: str) -> tuple[str, str]:
