@@ -14,7 +14,7 @@ import pytest
 from rfo.cli import main as cli
 from rfo.errors import SettingError
 from rfo.experiment.catalogue import TASKS, is_robot
-from rfo.experiment.own import is_own
+from rfo.experiment.own import is_adapted, is_own
 from rfo.experiment.record import preset
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def test_rfo_command_is_understood(command, tmp_path, monkeypatch):
         arguments.remove("--help")
     options = cli.command(arguments).options
     for task in getattr(options, "tasks", [getattr(options, "task", "ant") or ""]):
-        known = task in TASKS or is_robot(task) or is_own(task)
+        known = task in TASKS or is_robot(task) or is_own(task) or is_adapted(task)
         assert known or not task, "a command named in passing may leave out its task"
 
 
