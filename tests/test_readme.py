@@ -135,6 +135,14 @@ def test_example_of_an_own_task_learns():
     assert after > before / 2, "twice as near to the target as the untrained policy"
 
 
+def test_example_of_demonstrations_passes_on_both_sides_of_the_column():
+    demos = runpy.run_path(str(ROOT / "examples" / "demonstrations.py"))["demonstrations"](32)
+    paths = demos.observation.reshape(32, -1, 2)
+    sides = paths[range(32), abs(paths[..., 0]).argmin(axis=1), 1]
+    assert 8 < (sides > 0.4).sum() < 24 and (abs(sides) > 0.4).all()
+    assert -40 < demos.returns.mean() < -25
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_names_of_the_code_exist(document):
     """Checks paths and names such as `room.module.name` in backticks."""

@@ -141,12 +141,19 @@ def lacking(folder: RunFolder, env: Batch) -> list[str]:
     return [name for name in wanted if not (folder.path / name).exists()]
 
 
-def finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> list[str | None]:
+def finish(
+    env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]], trained: bool = True
+) -> list[str | None]:
     """Evaluate trained runs by both protocols, and record replays.
 
     What a run already has is not made again. Its evaluation is written last, because it tells
     others that the run is finished. If a run's episodes mostly end non-finite, the run has
     diverged, and its evaluation goes to ``diverged/report.json``.
+
+    Args:
+        env: the environments that the runs trained in.
+        runs: each with its folder and its last state.
+        trained: whether they have come to their last environment step; a clone has taken none.
 
     Returns:
         For each run None, or why it diverged.
@@ -180,7 +187,7 @@ def finish(env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]]) -> 
                 report = {"reason": reasons[-1], **summaries}
                 folder.write_json("diverged/report.json", report)
             elif EVALUATION in missing:
-                steps = run.updates * run.algorithm.horizon * run.environments
+                steps = trained * run.updates * run.algorithm.horizon * run.environments
                 folder.append_evaluation(summaries, steps)
                 folder.write_json(EVALUATION, summaries)
     for line in told:
