@@ -488,7 +488,7 @@ def find_task(name: str) -> Task:
         SettingError: for another name.
     """
     if is_robot(name):
-        summary = f"the robot in {name} runs forward"
+        summary = f"the robot in {name}"
         return Task("rfo.envs.robot", "Robot", summary, simulated=True)
     if own.is_adapted(name):
         source, _, environment = name.partition(":")
