@@ -20,6 +20,7 @@ from rfo.envs.base import EnvSpec as EnvSpec
 from rfo.envs.base import Step as Step
 from rfo.envs.batch import Batch as Batch
 from rfo.envs.chunk import ChunkedBatch as ChunkedBatch
+from rfo.envs.randomise import Randomised as Randomised
 from rfo.envs.robot import Robot as Robot
 from rfo.errors import RunError as RunError
 from rfo.errors import SettingError as SettingError

@@ -27,6 +27,9 @@ class CheckGrad(TaskChoice):
     """Seed of the states, actions and directions."""
     threads: Threads = None
     """CPU threads of the physics."""
+    parameters: bool = False
+    """Check the gradient in the parameters of the simulator: masses, gains, friction and all
+    others, each array by itself."""
     json: bool = False
     """Print one JSON object with ok, worst_relative_error and the details."""
 
@@ -44,7 +47,12 @@ class CheckGrad(TaskChoice):
 
         task = self.chosen()
         checks = gradient_checks(
-            task, self.envs, self.horizons, seed=self.seed, threads=self.threads
+            task,
+            self.envs,
+            self.horizons,
+            seed=self.seed,
+            threads=self.threads,
+            parameters=self.parameters,
         )
         name, done = short_name(task.name), []
         with Phase(f"{name}: compiling and checking") as phase:

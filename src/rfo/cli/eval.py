@@ -36,6 +36,8 @@ class Eval:
     """Episodes, rounded up to equal shares of the environments."""
     deterministic: bool = False
     """Act with noise zero instead of drawing actions."""
+    randomised: bool = False
+    """With the domain randomisation that the run was trained with."""
     seed: int = 0
     """Seed of the evaluation's episodes."""
     threads: Threads = None
@@ -57,7 +59,12 @@ class Eval:
 
         run = api.load(self.run_folder, threads=self.threads, task=self.task)
         summary = run.evaluate(
-            self.episodes, self.deterministic, self.seed, on=self.on, physics=self.physics
+            self.episodes,
+            self.deterministic,
+            self.seed,
+            on=self.on,
+            physics=self.physics,
+            randomised=self.randomised,
         )
         told = describe_both(summary) if self.physics == "mujoco" else describe(summary)
         line = told if self.on is None else f"on {self.on}, {told}"

@@ -262,9 +262,24 @@ def _task_options(task: TaskSettings, arguments: list[str]) -> Any:
                 # a table stays where the options come from: no option can hold it
                 present = None if isinstance(present, Mapping) else present
                 fields.append((name, annotated, dataclasses.field(default=present)))
+        fields.append(_randomise(task))
     record = dataclasses.make_dataclass("TaskOptions", fields, frozen=True)
     record.__doc__ = f"Settings of the task {task.name}."
     return record()
+
+
+def _randomise(task: TaskSettings) -> tuple[str, Any, Any]:
+    """The option of every task that is simulated; numbers of a file become words."""
+    about = tyro.conf.arg(
+        help="Domain randomisation: names and distributions, as in"
+        ' `body.mass "uniform 0.8 1.2" latency "integers 0 2"`, drawn at each reset.',
+        help_behavior_hint="(default: none)",
+        metavar="NAME DISTRIBUTION",
+    )
+    present = task.options.get(build.RANDOMISE)
+    present = {k: str(v) for k, v in build.flat(present)} if present else None
+    kind = Annotated[dict[str, str] | None, about]
+    return build.RANDOMISE, kind, dataclasses.field(default_factory=lambda: present)
 
 
 def _option_kind(hint: Any) -> Any:

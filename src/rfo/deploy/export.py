@@ -91,7 +91,7 @@ def export(
     if path.suffix not in FORMATS:
         raise SettingError(f"an export ends in {' or '.join(FORMATS)}, not '{path}'", "out")
     serialise, load = FORMATS[path.suffix]
-    algorithm, env = build.build(experiment)
+    algorithm, env = build.build(build.nominal(experiment))
     state, progress = load_state(folder, experiment)
     policy: Any = algorithm.policy(state)
     program = make_program(policy, env, deterministic)

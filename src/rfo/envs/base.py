@@ -113,7 +113,11 @@ class Environment(Protocol):
         ...
 
     def step(self, state: PyTree, action: Float[Array, "B A"]) -> Step:
-        """Advance by one control step; the action is clipped to [-1, 1]."""
+        """Advance by one control step; the action is clipped to [-1, 1].
+
+        A task that also takes `parameters=None` and hands them to its simulator can be randomised
+        (`rfo.Randomised`) and identified.
+        """
         ...
 
 
@@ -163,12 +167,15 @@ class Actuated(Protocol):
 
 
 def open_loop(
-    task: Environment, state: PyTree, actions: Float[Array, "T B A"]
+    task: Environment, state: PyTree, actions: Float[Array, "T B A"], **more: PyTree
 ) -> tuple[PyTree, Float[Array, "T B"]]:
-    """Last state and rewards under given actions, without time limits or resets; differentiable."""
+    """Last state and rewards under given actions, without time limits or resets; differentiable.
+
+    `more` goes to each step: the `parameters` of its simulator, for a task that takes them.
+    """
 
     def step(state: PyTree, action: Float[Array, "B A"]) -> tuple[PyTree, Float[Array, " B"]]:
-        after = task.step(state, action)
+        after = task.step(state, action, **more)
         return after.state, after.reward
 
     return jax.lax.scan(step, state, actions)

@@ -157,6 +157,7 @@ class Run:
         seed: int = 0,
         on: str | None = None,
         physics: Physics = "rfo",
+        randomised: bool = False,
     ) -> dict[str, Any]:
         """Evaluate the newest checkpoint's policy, with as many episodes in every environment.
 
@@ -167,6 +168,7 @@ class Run:
             on: another task of the same sizes, by name.
             physics: "mujoco" lets MuJoCo move the robot, and our physics from the same starts, one
                 episode an environment.
+            randomised: with the domain randomisation that the run was trained with.
 
         Returns:
             ``mean``, ``std``, ``iqm``, ``interval`` (95 %, of the mean), ``episodes``, ``returns``
@@ -182,6 +184,8 @@ class Run:
         if physics not in get_args(Physics):
             raise SettingError(f"physics must be rfo or mujoco, not '{physics}'", "physics")
         if physics == "mujoco":
+            if randomised:
+                raise SettingError("MuJoCo moves the robot of the file only", "randomised")
             from rfo.experiment.judge import judge_run
 
             require_positive(episodes=episodes)
@@ -189,7 +193,7 @@ class Run:
             return judge_run(self.experiment, folder, deterministic, seed, episodes, on)
         experiment = self.experiment.edited({"evaluation.episodes": episodes})
         folder = RunFolder.open(self.path)
-        return evaluate_run(experiment, folder, deterministic, seed, on)
+        return evaluate_run(experiment, folder, deterministic, seed, on, randomised)
 
     def export(self, path: str | Path | None = None, deterministic: bool = False) -> Export:
         """Write the newest checkpoint's policy to one file that runs without rfo.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 NOT_OPTIONS = ("self", "source", "name", "threads", "dtype")
 """Arguments of tasks' constructors that are not options of the task."""
 
+RANDOMISE = "randomise"
+"""The option of every task that holds the distributions of its domain randomisation."""
+
 
 def build_task(task: TaskSettings | str, threads: int | None = None, **more: Any) -> Environment:
     """Construct a task.
@@ -36,6 +40,8 @@ def build_task(task: TaskSettings | str, threads: int | None = None, **more: Any
         SettingError: for an unknown name or option, or a value that the task refuses.
     """
     settings = TaskSettings(task) if isinstance(task, str) else task
+    distributions = settings.options.get(RANDOMISE)
+    settings = without_randomisation(settings)
     maker = find_task(settings.name).load()
     given = {**task_options(settings), **more}
     if "threads" in inspect.signature(maker).parameters:
@@ -55,7 +61,45 @@ def build_task(task: TaskSettings | str, threads: int | None = None, **more: Any
         from rfo.experiment.contract import check_contract
 
         check_contract(built, settings.name)
-    return built
+    return built if not distributions else randomised(built, distributions)
+
+
+def randomised(task: Environment, distributions: Any) -> Environment:
+    """A task with domain randomisation, see `rfo.envs.randomise.Randomised`.
+
+    Args:
+        task: what to randomise.
+        distributions: by name; nested tables stand for dotted names.
+
+    Raises:
+        SettingError: for a name or a distribution that does not fit the task.
+    """
+    from rfo.envs.randomise import Randomised
+
+    with within(f"task.{RANDOMISE}"):
+        if not isinstance(distributions, Mapping):
+            raise SettingError(f"must be a table of distributions, not {distributions!r}")
+        return Randomised(task, dict(flat(distributions)))
+
+
+def without_randomisation(task: TaskSettings) -> TaskSettings:
+    """The task as it is evaluated."""
+    kept = {name: value for name, value in task.options.items() if name != RANDOMISE}
+    return TaskSettings(task.name, kept)
+
+
+def nominal(experiment: Experiment) -> Experiment:
+    """The experiment without domain randomisation."""
+    return replace(experiment, task=without_randomisation(experiment.task))
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of nested tables by dotted names."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def task_options(settings: TaskSettings) -> dict[str, Any]:

@@ -120,4 +120,4 @@ def clone(
         "window": [],
     }
     checkpoint.save(folder.inside("checkpoints") / checkpoint.FINAL, state, progress)
-    finish(build.build(experiment)[1], [(experiment, folder, state)], trained=False)
+    finish([(experiment, folder, state)], trained=False)

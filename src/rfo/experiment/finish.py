@@ -33,7 +33,7 @@ class Evaluation:
 
     Args:
         experiment: what was trained; its environments and evaluation episodes are used.
-        env: the environments it trained in, used again where the number fits.
+        env: the environments to use; others of their kind where the number does not fit.
         deterministic: act with noise zero.
     """
 
@@ -58,9 +58,16 @@ def _evaluator(env: Batch, deterministic: bool) -> Evaluator:
 
 
 def evaluate_run(
-    run: Experiment, folder: RunFolder, deterministic: bool, seed: int, task: str | None = None
+    run: Experiment,
+    folder: RunFolder,
+    deterministic: bool,
+    seed: int,
+    task: str | None = None,
+    randomised: bool = False,
 ) -> dict[str, Any]:
     """Evaluate the newest state of a run, on its own task or another.
+
+    Without the run's domain randomisation, unless `randomised`.
 
     Returns:
         `rfo.training.evaluate.summarise`'s statistics, `task` and `env_steps`.
@@ -68,7 +75,7 @@ def evaluate_run(
     Raises:
         SettingError: for a task that is unknown or whose sizes are others than the run's.
     """
-    there, env = evaluated_on(run, task)
+    there, env = evaluated_on(run, task, randomised)
     state, progress = load_state(folder, run)
     with Phase(f"{there.title}: compiling and evaluating"):
         episodes = Evaluation(there, env, deterministic)(state, seed)
@@ -79,14 +86,18 @@ def evaluate_run(
     }
 
 
-def evaluated_on(run: Experiment, task: str | None) -> tuple[Experiment, Batch]:
+def evaluated_on(
+    run: Experiment, task: str | None, randomised: bool = False
+) -> tuple[Experiment, Batch]:
     """What a run's policy is evaluated on: its own experiment and environments, or another task's.
+
+    Without domain randomisation, unless `randomised`.
 
     Raises:
         SettingError: for a task that is unknown or whose sizes are others than the run's.
     """
     there = run if task is None else dataclasses.replace(run, task=TaskSettings(task))
-    _, env = experiments.build(there)
+    _, env = experiments.build(there if randomised else experiments.nominal(there))
     if there is not run:
         _refuse_other_sizes(experiments.build(run)[1].spec, env.spec)
     return there, env
@@ -142,9 +153,9 @@ def lacking(folder: RunFolder, env: Batch) -> list[str]:
 
 
 def finish(
-    env: Batch, runs: Sequence[tuple[Experiment, RunFolder, PyTree]], trained: bool = True
+    runs: Sequence[tuple[Experiment, RunFolder, PyTree]], trained: bool = True
 ) -> list[str | None]:
-    """Evaluate trained runs by both protocols, and record replays.
+    """Evaluate trained runs by both protocols, and record replays, without domain randomisation.
 
     What a run already has is not made again. Its evaluation is written last, because it tells
     others that the run is finished. If a run's episodes mostly end non-finite, the run has
@@ -158,6 +169,7 @@ def finish(
     Returns:
         For each run None, or why it diverged.
     """
+    env = experiments.build(experiments.nominal(runs[0][0]))[1]
     protocols = [Evaluation(runs[0][0], env, deterministic) for deterministic in (False, True)]
     told, reasons = [], []
     title = runs[0][0].title

@@ -140,7 +140,7 @@ def _norms(report: GradientReport) -> Table:
             f"{check.start}, {check.steps} steps",
             *(f"{value:.3g}" for value in _quantiles(check.report.norm).values()),
             f"{check.report.alive:.0%}",
-            *(f"{parts[step - 1]:.3g}" if step <= check.steps else "" for step in shown),
+            *(f"{parts[step - 1]:.3g}" if step <= len(parts) else "" for step in shown),
         )
     return table
 

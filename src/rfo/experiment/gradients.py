@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rfo.errors import SettingError
 from rfo.experiment.build import build_task, refuse_modes
 from rfo.experiment.catalogue import Task, find_task, short_name
 from rfo.experiment.record import TaskSettings, require_positive, require_seed
@@ -140,6 +142,7 @@ def check_gradient(
     *,
     seed: int = 0,
     threads: int | None = None,
+    parameters: bool = False,
     **options: Any,
 ) -> GradientReport:
     """Check a task's gradient of the return in random actions, over several horizons.
@@ -156,6 +159,8 @@ def check_gradient(
         settling_steps: control steps before the settled start.
         seed: seed of states, actions and directions.
         threads: CPU threads of the physics.
+        parameters: check the gradient in the parameters of its simulator, each array by itself, in
+            place of that in the actions.
         options: the task's own settings, for a task that is named.
 
     Raises:
@@ -170,7 +175,9 @@ def check_gradient(
         name, chosen = short_name(task), TaskSettings(task, options)
     else:
         name, chosen = task.spec.name, task
-    checks = gradient_checks(chosen, environments, horizons, settling_steps, seed, threads)
+    checks = gradient_checks(
+        chosen, environments, horizons, settling_steps, seed, threads, parameters
+    )
     return GradientReport(name, tuple(checks))
 
 
@@ -181,6 +188,7 @@ def gradient_checks(
     settling_steps: int = 40,
     seed: int = 0,
     threads: int | None = None,
+    parameters: bool = False,
 ) -> Iterator[GradientCheck]:
     """The checks of `check_gradient`; each runs when the iterator comes to it."""
     import jax
@@ -188,12 +196,31 @@ def gradient_checks(
     require_positive(environments=environments, horizons=min(horizons, default=0))
     require_seed(seed)
     refuse_modes(double=True)
-    entry, env = Task("", "", ""), task
+    entry: Task = Task("", "", "")
+    env: Any = task
     if isinstance(task, TaskSettings):
         entry = find_task(task.name)
         with jax.enable_x64(entry.fine):
             env = build_task(task, threads, **({"dtype": "float64"} if entry.fine else {}))
-    return _in_precision(_checks(entry, env, environments, horizons, settling_steps, seed), entry)
+    if parameters:
+        require_parameters(env)
+    checks = _checks(entry, env, environments, horizons, settling_steps, seed, parameters)
+    return _in_precision(checks, entry)
+
+
+def require_parameters(task: Environment) -> None:
+    """Refuse a task that takes no parameters of a simulator.
+
+    Raises:
+        SettingError: naming what it lacks.
+    """
+    if "parameters" in inspect.signature(task.step).parameters:
+        return
+    raise SettingError(
+        f"the step of {task.spec.name} takes no parameters of a simulator, as in "
+        "step(state, action, parameters=None)",
+        "parameters",
+    )
 
 
 def _in_precision(checks: Iterator[GradientCheck], entry: Task) -> Iterator[GradientCheck]:
@@ -215,11 +242,13 @@ def _checks(
     horizons: tuple[int, ...],
     settling_steps: int,
     seed: int,
+    parameters: bool,
 ) -> Iterator[GradientCheck]:
     import jax
 
     from rfo.envs.base import open_loop
-    from rfo.physics.gradcheck import STEP_SIZES, check
+    from rfo.physics.gradcheck import STEP_SIZES, check, check_parts
+    from rfo.physics.parameters import displaced, parts
 
     sizes = [size * (1e-3 if entry.fine else 1.0) for size in STEP_SIZES]
     reset_key, settle_key, action_key, check_key = jax.random.split(jax.random.key(seed), 4)
@@ -245,9 +274,22 @@ def _checks(
         dropped = dropped_gradients(env, state, actions(action_key, max(horizons), largest=room))
         for steps in horizons:
             controls = actions(action_key, steps, largest=room)
-            report = check(
-                lambda x, state=state: roll(state, x)[1], controls, check_key, step_sizes=sizes
-            )
+            if parameters:
+                own = env.simulator.parameters
+                numbers = sum(x.size for x in own)
+                report = check_parts(
+                    lambda x, state=state, controls=controls, own=own: roll(
+                        state, controls, parameters=displaced(own, x[0])
+                    )[1],
+                    jax.numpy.zeros((1, environments, numbers), controls.dtype),
+                    parts(own),
+                    check_key,
+                    step_sizes=sizes,
+                )
+            else:
+                report = check(
+                    lambda x, state=state: roll(state, x)[1], controls, check_key, step_sizes=sizes
+                )
             yield GradientCheck(start, steps, report, dropped)
 
 

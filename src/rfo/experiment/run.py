@@ -74,7 +74,7 @@ def resume(
         algorithm, env = experiments.build(experiment)
         if progress["update"] < experiment.updates:
             _reopen(folder, trainer.state_shapes(algorithm, env))
-        elif not lacking(folder, env):
+        elif not lacking(folder, experiments.build(experiments.nominal(experiment))[1]):
             raise RunError(
                 f"{path} is finished ({progress['env_steps']:,} steps): see it with "
                 f"`rfo watch {path}`, or make it longer with `rfo train --resume {path} --steps N`"
@@ -214,7 +214,7 @@ def _train(
         diverged = list(outcome.diverged)
         healthy = [i for i, reason in enumerate(diverged) if reason is None and processes.leads()]
         if healthy:
-            reasons = finish(env, [(runs[i], folders[i], outcome.states[i]) for i in healthy])
+            reasons = finish([(runs[i], folders[i], outcome.states[i]) for i in healthy])
             for i, reason in zip(healthy, reasons, strict=True):
                 diverged[i] = reason
     except OSError as error:

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 from rfo.envs.base import Renderable
 from rfo.errors import RunError
-from rfo.experiment.build import build
+from rfo.experiment.build import build, nominal
 from rfo.experiment.finish import drawing
 from rfo.experiment.folder import CONFIG, load_state, read_experiment
 from rfo.experiment.record import Experiment
@@ -84,7 +84,7 @@ def _replay(folder: RunFolder, task: str | None) -> Path:
     if (folder.path / "replay.npz").exists():
         return folder.path
     experiment = read_experiment(folder, task=task)
-    _, env = build(experiment)
+    _, env = build(nominal(experiment))
     if not isinstance(env.task, Renderable):
         raise RunError(f"{folder.path} holds no replay: {experiment.task.name} cannot be drawn")
     if not checkpoint.newest_first(folder.checkpoints):
@@ -97,7 +97,7 @@ def _replay(folder: RunFolder, task: str | None) -> Path:
 
 def _record(folder: RunFolder, experiment: Experiment) -> Path:
     """Record an episode of the newest checkpoint's policy."""
-    algorithm, env = build(experiment)
+    algorithm, env = build(nominal(experiment))
     state, progress = load_state(folder, experiment)
     with Phase(f"{experiment.title}: recording an episode"):
         key = evaluation_key(experiment.seed, deterministic=True)

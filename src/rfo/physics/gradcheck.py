@@ -15,7 +15,7 @@ nothing either. Over the others, the median relative error decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -183,40 +183,71 @@ def check(
         raise ValueError(
             f"a gradient check needs {NEIGHBOURS} step sizes and a random direction, at least"
         )
+    whole = {"": slice(None)}
+    return check_parts(rollout, controls, whole, key, random_directions, step_sizes)
+
+
+def check_parts(
+    rollout: Rollout,
+    inputs: Float[Array, "T B A"],
+    parts: Mapping[str, slice],
+    key: PRNGKey,
+    random_directions: int = 1,
+    step_sizes: Sequence[float] = STEP_SIZES,
+) -> Report:
+    """`check` in parts of the last axis, each by itself, so that none hides behind another.
+
+    Args:
+        rollout: inputs (T, B, A), which need not be controls, to rewards (T', B).
+        inputs: where to check.
+        parts: entries of the last axis, by the name that their directions shall begin with.
+        key: draws the random directions.
+        random_directions: beside the gradient's own, of each part, at least one.
+        step_sizes: see `check`.
+    """
     forward = jax.jit(rollout)
-    gradient = np.asarray(_gradient(rollout)(controls), np.float64)
-    norm = np.sqrt((gradient**2).sum(axis=(0, 2)))
-
-    directions = {
-        "gradient": np.where(norm[:, None] > 0, gradient / np.maximum(norm, 1e-300)[:, None], 0.0)
-    }
-    for number, direction_key in enumerate(jax.random.split(key, random_directions), start=1):
-        drawn = np.asarray(jax.random.normal(direction_key, controls.shape), np.float64)
-        directions[f"random {number}"] = drawn / np.sqrt((drawn**2).sum(axis=(0, 2)))[:, None]
-
-    pairs = {
-        name: _differences(forward, np.asarray(controls), direction, step_sizes)
-        for name, direction in directions.items()
-    }
-    numeric = {name: differences for name, (differences, _) in pairs.items()}
-    random = np.stack([values for name, values in numeric.items() if name != "gradient"])
-    typical = np.sqrt(np.mean(random**2, axis=0))
-    return Report(
-        directions=tuple(
+    gradient = np.asarray(_gradient(rollout)(inputs), np.float64)
+    base, directions = np.asarray(inputs), []
+    for name, part in parts.items():
+        prefix = f"{name}, " if name else ""
+        ways = _ways(gradient, part, jax.random.split(key, random_directions))
+        pairs = {n: _differences(forward, base, way, step_sizes) for n, way in ways.items()}
+        numeric = {n: differences for n, (differences, _) in pairs.items()}
+        random = np.stack([values for n, values in numeric.items() if n != "gradient"])
+        typical = np.sqrt(np.mean(random**2, axis=0))
+        directions += [
             Direction(
-                name=name,
+                name=prefix + n,
                 step_sizes=tuple(step_sizes),
-                analytic=(gradient * direction).sum(axis=(0, 2)),
-                numeric=numeric[name],
-                # 1e-30 matters only where nothing depends on the controls
-                scale=np.fmax(np.fmax(np.abs(numeric[name]), typical), 1e-30),
-                noise=pairs[name][1],
+                analytic=(gradient * way).sum(axis=(0, 2)),
+                numeric=numeric[n],
+                # 1e-30 matters only where nothing depends on the inputs
+                scale=np.fmax(np.fmax(np.abs(numeric[n]), typical), 1e-30),
+                noise=pairs[n][1],
             )
-            for name, direction in directions.items()
-        ),
-        norm=norm,
+            for n, way in ways.items()
+        ]
+    return Report(
+        directions=tuple(directions),
+        norm=np.sqrt((gradient**2).sum(axis=(0, 2))),
         norm_by_step=np.sqrt((gradient**2).sum(axis=2)),
     )
+
+
+def _ways(gradient: np.ndarray, part: slice, keys: PRNGKey) -> dict[str, np.ndarray]:
+    """Directions (T, B, A) of unit length in a part of the last axis: the gradient's, random
+    ones."""
+    within = np.zeros_like(gradient)
+    within[..., part] = 1.0
+    drawn = {
+        f"random {number}": np.asarray(jax.random.normal(each, gradient.shape), np.float64)
+        for number, each in enumerate(keys, start=1)
+    }
+    ways = {name: within * way for name, way in ({"gradient": gradient} | drawn).items()}
+    length = {name: np.sqrt((way**2).sum(axis=(0, 2)))[:, None] for name, way in ways.items()}
+    return {
+        n: np.where(length[n] > 0, w / np.maximum(length[n], 1e-300), 0.0) for n, w in ways.items()
+    }
 
 
 def _gradient(rollout: Rollout) -> Callable[[Array], Array]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,8 @@ from rfo.errors import SettingError
 from rfo.physics.packs import PackedKernels
 from rfo.types import Array, Float
 
-P = TypeVar("P", bound=NamedTuple)
+P = TypeVar("P", bound=Any)
+"""A simulator's record, a NamedTuple of arrays."""
 
 
 def nominal(record: type[P], kernels: PackedKernels) -> P:
@@ -47,6 +48,31 @@ def packed(parameters: P, like: P, envs: int) -> Float[Array, "B N"]:
             raise ValueError(f"parameters: {name} must have the shape {wanted}, not {array.shape}")
         rows.append(jnp.broadcast_to(array.reshape(len(array), own.size), (envs, own.size)))
     return jnp.concatenate(rows, axis=-1)
+
+
+def parts(like: Any) -> dict[str, slice]:
+    """Where each array of a record that has numbers stands in a row of `packed`."""
+    found, start = {}, 0
+    for name, array in like._asdict().items():
+        if array.size:
+            found[name] = slice(start, start + array.size)
+        start += array.size
+    return found
+
+
+def displaced(own: P, x: Float[Array, "B N"]) -> P:
+    """A record of B rows with displacements x, each relative to its number's own size.
+
+    The size of a number that is 0 is the largest of its kind, or 0.01.
+    """
+    arrays, start = [], 0
+    for array in own:
+        kinds = jnp.abs(array).max(axis=tuple(range(array.ndim - (array.ndim > 2))), initial=0)
+        size = jnp.where(array == 0, jnp.where(kinds == 0, 1e-2, kinds), jnp.abs(array))
+        given = x[:, start : start + array.size]
+        arrays.append(array + size * given.reshape(len(x), *array.shape[1:]))
+        start += array.size
+    return type(own)(*arrays)
 
 
 @dataclass(frozen=True)
