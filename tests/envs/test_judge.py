@@ -7,6 +7,7 @@ import pytest
 
 from rfo.envs.base import open_loop
 from rfo.envs.judge import differences, in_mujoco
+from rfo.envs.randomise import Randomised
 from rfo.envs.robot import Robot
 from rfo.errors import SettingError
 from rfo.experiment.build import build_task
@@ -76,3 +77,9 @@ def test_what_is_no_robot_is_refused_in_one_line(name):
     ) as e:
         in_mujoco(build_task(name))
     assert "\n" not in str(e.value)
+
+
+def test_a_randomised_task_is_refused_with_what_to_do():
+    task = Randomised(build_task("cartpole"), {"body.mass": "uniform 0.8 1.2"})
+    with pytest.raises(SettingError, match="--on cartpole"):
+        in_mujoco(task)

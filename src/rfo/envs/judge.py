@@ -20,6 +20,7 @@ import numpy as np
 from mujoco.rollout import Rollout
 
 from rfo.envs.base import Environment
+from rfo.envs.randomise import Randomised
 from rfo.errors import SettingError
 from rfo.physics.articulated import Articulated, S
 from rfo.physics.articulated_parameters import ArticulatedParameters
@@ -41,13 +42,20 @@ def in_mujoco(task: E, threads: int | None = None) -> E:
         threads: CPU threads; None: all.
 
     Raises:
-        SettingError: for a task without rigid bodies, or whose model is from no file.
+        SettingError: for a task without rigid bodies, whose model is from no file, or that is
+            randomised.
     """
     ours: Any = getattr(task, "simulator", None)
     if not isinstance(ours, Articulated) or not ours.model.source:
         raise SettingError(
             f"MuJoCo cannot judge {task.spec.name}, which is no robot of an MJCF file: take "
             "another task, or leave --physics away",
+            "physics",
+        )
+    if isinstance(task, Randomised):
+        raise SettingError(
+            "MuJoCo moves the robot of the file and no randomised one: evaluate on the plain task, "
+            f"as in --on {task.spec.name}",
             "physics",
         )
     judged: Any = copy.copy(task)
