@@ -147,7 +147,8 @@ class Run:
     @cached_property
     def _policy(self) -> tuple[Policy, Any]:
         algorithm, env = build.build(self.experiment)
-        state, _ = load_state(RunFolder.open(self.path), self.experiment)
+        with jax.ensure_compile_time_eval():  # the first call may be inside of jit
+            state, _ = load_state(RunFolder.open(self.path), self.experiment)
         return algorithm.policy(state), env.spec
 
     def evaluate(
