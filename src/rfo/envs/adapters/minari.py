@@ -10,7 +10,7 @@ import rfo
 from rfo.errors import SettingError
 
 try:
-    import minari
+    import minari  # pyright: ignore[reportMissingImports]
     from gymnasium import spaces
 
     from rfo.envs.adapters.gymnasium import unit_actions
