@@ -67,6 +67,9 @@ def test_rfo_command_is_understood(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my_task.py").write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
     Path("ant.toml").write_text(preset("ant", "sapo").to_toml(), encoding="utf-8")
+    page = (ROOT / "docs" / "robots.md").read_text(encoding="utf-8")
+    (dog,) = re.findall(r"^```toml\n(.*?dog\.xml.*?)^```", page, re.DOTALL | re.MULTILINE)
+    Path("dog.toml").write_text(dog.replace("examples", f"{ROOT.as_posix()}/examples"))
     arguments = shlex.split(command.partition(" > ")[0])[1:]
     if "--help" in arguments:
         with pytest.raises(SystemExit) as stop:
