@@ -22,6 +22,7 @@ from rfo.experiment.catalogue import METHODS, TASKS, Task
 from rfo.experiment.record import preset
 from rfo.training import checkpoint
 
+DOG = Path(__file__).parents[1] / "examples" / "dog.xml"
 SMALL = ["--algo", "apg", "--envs", "4", "--horizon", "4", "--network.hidden", "8"]
 
 
@@ -242,7 +243,7 @@ def test_bench_prints_one_object_on_its_last_line(capsys, monkeypatch):
         ("train lqr --flow.solver foo", "solver must be one of euler"),
         ("train --mjcf robot.urdf", "ends in .xml, not robot.urdf"),
         ("train ant --mjcf robot.xml", "not both"),
-        ("train --mjcf robot.xml --reward jump", "jump"),
+        (f"train --mjcf {DOG} --reward jump", "unknown reward 'jump': choose from forward, hold"),
         ("train --resume nowhere", "no run folder nowhere"),
         ("train --resume nowhere --envs 5", "unknown option '--envs'"),
         ("eval", "name a run folder"),
