@@ -357,13 +357,13 @@ def _moved(model: Model, state: Float[Array, " s"], by: Float[Array, " n"]) -> F
 
 
 def _standard_errors(result: Any) -> np.ndarray:
-    """Of a solution, from its Jacobian; infinite where the data say nothing."""
+    """Standard errors of a solution, from its Jacobian; infinite where the data say nothing."""
     freedom = max(len(result.fun) - len(result.x), 1)
     variance = 2 * result.cost / freedom
     size = np.linalg.norm(result.jac, axis=0)
-    size = np.where(size > 0, size, 1.0)
+    silent = size == 0
+    size = np.where(silent, 1.0, size)
     inverse = np.linalg.pinv((result.jac / size).T @ (result.jac / size), rcond=1e-10)
-    silent = np.linalg.norm(result.jac, axis=0) == 0
     return np.where(silent, np.inf, np.sqrt(variance * np.diag(inverse)) / size)
 
 

@@ -120,7 +120,7 @@ class RandomisedState(NamedTuple):
 
     task: PyTree
     factors: dict[str, Float[Array, "B n"]]
-    """Of the simulator's quantities, for this episode."""
+    """Factors on the simulator's quantities in this episode, by name."""
     latency: Int[Array, " B"]
     """Control steps by which actions come late in this episode."""
     waiting: Float[Array, "B D A"]

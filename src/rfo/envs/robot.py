@@ -36,7 +36,7 @@ OPEN_RANGE = 1.0
 """Range to either side of the start in which targets are drawn for joints without limits [rad,
 m]."""
 TARGET_RADIUS = 0.03
-"""Of the ball that marks a target in the replay [m]."""
+"""Radius of the ball that marks a target in the replay [m]."""
 
 
 class RobotState(NamedTuple):

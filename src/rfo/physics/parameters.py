@@ -80,7 +80,7 @@ class Quantity:
     """Something of a simulator that factors scale; a factor of 1 leaves the file's value."""
 
     names: tuple[str, ...]
-    """Of bodies, joints or actuators with a factor of their own; "" where there is one for all."""
+    """Names of bodies, joints or actuators, each with its own factor; "" for one factor for all."""
     apply: Callable[[Any, Array], Any]
     """A record and factors (R, n) to a record."""
     added: bool = False

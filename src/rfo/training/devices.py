@@ -63,6 +63,7 @@ class Devices:
         )
         self._shape = (steps, environments)
         self._copied = NamedSharding(self.mesh, PartitionSpec())
+        self._gathered = jax.jit(lambda x: x, out_shardings=self._copied)
 
     def share_out(self, state: PyTree) -> PyTree:
         """A training state with its arrays where they belong.
@@ -77,12 +78,7 @@ class Devices:
 
     def together(self, state: PyTree) -> PyTree:
         """A training state whole again, on one device of each process."""
-
-        def whole(x: Array) -> Array:
-            copied = jax.jit(lambda y: y, out_shardings=self._copied)(x)
-            return copied.addressable_data(0)
-
-        return _map(whole, state)
+        return _map(lambda x: self._gathered(x).addressable_data(0), state)
 
     def compiled(self, update: Callable[[PyTree], tuple[PyTree, Any, Any]]) -> Callable[..., Any]:
         """A function from a training state to a state and more, as one program for all devices.
