@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -113,11 +112,6 @@ def clone(
     began = time.perf_counter()
     state, report = fit(experiment, data, cloning)
     folder.write_json(CLONING, {"data": [str(file.resolve()) for file in files], **report})
-    progress: dict[str, Any] = {
-        "update": 0,
-        "env_steps": 0,
-        "seconds": time.perf_counter() - began,
-        "window": [],
-    }
+    progress = {**trainer.UNTRAINED, "env_steps": 0, "seconds": time.perf_counter() - began}
     checkpoint.save(folder.inside("checkpoints") / checkpoint.FINAL, state, progress)
     finish([(experiment, folder, state)], trained=False)

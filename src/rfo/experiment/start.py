@@ -111,10 +111,6 @@ def require_fit(experiment: Experiment, source: Source) -> None:
         )
 
 
-def _option(name: str) -> str:
-    return name.replace("_", "-")
-
-
 def _words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
@@ -123,7 +119,7 @@ def started(experiment: Experiment, seeds: Sequence[int], source: Source) -> tra
     """The start of a training, with another run's policy and normaliser in each seed's state."""
     state = trainer.initial_state(*build.build(experiment), seeds)
     taken = with_policy(state, source.actor, source.normalizer, len(seeds))
-    return trainer.Start(taken, {"update": 0, "seconds": 0.0, "window": []})
+    return trainer.Start(taken)
 
 
 def with_policy(state: PyTree, actor: Any, normalizer: Any, seeds: int = 1) -> PyTree:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -30,6 +30,8 @@ from rfo.types import Array, Metrics, PRNGKey, PyTree
 
 RETURN_WINDOW = 100
 """Finished episodes that `return_mean` averages."""
+UNTRAINED: Mapping[str, Any] = {"update": 0, "seconds": 0.0, "window": ()}
+"""What a trainer saves about a run, before its first update."""
 DUMPED_LINES = 100
 """Metrics lines in the dump of a diverged run."""
 
@@ -44,10 +46,10 @@ class Course:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a resumed run goes on: its state and what the trainer had saved about it."""
+    """Where a run goes on or begins: its state and what the trainer had saved about it."""
 
     state: PyTree
-    progress: dict[str, Any]
+    progress: Mapping[str, Any] = field(default_factory=lambda: UNTRAINED)
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ class _Loop:
         start: Start | None,
         devices: Devices | None,
     ):
-        progress = start.progress if start else {"update": 0, "seconds": 0.0, "window": []}
+        progress = start.progress if start else UNTRAINED
         self.course, self.seeds = course, len(seeds)
         self.steps_per_update = algorithm.horizon * env.size
         self.tracks = [
