@@ -43,7 +43,7 @@ ALLOWED = {
     ),
     "rfo.view": ("rfo.view",),
     "rfo.experiment": (*BELOW_RUNS, "rfo.experiment"),
-    "rfo.experiment.api": (*BELOW_RUNS, "rfo.experiment", "rfo.deploy"),
+    "rfo.experiment.run": (*BELOW_RUNS, "rfo.experiment", "rfo.deploy"),
     "rfo.deploy": (*BELOW_RUNS, "rfo.experiment", "rfo.deploy"),
     "rfo.lab": (*BELOW_RUNS, "rfo.experiment", "rfo.lab"),
 }

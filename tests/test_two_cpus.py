@@ -20,15 +20,15 @@ if hasattr(os, "sched_setaffinity"):
     assert len(os.sched_getaffinity(0)) <= 2
 import jax
 from rfo.cli.main import main
-from rfo.experiment import run
-finish = run.finish
+from rfo.experiment import train
+finish = train.finish
 def finish_first(runs):  # the end of a training compiles for as long again
     if runs[0][0].task.name == "lqr":
         return finish(runs)
     for _, folder, _ in runs:
         folder.write_json("evaluation.json", {})
     return [None] * len(runs)
-run.finish = finish_first
+train.finish = finish_first
 words = "--envs 2 --horizon 4 --steps 16 --network.hidden 8".split()
 for task, method in zip(sys.argv[1::2], sys.argv[2::2]):
     print("training", task, flush=True)

@@ -24,11 +24,9 @@ from rfo.envs.randomise import Randomised as Randomised
 from rfo.envs.robot import Robot as Robot
 from rfo.errors import RunError as RunError
 from rfo.errors import SettingError as SettingError
-from rfo.experiment.api import Run as Run
 from rfo.experiment.api import clone as clone
 from rfo.experiment.api import collect as collect
 from rfo.experiment.api import evaluate as evaluate
-from rfo.experiment.api import load as load
 from rfo.experiment.api import make as make
 from rfo.experiment.api import train as train
 from rfo.experiment.api import train_seeds as train_seeds
@@ -41,6 +39,8 @@ from rfo.experiment.record import Evaluation as Evaluation
 from rfo.experiment.record import Experiment as Experiment
 from rfo.experiment.record import TaskSettings as TaskSettings
 from rfo.experiment.record import preset as preset
+from rfo.experiment.run import Run as Run
+from rfo.experiment.run import load as load
 from rfo.policies.flow import FlowPolicy as FlowPolicy
 from rfo.policies.gaussian import GaussianPolicy as GaussianPolicy
 from rfo.training.demonstrations import Demonstrations as Demonstrations

@@ -70,7 +70,7 @@ def test_a_training_starts_from_the_clones_policy_and_normaliser(clones, tmp_pat
         for folder in folders:
             folder.unlock()
 
-    monkeypatch.setattr("rfo.experiment.api.runs.train", train)
+    monkeypatch.setattr("rfo.experiment.api.training.train", train)
     for seeds in (1, 2):
         experiment = rfo.preset("bimodal", "rfo", **SMALL)
         rfo.train_seeds(experiment, seeds, out=tmp_path / str(seeds), start=clones["rfo"])

@@ -15,7 +15,7 @@ from rfo.algos.settings import Schedule
 from rfo.cli.main import main
 from rfo.errors import RunError
 from rfo.experiment import build as experiments
-from rfo.experiment import run as runs
+from rfo.experiment import train as training
 from rfo.experiment.finish import EVALUATION, REPLAY
 from rfo.experiment.folder import open_run
 from rfo.experiment.record import preset
@@ -79,17 +79,17 @@ def assert_equal_ends(ours, theirs):
 def test_the_schedule_goes_on_from_where_it_is():
     """100 updates, extended at 40 to 160: 0.6 of the way to the final rate is left for 120."""
     run = preset("lqr", "apg", environments=2, horizon=4, steps=100 * STEPS)
-    longer = runs.extend(run, {"update": 40, "env_steps": 40 * STEPS}, 160 * STEPS)
+    longer = training.extend(run, {"update": 40, "env_steps": 40 * STEPS}, 160 * STEPS)
     assert (longer.updates, longer.algorithm.schedule) == (160, Schedule(160, 40, 0.6))
     updates = map(jnp.array, (40, 100, 160, 170))
     rates = [longer.algorithm.schedule.rate(0.11, 0.01, update) for update in updates]
     np.testing.assert_allclose(rates, [0.01 + 0.1 * left for left in (0.6, 0.3, 0, 0)], rtol=1e-6)
     assert rates[0] == pytest.approx(float(run.algorithm.schedule.rate(0.11, 0.01, jnp.array(40))))
     # once more, half-way through the second part: 0.3 is left, over 200 updates
-    again = runs.extend(longer, {"update": 100, "env_steps": 100 * STEPS}, 300 * STEPS)
+    again = training.extend(longer, {"update": 100, "env_steps": 100 * STEPS}, 300 * STEPS)
     assert again.algorithm.schedule == Schedule(300, 100, 0.3)
     # and back to a shorter one, which is still longer than what is done
-    assert runs.extend(longer, {"update": 100, "env_steps": 1}, 120 * STEPS).updates == 120
+    assert training.extend(longer, {"update": 100, "env_steps": 1}, 120 * STEPS).updates == 120
     # nothing else changes
     kept = dataclasses.replace(longer.algorithm, schedule=run.algorithm.schedule)
     assert dataclasses.replace(longer, steps=run.steps, algorithm=kept) == run
@@ -99,14 +99,14 @@ def test_the_schedule_goes_on_from_where_it_is():
 def test_the_own_length_changes_nothing(steps):
     run = preset("lqr", "apg", environments=2, horizon=4, steps=100 * STEPS)
     for update in (40, 100):
-        assert runs.extend(run, {"update": update, "env_steps": update * STEPS}, steps) == run
+        assert training.extend(run, {"update": update, "env_steps": update * STEPS}, steps) == run
 
 
 @pytest.mark.parametrize("steps", [-1, 0, 1, 40 * STEPS])
 def test_what_is_trained_already_is_refused(steps):
     run = preset("lqr", "apg", environments=2, horizon=4, steps=100 * STEPS)
     with pytest.raises(RunError, match="320 steps are trained already"):
-        runs.extend(run, {"update": 40, "env_steps": 320}, steps)
+        training.extend(run, {"update": 40, "env_steps": 320}, steps)
 
 
 def test_with_its_own_length_it_is_the_uninterrupted_run(stopped, whole):
@@ -167,8 +167,8 @@ def test_an_extension_that_crashed_at_once_goes_on(damaged, whole, tmp_path):
     that is whole; the evaluation is the earlier end's."""
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     folder, experiment = open_run(run)
-    longer = runs.extend(experiment, {"update": 6, "env_steps": 6 * STEPS}, 8 * STEPS)
-    runs._write_part(folder, experiment, longer)
+    longer = training.extend(experiment, {"update": 6, "env_steps": 6 * STEPS}, 8 * STEPS)
+    training._write_part(folder, experiment, longer)
     if damaged:
         final = run / "checkpoints" / checkpoint.FINAL
         final.write_bytes(final.read_bytes()[:-5])

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+import rfo
 from rfo.cli.main import main
-from rfo.experiment import api
 from rfo.experiment import build as experiments
 from rfo.experiment.folder import open_run
 from rfo.experiment.record import preset
@@ -142,11 +142,11 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_made(tmp_path, capsys
 
 def test_the_run_that_training_returns_is_its_robot(tmp_path):
     robot = write(tmp_path / "robots")
-    run = api.train(
+    run = rfo.train(
         str(robot), "apg", environments=2, horizon=4, steps=8, threads=1, out=tmp_path / "run"
     )
     first = run.evaluate(episodes=2)["returns"]
     write(tmp_path / "robots", gear=-30, mass=4)
     assert list(run.evaluate(episodes=2)["returns"]) == list(first)
-    assert api.load(tmp_path / "run", threads=1).experiment == run.experiment
+    assert rfo.load(tmp_path / "run", threads=1).experiment == run.experiment
     assert open_run(tmp_path / "run")[1].task.name == str(tmp_path / "run/robot/robot.xml")

@@ -19,7 +19,7 @@ from rfo.cli.main import main
 from rfo.experiment.finish import Evaluation
 from rfo.experiment.folder import create, open_run
 from rfo.experiment.judge import describe_both
-from rfo.experiment.run import resume
+from rfo.experiment.train import resume
 from rfo.training import checkpoint
 from rfo.training.record import RunFolder
 

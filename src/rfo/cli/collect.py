@@ -47,12 +47,11 @@ class Collect:
 
             demos = demonstrations(self.source.removeprefix(MINARI), self.episodes)
         else:
-            from rfo.experiment import api
+            from rfo.experiment.api import collect
+            from rfo.experiment.run import load
 
-            run = api.load(self.source, task=self.task)
-            demos = api.collect(
-                run, self.episodes, deterministic=self.deterministic, seed=self.seed
-            )
+            run = load(self.source, task=self.task)
+            demos = collect(run, self.episodes, deterministic=self.deterministic, seed=self.seed)
         demos.save(self.out)
         print(f"{self.out}: {str(demos).strip('<>')}")
         return 0

@@ -52,12 +52,12 @@ class Eval:
         require_seed(self.seed)
         if not self.run_folder:
             raise SettingError("name a run folder, as in `rfo eval runs/...`")
-        from rfo.experiment import api
         from rfo.experiment.finish import describe
         from rfo.experiment.judge import describe_both
+        from rfo.experiment.run import load
         from rfo.training.record import plain
 
-        run = api.load(self.run_folder, threads=self.threads, task=self.task)
+        run = load(self.run_folder, threads=self.threads, task=self.task)
         summary = run.evaluate(
             self.episodes,
             self.deterministic,

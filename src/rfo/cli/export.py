@@ -39,9 +39,9 @@ class Export:
         if not self.run_folder:
             raise SettingError("name a run folder, as in `rfo export runs/...`")
         from rfo.deploy.export import SAMPLES
-        from rfo.experiment import api
+        from rfo.experiment.run import load
 
-        done = api.load(self.run_folder, task=self.task).export(self.out, self.deterministic)
+        done = load(self.run_folder, task=self.task).export(self.out, self.deterministic)
         inputs = ", ".join(f"{n} {tuple(shape)}" for n, shape in done.metadata["inputs"].items())
         print(f"{done.path}: {inputs} -> {', '.join(done.metadata['outputs'])}")
         print(

@@ -47,7 +47,7 @@ class Resume:
         return processes.together(lambda: self._resume(processes.shared_devices(self.devices or 1)))
 
     def _resume(self, devices: int | None) -> int:
-        from rfo.experiment.run import resume
+        from rfo.experiment.train import resume
         from rfo.training.processes import leads
 
         status = resume(self.resume, self.threads, self.steps, self.task, devices)
