@@ -18,7 +18,7 @@ from paced import PACED
 from rfo.cli import settings
 from rfo.cli.main import COMMANDS, find, main
 from rfo.cli.train import Train
-from rfo.experiment.catalogue import METHODS, TASKS, Task
+from rfo.experiment.presets import METHODS, TASKS, Task
 from rfo.experiment.record import preset
 from rfo.training import checkpoint
 

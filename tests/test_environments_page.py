@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rfo.experiment.catalogue import TASKS
+from rfo.experiment.presets import TASKS
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "bench/environments/page.py"

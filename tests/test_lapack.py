@@ -13,8 +13,8 @@ import pytest
 
 from rfo.envs.batch import Batch
 from rfo.experiment.build import build_task
-from rfo.experiment.catalogue import METHODS as REGISTERED
 from rfo.experiment.catalogue import find_method
+from rfo.experiment.presets import METHODS as REGISTERED
 from rfo.experiment.record import preset
 
 CALL = re.compile(r"custom_call @(?:lapack|cusolver|cublas)[^\n]*")

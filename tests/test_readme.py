@@ -13,8 +13,9 @@ import pytest
 
 from rfo.cli import main as cli
 from rfo.errors import SettingError
-from rfo.experiment.catalogue import TASKS, is_robot
+from rfo.experiment.catalogue import is_robot
 from rfo.experiment.own import is_adapted, is_own
+from rfo.experiment.presets import TASKS
 from rfo.experiment.record import preset
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ import yaml
 
 import rfo
 from rfo.cli.main import COMMANDS
-from rfo.experiment.catalogue import METHODS, TASKS
+from rfo.experiment.presets import METHODS, TASKS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rfo.experiment.build import build_task
-from rfo.experiment.catalogue import TASKS
+from rfo.experiment.presets import TASKS
 from rfo.physics.articulated import Articulated
 from rfo.physics.mpm import MPM
 from rfo.physics.tetrahedra import Tetrahedra

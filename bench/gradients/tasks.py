@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from rfo.experiment.build import build_task
-from rfo.experiment.catalogue import TASKS
 from rfo.experiment.gradients import check_gradient
+from rfo.experiment.presets import TASKS
 from rfo.physics.mpm import MPM
 from rfo.training.record import plain
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from rfo.envs.base import open_loop
 from rfo.experiment.build import build_task
-from rfo.experiment.catalogue import TASKS as REGISTERED
+from rfo.experiment.presets import TASKS as REGISTERED
 from rfo.lab.cores import usable_cores
 from rfo.training.record import provenance
 

@@ -17,7 +17,7 @@ import rfo
 from rfo.cli.main import COMMANDS, find
 from rfo.cli.resume import Resume
 from rfo.cli.settings import Settings
-from rfo.experiment.catalogue import METHODS, TASKS
+from rfo.experiment.presets import METHODS, TASKS
 from rfo.experiment.record import Experiment, preset
 
 API = Path(__file__).parents[1] / "api.md"

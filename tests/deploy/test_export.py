@@ -13,7 +13,7 @@ from rfo.deploy import export as exports
 from rfo.envs.base import Actuated, EnvSpec
 from rfo.errors import RunError, SettingError
 from rfo.experiment.build import build_task
-from rfo.experiment.catalogue import TASKS
+from rfo.experiment.presets import TASKS
 from untrained import untrained
 
 KINDS = {

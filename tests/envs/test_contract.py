@@ -11,7 +11,7 @@ import pytest
 from rfo.envs.base import Environment, Renderable, open_loop
 from rfo.envs.batch import OBSERVATION_LIMIT, Batch
 from rfo.experiment.build import build_task
-from rfo.experiment.catalogue import TASKS
+from rfo.experiment.presets import TASKS
 from rfo.physics.gradcheck import check
 
 B = 5

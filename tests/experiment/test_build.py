@@ -20,7 +20,8 @@ from rfo.envs.chunk import ChunkedBatch
 from rfo.envs.tasks.probe import LQR
 from rfo.errors import SettingError
 from rfo.experiment import build as experiments
-from rfo.experiment.catalogue import METHODS, TASKS, Method, Task, find_method
+from rfo.experiment.catalogue import find_method
+from rfo.experiment.presets import METHODS, TASKS, Method, Task
 from rfo.experiment.record import Evaluation, Experiment, TaskSettings, preset
 
 SOURCE = Path(experiments.__file__).parents[1]

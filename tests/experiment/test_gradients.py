@@ -11,7 +11,7 @@ from rfo.cli.main import main
 from rfo.envs.tasks.probe import LQR
 from rfo.experiment import build as experiments
 from rfo.experiment import gradients
-from rfo.experiment.catalogue import TASKS, Task
+from rfo.experiment.presets import TASKS, Task
 from rfo.experiment.record import TaskSettings
 
 

@@ -22,8 +22,9 @@ from rfo.cli import options
 from rfo.cli.options import FLAT, TaskName, Threads, value_of
 from rfo.errors import SettingError
 from rfo.experiment import build, own
-from rfo.experiment.catalogue import TASKS, find_task, is_robot, tasks
+from rfo.experiment.catalogue import find_task, is_robot, tasks
 from rfo.experiment.nested import alternatives, required_fields
+from rfo.experiment.presets import TASKS
 from rfo.experiment.record import Evaluation, Experiment, TaskSettings, preset, scheduled
 
 Executed = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]

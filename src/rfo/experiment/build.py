@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from rfo.errors import SettingError, unknown
 from rfo.experiment import own
-from rfo.experiment.catalogue import METHODS, find_method, find_task, is_robot, short_name
+from rfo.experiment.catalogue import find_method, find_task, is_robot, short_name
 from rfo.experiment.nested import fitted, within
+from rfo.experiment.presets import METHODS
 from rfo.experiment.record import Experiment, TaskSettings
 
 if TYPE_CHECKING:

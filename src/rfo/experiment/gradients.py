@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rfo.errors import SettingError
 from rfo.experiment.build import build_task, refuse_modes
-from rfo.experiment.catalogue import Task, find_task, short_name
+from rfo.experiment.catalogue import find_task, short_name
+from rfo.experiment.presets import Task
 from rfo.experiment.record import TaskSettings, require_positive, require_seed
 from rfo.training.guard import names
 
