@@ -93,7 +93,7 @@ class Field(NamedTuple):
 
 READ = re.compile(r" = (?:integer|number|integers|reals)\(")
 FIELD = re.compile(r"(int|real)\*? (\w+)" + READ.pattern + r"(.*)\);")
-VARIED = re.compile(r"F\* (\w+) = varied\((.*)\);")
+VARIED = re.compile(r"(?:F\*|At<F>) (\w+) = varied\((.*)\);")
 INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
 
@@ -165,7 +165,8 @@ def native_module(native: Native, headers: Sequence[str], dtype_name: str) -> wp
 
     def preamble(device: str, team: int) -> str:
         width = lanes(np.dtype(dtype_name), device)
-        macros = {"REAL": real, "LANES": width, "TEAM": team} | native.macros
+        strided = {"STRIDED": 1} if device == "cuda" and native.packed and team == 1 else {}
+        macros = {"REAL": real, "LANES": width, "TEAM": team} | strided | native.macros
         lines = [f"#define {name} {value}" for name, value in macros.items()]
         return "\n".join([*lines, *(f'#include "{header}"' for header in headers)])
 

@@ -11,21 +11,21 @@
 
 enum { FREE = 0, BALL = 1, SLIDE = 2, HINGE = 3 };
 
-FN Quat quat_at(const F* p) { return {p[1], p[2], p[3], p[0]}; }  // stored (w, x, y, z)
+FN Quat quat_at(At<const F> p) { return {p[1], p[2], p[3], p[0]}; }  // stored (w, x, y, z)
 
 struct Articulated : Varying<Model, Parameters> {
-  F* q = take(m.nq);
-  F* qd = take(m.nv);
-  F* qdd = take(m.nv);
-  F* H = take(m.nm);
-  Quat* rot = take<Quat>(m.links);
-  V3* pos = take<V3>(m.links);
-  Inertia* inertia = take<Inertia>(m.links);
-  Spatial* S = take<Spatial>(m.nv);
-  Spatial* V = take<Spatial>(m.links);
-  Spatial* A = take<Spatial>(m.links);
-  Spatial* f = take<Spatial>(m.links);
-  V3* origin = take<V3>(m.links);  // of each root's tree, in the world
+  At<F> q = take(m.nq);
+  At<F> qd = take(m.nv);
+  At<F> qdd = take(m.nv);
+  At<F> H = take(m.nm);
+  At<Quat> rot = take<Quat>(m.links);
+  At<V3> pos = take<V3>(m.links);
+  At<Inertia> inertia = take<Inertia>(m.links);
+  At<Spatial> S = take<Spatial>(m.nv);
+  At<Spatial> V = take<Spatial>(m.links);
+  At<Spatial> A = take<Spatial>(m.links);
+  At<Spatial> f = take<Spatial>(m.links);
+  At<V3> origin = take<V3>(m.links);  // origin of the tree that the link belongs to, in the world
 
   const V3 up = broadcast(m.ground_normal);
 
@@ -34,7 +34,7 @@ struct Articulated : Varying<Model, Parameters> {
 
   FN Spatial base_acceleration() { return {V3{}, broadcast(own.gravity) * F(-1)}; }
 
-  FN Spatial joint_sum(int i, const F* x) {
+  FN Spatial joint_sum(int i, At<const F> x) {
     const int j0 = m.v_start[i], n = m.v_count[i];
     if (m.joint[i] == FREE) return Spatial{{x[j0 + 3], x[j0 + 4], x[j0 + 5]}, {x[j0], x[j0 + 1], x[j0 + 2]}};
     Spatial sum = S[j0] * x[j0];
@@ -42,15 +42,15 @@ struct Articulated : Varying<Model, Parameters> {
     return sum;
   }
 
-  // Of H, for k above j.
-  FN F* entry(int j, int k) { return H + m.row[j] + m.level[j] - m.level[k]; }
+  // Entry (j, k) of H, where k is j or above it.
+  FN At<F> entry(int j, int k) { return H + (m.row[j] + m.level[j] - m.level[k]); }
 
   // Pose of link i and its joint axes.
   FN void place(int i) {
     const V3 unit[3] = {{F(1), F(0), F(0)}, {F(0), F(1), F(0)}, {F(0), F(0), F(1)}};
     const int p = m.parent[i], kind = m.joint[i];
-    const F* qi = q + m.q_start[i];
-    Spatial* s = S + m.v_start[i];
+    At<const F> qi = q + m.q_start[i];
+    At<Spatial> s = S + m.v_start[i];
     if (kind == FREE) {
       pos[i] = V3{};
       origin[i] = V3{qi[0], qi[1], qi[2]};
@@ -92,7 +92,7 @@ struct Articulated : Varying<Model, Parameters> {
 
   // Spatial inertia of link i alone.
   FN Inertia link_inertia(int i) {
-    const Constant* b = own.inertia + 6 * i;
+    const auto b = own.inertia + 6 * i;
     const Quat& r = rot[i];
     const V3 ex = r.rotate({F(1), F(0), F(0)}), ey = r.rotate({F(0), F(1), F(0)}), ez = ex.cross(ey);
     // world inertia = R B R^T, by its columns in the link's axes
@@ -125,14 +125,14 @@ struct Articulated : Varying<Model, Parameters> {
   // Whether a degree of freedom has an armature.
   FN bool weighs(int j) { return VARIES || ANY(F(own.armature[j]) != F(0)); }
 
-  // What a FREE joint's classical acceleration has more than its spatial one.
+  // Classical minus spatial linear acceleration of a FREE joint.
   FN V3 classical(int i) {
-    const F* v = qd + m.v_start[i];
+    At<const F> v = qd + m.v_start[i];
     return V3{v[3], v[4], v[5]}.cross({v[0], v[1], v[2]});
   }
 
-  // A contact sphere: its lowest point about the tree's origin and how deep that is [m] in the
-  // ground.
+  // Centre and lowest point x of a contact sphere about the tree's origin; returns the depth of x
+  // in the ground [m].
   FN F contact_point(int c, V3& centre, V3& x) {
     const int i = m.contact_link[c];
     centre = pos[i] + rot[i].rotate(broadcast(m.contact_pos + 3 * c));
@@ -140,13 +140,15 @@ struct Articulated : Varying<Model, Parameters> {
     return F(m.ground_height) - up.dot(x + origin[i]);
   }
 
-  // For the virtual velocity w of the point at which a contact pushes.
-  FN void credit_law(const Constant* law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
+  // Adds to the adjoint of a contact's constants; w is the virtual velocity of the point where it
+  // pushes.
+  template <class P>
+  FN void credit_law(const P& law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
     const LawAdjoint g = contact_law_adjoint(law, n, depth, velocity, on, w);
     for (int k = 0; k < 5; ++k) credit(law + k, g.of[k]);
   }
 
-  // Spring and limit force of a SLIDE or HINGE, with its derivatives.
+  // Force of the spring and the limits of a SLIDE or HINGE, and its derivatives.
   FN F joint_force(int j, F& by_q, F& by_qd) {
     const F x = q[m.dof_q[j]];
     const F low = F(m.limit_lower[j]) - x, high = F(m.limit_upper[j]) - x;

@@ -21,7 +21,7 @@
 
 // Adjoint of normalising: removes the part along the unit quaternion r = raw / |raw|.
 FN Quat through_unit(const Quat& r, const Quat& g, F length) { return (g + r * -g.dot(r)) * (F(1) / length); }
-FN void put_quat(F* to, const Quat& g) {
+FN void put_quat(At<F> to, const Quat& g) {
   to[0] = g.w;
   to[1] = g.x;
   to[2] = g.y;
@@ -29,20 +29,21 @@ FN void put_quat(F* to, const Quat& g) {
 }
 
 struct Adjoint : PairsAdjoint {
-  F* gq = take(m.nq);    // adjoint of q after the substep, then before it
-  F* gqd = take(m.nv);
-  F* gu = take(m.nu);
-  F* lambda = take(m.nv);
-  Spatial* Wv = take<Spatial>(m.links);
-  Spatial* P_V = take<Spatial>(m.links);
-  Spatial* P_A = f;
-  Spatial* P_W = take<Spatial>(m.links);
-  Spatial* G = take<Spatial>(m.links);
-  // dual to shifting the tree's origin with all about it: a link's and below
-  V3* P_origin = take<V3>(m.links);
+  At<F> gq = take(m.nq);    // adjoint of q after the substep, then before it
+  At<F> gqd = take(m.nv);
+  At<F> gu = take(m.nu);
+  At<F> lambda = take(m.nv);
+  At<Spatial> Wv = take<Spatial>(m.links);
+  At<Spatial> P_V = take<Spatial>(m.links);
+  At<Spatial> P_A = f;
+  At<Spatial> P_W = take<Spatial>(m.links);
+  At<Spatial> G = take<Spatial>(m.links);
+  // dual to shifting the tree's origin with all that is told about it: for a link and those below
+  At<V3> P_origin = take<V3>(m.links);
   using PairsAdjoint::PairsAdjoint;
 
-  // From the adjoint of the state after to that of the state before and, in lambda, of qdd.
+  // Turns the adjoint of the state after the substep into that of the state before it and, in
+  // lambda, that of qdd.
   FN void integrate_adjoint(int i) {
     const F dt = F(m.dt);
     const int iq = m.q_start[i], iv = m.v_start[i], kind = m.joint[i];
@@ -80,8 +81,8 @@ struct Adjoint : PairsAdjoint {
     for (int c = 0; c < m.v_count[i]; ++c) lambda[iv + c] = dt * gqd[iv + c];
   }
 
-  // Power of link i's inertial force, and the wrench of displacing its inertia alone: P does not
-  // change when V, A and W are displaced along.
+  // Power of link i's inertial force, and the wrench of displacing its inertia alone. P does not
+  // change when V, A and W are displaced with it.
   FN void inertial_power(int i) {
     const Inertia I = link_inertia(i);
     const Spatial h = I * V[i];
@@ -92,8 +93,8 @@ struct Adjoint : PairsAdjoint {
     P_origin[i] = V3{};
   }
 
-  // To the adjoints of its inertia, which P is linear in: both terms have the form M . I N of motions
-  // M, N.
+  // Adds to the adjoints of its inertia. P is linear in the inertia: both terms have the form M . I
+  // N, with motions M and N.
   FN void credit_inertia(int i) {
     const Quat back = rot[i].conjugate();
     const V3 x = pos[i] + rot[i].rotate(broadcast(own.com + 3 * i));
@@ -118,7 +119,7 @@ struct Adjoint : PairsAdjoint {
     if (!ANY(touches)) return;
     const int i = m.contact_link[c];
     const V3 v = V[i].l + V[i].a.cross(x), w = Wv[i].l + Wv[i].a.cross(x);
-    const Constant* law = own.contact_law + 5 * c;
+    const auto law = own.contact_law + 5 * c;
     const F on = touches ? F(1) : F(0);
     const ContactAdjoint g = contact_force_adjoint(law, up, depth, v, on, w * F(-1));
     credit_law(law, up, depth, v, on, w);
@@ -143,8 +144,8 @@ struct Adjoint : PairsAdjoint {
     }
   }
 
-  // Leaf to root: pass everything of link i to its parent, subtract the joint's share from the
-  // adjoints.
+  // From leaf to root: passes everything of link i on to its parent, and subtracts the joint's
+  // share from the adjoints.
   FN void collect(int i) {
     const int p = m.parent[i], kind = m.joint[i], iq = m.q_start[i];
     const Spatial Vp = p < 0 ? Spatial{} : V[p];
@@ -152,7 +153,7 @@ struct Adjoint : PairsAdjoint {
     const Spatial P_joint = P_V[i] - Vp.cross_force(P_A[i]);
     for (int j = m.v_start[i]; j < m.v_start[i] + m.v_count[i]; ++j) gqd[j] -= S[j].dot(P_joint);
     if (kind == FREE) {
-      // its axes do not turn with it; moving it changes nothing but what its contacts meet
+      // its axes do not turn with it; moving it only changes what its contacts meet
       const Quat turn = rot[i];
       const F length = SQRT(quat_at(q + iq + 3).dot(quat_at(q + iq + 3)));
       gq[iq] -= P_origin[i].x;
@@ -163,7 +164,7 @@ struct Adjoint : PairsAdjoint {
     } else {
       G[i] = G[i] + joint.cross_force(P_joint) + joint_sum(i, qdd).cross_force(P_A[i]) +
              joint_sum(i, lambda).cross_force(P_W[i]);
-      const Spatial* s = S + m.v_start[i];
+      At<const Spatial> s = S + m.v_start[i];
       if (kind == BALL) {
         const Quat raw = quat_at(q + iq);
         const F length = SQRT(raw.dot(raw));
@@ -198,7 +199,7 @@ struct Adjoint : PairsAdjoint {
     credit(own.limit_kd + j, (beyond != none) ? -lambda[j] * qd[j] : none);
   }
 
-  // The part of its armature that follows from its velocity: power a lambda . (omega x v).
+  // The part of its armature's power that depends on its velocity: a lambda . (omega x v).
   FN void armature_adjoint(int j) {
     const V3 v{qd[j], qd[j + 1], qd[j + 2]}, w{qd[j + 3], qd[j + 4], qd[j + 5]};
     const V3 g = V3{lambda[j], lambda[j + 1], lambda[j + 2]} * F(own.armature[j]);

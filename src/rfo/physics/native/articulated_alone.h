@@ -10,5 +10,5 @@ struct Pairs : Supports {
 };
 struct PairsAdjoint : Pairs {
   using Pairs::Pairs;
-  FN void pair_powers(const Spatial*, Spatial*, Spatial*, Spatial*, V3*) {}
+  FN void pair_powers(At<const Spatial>, At<Spatial>, At<Spatial>, At<Spatial>, At<V3>) {}
 };

@@ -1,5 +1,5 @@
 #pragma once
-// Two boxes: the direction in which they part, and how deep a point of the one is in the other.
+// Two boxes: the direction in which they separate, and how deep a point of one is in the other.
 //
 // Where faces lie on faces and edges on edges, a single point does not tell which way out is meant:
 // a corner of a cube on an equal cube lies on three faces at once. So the direction belongs to the
@@ -30,16 +30,16 @@ constexpr real parallel = real(1e-4);  // squared sine of the angle below which 
 
 struct Boxes {
   F a[3][3];  // axes of the segments' box, in the target's frame
-  F c[3];     // its centre
-  F n[3];     // from the target to it, unit length
+  F c[3];     // centre of that box
+  F n[3];     // from the target to that box, of unit length
   F most;     // greatest depth of a point
   F least;    // least d_k
   F blurred;  // least d_k + r_k / 1000
   F sum;      // sum_k q_k (blurred / (d_k + r_k / 1000))^4
   F total;    // sum_k q_k (least / d_k)^4
-  F size;     // length of the mean that n is the direction of
+  F size;     // length of the mean vector whose direction is n
   F half[3];  // half extents of the target, grown
-  F on;       // 1 where they overlap, else 0
+  F on;       // 1 where the boxes overlap, else 0
 };
 struct Axis {
   F l[3], length;  // direction, not of unit length
@@ -90,7 +90,8 @@ FN auto box_axis(const Boxes& two, const real* h, const real* o, int k, Axis& at
   return counts;
 }
 
-// Where their centres coincide any direction is as good: the same one seen from both.
+// Where the centres coincide, any direction is as good as another; this one is the same for both
+// boxes.
 FN void aside(const Boxes& two, real sign, F* way) {
   const real weight[3] = {real(1), real(0.1), real(0.05)};
   for (int j = 0; j < 3; ++j)
@@ -98,10 +99,10 @@ FN void aside(const Boxes& two, real sign, F* way) {
 }
 constexpr real vague = real(1e-2);  // length of the mean below which `aside` is mixed in
 
-// How far axis j lies across n: 1 across, 0 from about 14 degrees on.
+// How far axis j lies across n: 1 if it is perpendicular, 0 within about 14 degrees of n.
 FN F crosswise(const Boxes& two, int j) { return MAX(F(1) - two.n[j] * two.n[j] * real(16), F(0)); }
 
-// False where the boxes are apart in every environment. `gap` is the way between the centres, in
+// False if the boxes are apart in every environment. `gap` leads from one centre to the other, in
 // the world.
 FN bool meet_boxes(const real* h, const real* o, real sign, const Quat& own, const Quat& target, const V3& gap, Boxes& two) {
   const Quat back = target.conjugate(), relative = back * own;
@@ -155,7 +156,7 @@ FN bool meet_boxes(const real* h, const real* o, real sign, const Quat& own, con
   return true;
 }
 
-// Part of a point p that counts across axis j: its place between the rims of the grown and of a
+// Part of a point p that counts across axis j: its place between the rims of the grown and the
 // shrunk box.
 FN F place_on_rim(const Boxes& two, const real* h, F p, int j) {
   return MIN(MAX((two.half[j] - magnitude(p)) * (1 / (2 * grown * h[j])), F(0)), F(1));

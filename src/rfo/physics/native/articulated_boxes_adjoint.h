@@ -3,22 +3,22 @@
 
 #include "articulated_boxes.h"
 
-// Adjoints of what a pair of boxes is made of.
+// Adjoints of a pair of boxes.
 struct BoxesAdjoint {
-  F n[3], most;     // gathered from the segments
-  F c[3], a[3][3];  // what becomes of them
+  F n[3], most;     // sums over the segments
+  F c[3], a[3][3];  // what follows from these sums
 };
 
 FN void crosswise_adjoint(const Boxes& two, int j, F g, BoxesAdjoint& to) {
   to.n[j] -= (crosswise(two, j) > F(0)) ? g * two.n[j] * real(32) : F(0);
 }
 
-// From the adjoint of a grown half extent to that of n.
+// Adds to the adjoint of n, given that of a grown half extent.
 FN void grown_half_adjoint(const Boxes& two, const real* h, int j, F g, BoxesAdjoint& to) {
   crosswise_adjoint(two, j, g * (h[j] * grown), to);
 }
 
-// From the adjoint of the part that counts to those of the point, of its edge and of n.
+// Adds to the adjoints of the point, its edge and n, given that of the part that counts.
 FN void share_of_edge_adjoint(const Boxes& two, const real* h, const F* p, const F* u, real length, F g, F* g_p,
                               F* g_u, BoxesAdjoint& to) {
   const F along = u[0] * two.n[0] + u[1] * two.n[1] + u[2] * two.n[2];
@@ -41,7 +41,7 @@ FN void share_of_edge_adjoint(const Boxes& two, const real* h, const F* p, const
   }
 }
 
-// From the adjoint of a point's depth to those of the point, of n and of the greatest depth.
+// Adds to the adjoints of the point, n and the greatest depth, given that of the point's depth.
 FN void depth_in_box_adjoint(const Boxes& two, const real* h, const F* p, F g, F* g_p, BoxesAdjoint& to) {
   const F none = F(0), least = F(1 / steepest);
   F face;
@@ -59,7 +59,7 @@ FN void depth_in_box_adjoint(const Boxes& two, const real* h, const F* p, F g, F
   }
 }
 
-// From those of n and of the greatest depth to those of the centre and of the axes.
+// Turns the adjoints of n and of the greatest depth into those of the centre and the axes.
 FN void meet_boxes_adjoint(const real* h, const real* o, real sign, const Boxes& two, BoxesAdjoint& to) {
   const real weight[3] = {real(1), real(0.1), real(0.05)};
   const F none = F(0);

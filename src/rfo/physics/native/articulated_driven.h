@@ -1,5 +1,5 @@
 #pragma once
-// What acts along lengths, by what the model has.
+// Includes the forces along lengths that the model has.
 
 #ifdef MOTORS
 #include "articulated_motors.h"

@@ -11,8 +11,8 @@
 struct Equations : Pairs {
   using Pairs::Pairs;
 
-  // H and right-hand side of  H qdd = tau - bias  in the state (q, qd), without what acts along
-  // lengths: qdd holds the latter.
+  // H and the right-hand side of H qdd = tau - bias in the state (q, qd), without the forces along
+  // lengths. The right-hand side is left in qdd.
   FN void equations() {
     if (m.filled)
       for (int n = 0; n < m.nm; ++n) H[n] = F(0);
@@ -45,7 +45,7 @@ struct Equations : Pairs {
         H[m.row[j]] += F(own.armature[j]);
       }
       if (m.joint[i] == FREE && weighs(m.v_start[i])) {
-        // it resists the classical acceleration
+        // an armature resists the classical acceleration
         const V3 lost = classical(i) * F(own.armature[m.v_start[i]]);
         qdd[m.v_start[i]] -= lost.x;
         qdd[m.v_start[i] + 1] -= lost.y;
@@ -54,7 +54,7 @@ struct Equations : Pairs {
       const int p = m.parent[i];
       if (p >= 0) {
         f[p] = f[p] + f[i];
-        inertia[p] = inertia[p] + inertia[i];  // from here on that of the subtree
+        inertia[p] = inertia[p] + inertia[i];  // from here on the inertia of the subtree
       }
     }
   }

@@ -1,6 +1,6 @@
 #pragma once
-// Mass matrix (with armature, sparse rows) of a state, tau - bias without actuators, and the forces
-// of these.
+// For a state: the mass matrix (with armature, sparse rows), tau - bias without actuators, and the
+// actuators' forces.
 
 #include "articulated_equations.h"
 

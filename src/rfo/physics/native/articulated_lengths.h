@@ -8,28 +8,28 @@
 
 #include "articulated.h"
 
-// Along a length, of a law in its length, its speed and what drives it.
+// A force along a length, and its derivatives by the length, the speed and what drives it.
 struct Pull {
   F force, by_length, by_speed, by_drive;
   F weight, weight_by_length, weight_by_speed, weight_by_drive;
-  // of an actuator: by the force before it is clamped, and by how that follows the speed
+  // for an actuator: by the force before clamping, and by the slope of that force in the speed
   F by_force, weight_by_force, weight_by_slope;
 };
-// After a step, with its derivatives; `on` is 1 where its range does not clamp it, else 0.
+// An activation after a step, and its derivatives; `on` is 1 unless its range clamps it, else 0.
 struct Activation {
   F value, by_before, by_control, on;
 };
-// Along a length l of which r = l - p(m) is the error, with another length m.
+// A force along a length l whose error is r = l - p(m), with another length m.
 struct Coupled {
   F force, weight;
   F slope, bend;  // p', p''
 };
 
 struct Driven : Articulated {
-  F* u = take(m.nu);
+  At<F> u = take(m.nu);
   using Articulated::Articulated;
 
-  FN F sum(int r, const F* x) {
+  FN F sum(int r, At<const F> x) {
     F total = F(0);
     for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) total += F(m.length_coef[k]) * x[m.length_dof[k]];
     return total;
@@ -42,7 +42,7 @@ struct Driven : Articulated {
     }
     return total;
   }
-  FN void add(int r, F force, F* to) {
+  FN void add(int r, F force, At<F> to) {
     for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) to[m.length_dof[k]] += F(m.length_coef[k]) * force;
   }
   // H += w (J_r J_s^T + J_s J_r^T), or w J_r J_r^T if s is r.
@@ -70,10 +70,10 @@ struct Driven : Articulated {
     return m.activation_early[c] ? activation(c).value : q[m.activation_q[c]];
   }
 
-  // In a step of length h. A clamped force is constant; so that H does not jump, w fades as the
-  // force exceeds its range: it is what holds a single mass at its share of the step.
+  // For a step of length h. A clamped force is constant. So that H does not jump, w fades as the
+  // force exceeds its range: to the value that gives a single mass its share of the step.
   FN Pull actuator(int c, F h, F x) {
-    const Constant *gain = own.actuator_gain + 3 * c, *bias = own.actuator_bias + 3 * c;
+    const auto gain = own.actuator_gain + 3 * c, bias = own.actuator_bias + 3 * c;
     const F none = F(0), ahead = h * F(m.actuator_ahead[c]), mass = F(m.actuator_mass[c]);
     const F v = sum(c, qd), l = length(c) + ahead * v;
     const F by_drive = F(gain[0]) + F(gain[1]) * l + F(gain[2]) * v;
@@ -172,21 +172,21 @@ struct Driven : Articulated {
 
   // ------------------------------------------------------------------------------------- adjoints
 
-  FN void add_length(int r, F g, F* gq) {
+  FN void add_length(int r, F g, At<F> gq) {
     for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) {
       const int i = m.dof_q[m.length_dof[k]];
       if (i >= 0) gq[i] += F(m.length_coef[k]) * g;
     }
   }
-  FN F power(int r, const Pull& pull, const F* lambda, F* gq, F* gqd) {
+  FN F power(int r, const Pull& pull, At<const F> lambda, At<F> gq, At<F> gqd) {
     const F a = sum(r, qdd), b = sum(r, lambda);
     add_length(r, b * (pull.by_length - a * pull.weight_by_length), gq);
     add(r, b * (pull.by_speed - a * pull.weight_by_speed), gqd);
     return b * (pull.by_drive - a * pull.weight_by_drive);
   }
 
-  // To the adjoints of parameters.
-  FN void credit_actuator(int c, F x, const Pull& pull, const F* lambda) {
+  // Add to the adjoints of parameters.
+  FN void credit_actuator(int c, F x, const Pull& pull, At<const F> lambda) {
     const F a = sum(c, qdd), b = sum(c, lambda), v = sum(c, qd), ahead = F(m.dt) * F(m.actuator_ahead[c]);
     const F g_force = b * (pull.by_force - a * pull.weight_by_force), g_slope = -a * b * pull.weight_by_slope;
     const F g[3] = {g_force, g_force * (length(c) + ahead * v) + g_slope * ahead, g_force * v + g_slope};
@@ -195,7 +195,7 @@ struct Driven : Articulated {
       credit(own.actuator_bias + 3 * c + k, g[k]);
     }
   }
-  FN void credit_tendon(int t, const F* lambda) {
+  FN void credit_tendon(int t, At<const F> lambda) {
     const int r = m.nu + t;
     const F a = sum(r, qdd), b = sum(r, lambda), v = sum(r, qd), l = length(r), none = F(0);
     const F slack = F(m.tendon_rest[2 * t]) - l, taut = F(m.tendon_rest[2 * t + 1]) - l;
@@ -206,8 +206,9 @@ struct Driven : Articulated {
     credit(own.tendon_armature + t, -a * b);
   }
 
-  // To the adjoints of q, qd and u before a substep; gq holds those of the activations after it.
-  FN void drive_adjoint(const F* lambda, F* gq, F* gqd, F* gu) {
+  // Add to the adjoints of q, qd and u before a substep; gq holds those of the activations after
+  // it.
+  FN void drive_adjoint(At<const F> lambda, At<F> gq, At<F> gqd, At<F> gu) {
     for (int c = 0; c < m.nu; ++c) {
       const F x = drive_of(c);
       const Pull pull = actuator(c, F(m.dt), x);
@@ -226,7 +227,7 @@ struct Driven : Articulated {
       gu[c] += after * next.by_control;
     }
   }
-  FN void hold_adjoint(const F* lambda, F* gq, F* gqd) {
+  FN void hold_adjoint(At<const F> lambda, At<F> gq, At<F> gqd) {
     const F h = F(m.dt);
     for (int t = 0; t < m.tendons; ++t) {
       power(m.nu + t, tendon(t, h), lambda, gq, gqd);

@@ -1,6 +1,6 @@
 #pragma once
-// An articulated model in memory, see model.h; what its arrays hold is in ../model.py,
-// ../supports.py and ../pairs.py.
+// An articulated model in memory, see model.h. ../model.py, ../supports.py and ../pairs.py say what
+// its arrays hold.
 
 #include "model.h"
 
@@ -40,9 +40,9 @@ struct Model : Fields {
   const real* inertia = reals(6 * links);  // xx, yy, zz, xy, xz, yz
   // per degree of freedom
   const int* dof_parent = integers(nv);
-  // rows of H go up a tree in which also those are ancestors that a length couples
+  // a row of H goes up a tree, in which degrees of freedom that a length couples are ancestors too
   const int* dof_above = integers(nv);
-  const int* level = integers(nv);  // ancestors in that tree
+  const int* level = integers(nv);  // number of ancestors in that tree
   const int* dof_q = integers(nv);  // coordinate of a SLIDE or HINGE, else -1
   const int* row = integers(nv);  // where a row of H starts: its diagonal, then its ancestors upwards
   const real* armature = reals(nv);
@@ -53,7 +53,8 @@ struct Model : Fields {
   const real* limit_upper = reals(nv);
   const real* limit_ke = reals(nv);
   const real* limit_kd = reals(nv);
-  // terms of lengths: of actuators, tendons, then first and second ones of couplings
+  // terms of the lengths of actuators, of tendons, then of the first and second lengths of
+  // couplings
   const int* length_start = integers(lengths + 1);
   const int* length_dof = integers(terms);
   const real* length_coef = reals(terms);
@@ -61,7 +62,7 @@ struct Model : Fields {
   const real* actuator_gain = reals(3 * nu);
   const real* actuator_bias = reals(3 * nu);
   const real* force_range = reals(2 * nu);
-  const real* actuator_mass = reals(nu);   // effective, at the reference
+  const real* actuator_mass = reals(nu);   // effective mass at the reference pose
   const real* actuator_ahead = reals(nu);  // 1 where the length is implicit too, else 0
   const int* actuator_soft = integers(nu);  // whether something is implicit
   const int* activation_q = integers(nu);   // where q holds its activation, or -1

@@ -1,11 +1,10 @@
 #pragma once
-// For models whose controls are motors, and whose lengths nothing else acts along: in place of
-// articulated_lengths.h.
+// For models whose only forces along lengths are motors; in place of articulated_lengths.h.
 
 #include "articulated.h"
 
 struct Driven : Articulated {
-  F* u = take(m.nu);
+  At<F> u = take(m.nu);
   using Articulated::Articulated;
 
   FN void drive(F) {
@@ -13,12 +12,12 @@ struct Driven : Articulated {
   }
   FN void activate() {}
   FN void hold(F) {}
-  FN void drive_adjoint(const F* lambda, F*, F*, F* gu) {
+  FN void drive_adjoint(At<const F> lambda, At<F>, At<F>, At<F> gu) {
     for (int c = 0; c < m.nu; ++c) {
       const F power = F(m.length_coef[c]) * lambda[m.length_dof[c]];
       gu[c] += F(own.actuator_gain[3 * c]) * power;
       credit(own.actuator_gain + 3 * c, u[c] * power);
     }
   }
-  FN void hold_adjoint(const F*, F*, F*) {}
+  FN void hold_adjoint(At<const F>, At<F>, At<F>) {}
 };

@@ -25,18 +25,18 @@ enum { AXIS = 0, ROUND_ON_BOX = 1, BOX_ON_BOX = 2 };
 
 struct Meeting {
   int a, b;   // links of the segments and of the target
-  V3 shift;   // from the origin of a's tree to that of b's
-  V3 centre;  // of the target, about the origin of a's tree
+  V3 shift;   // from the origin of a's tree to the origin of b's
+  V3 centre;  // centre of the target, about the origin of a's tree
   Quat turn;  // of the target
-  V3 gap;     // from the target's centre to the other's
+  V3 gap;     // from the target's centre to that of the other shape
 };
 struct Touch {
   V3 p, u;          // the segment, in the target's frame
-  F s, tau;         // where they touch: on the segment, on the axis
+  F s, tau;         // places where they touch, on the segment and on the axis
   F enter, leave;   // where the segment enters and leaves a box
   F distance, depth;
   V3 n, x;          // normal towards the segment and point of contact, in the world
-  F on;             // part that counts where they touch, else 0
+  F on;             // the part that counts where they touch, else 0
 };
 
 constexpr real softness = real(1e-2);
@@ -54,8 +54,8 @@ FN void clip(F p, F u, F h, F& enter, F& leave) {
   leave = MIN(leave, MAX(t0, t1));
 }
 
-// The direction of d where it is longer than `near`; below, `way` is mixed in:
-// n = d' / max(|d'|, near / 8).
+// The direction of d, if d is longer than `near`. Below that `way` is mixed in: n = d' / max(|d'|,
+// near / 8).
 struct Mixed {
   V3 d;
   F fade, size;
@@ -75,7 +75,7 @@ FN V3 mix(const V3& d, const V3& way, F near, Mixed& mixed) {
 }
 constexpr real near_axis = real(0.02);  // share of the radius
 constexpr real near_middle = real(0.02);
-// Across both axes; where they are parallel or one has no length, across the target's.
+// Perpendicular to both axes; where they are parallel or one has no length, to the target's.
 FN V3 across(const V3& u, real length, real sign) {
   const F scale = F(length > 0 ? 1 / length : real(0)), x = u.x * scale, y = u.y * scale;
   return V3{y + (F(1) - x * x - y * y) * sign, -x, F(0)};
@@ -132,9 +132,9 @@ struct Pairs : Supports {
   FN V3 pos_of(int i) { return i < 0 ? V3{} : pos[i]; }
   FN Quat rot_of(int i) { return i < 0 ? Quat{F(0), F(0), F(0), F(1)} : rot[i]; }
   FN V3 origin_of(int i) { return i < 0 ? V3{} : origin[i]; }
-  FN V3 velocity_at(const Spatial* v, int i, const V3& x) { return i < 0 ? V3{} : v[i].l + v[i].a.cross(x); }
+  FN V3 velocity_at(At<const Spatial> v, int i, const V3& x) { return i < 0 ? V3{} : v[i].l + v[i].a.cross(x); }
 
-  // Poses of a pair's shapes; false where they are too far from each other in every environment.
+  // Poses of a pair's shapes; false if they are too far from each other in every environment.
   FN bool meet(int k, Meeting& at) {
     at.a = m.pair_link[k];
     at.b = m.pair_target[k];
@@ -148,7 +148,7 @@ struct Pairs : Supports {
     return true;
   }
 
-  // What all segments of a pair share; false where nothing touches in any environment.
+  // What all segments of a pair share; false if nothing touches in any environment.
   FN bool part(int k, const Meeting& at, Boxes& two) {
     if (m.pair_box[k] == BOX_ON_BOX)
       return meet_boxes(m.pair_target_half + 3 * k, m.pair_own_half + 3 * k, m.pair_sign[k],
@@ -157,7 +157,7 @@ struct Pairs : Supports {
     return true;
   }
 
-  // Contact of segment j with the target of pair k; false where there is none in any environment.
+  // Contact of segment j with the target of pair k; false if there is none in any environment.
   FN bool touch(int k, int j, const Meeting& at, const Boxes& two, Touch& t) {
     const Quat turn = rot_of(at.a), back = at.turn.conjugate();
     const V3 middle = pos_of(at.a) + turn.rotate(broadcast(m.segment_mid + 3 * j));

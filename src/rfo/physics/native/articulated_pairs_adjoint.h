@@ -4,7 +4,7 @@
 #include "articulated_boxes_adjoint.h"
 #include "articulated_pairs.h"
 
-// `g_half`: of the half extent.
+// `g_half` is the adjoint of the half extent.
 FN void clip_adjoint(F p, F u, F h, const Touch& t, F g_enter, F g_leave, F& g_p, F& g_u, F& g_half) {
   const F inverse = inverse_of(u), t0 = (-h - p) * inverse, t1 = (h - p) * inverse;
   const F first = MIN(t0, t1), last = MAX(t0, t1);
@@ -14,7 +14,7 @@ FN void clip_adjoint(F p, F u, F h, const Touch& t, F g_enter, F g_leave, F& g_p
   g_half = (inverse > F(0)) ? l - g : g - l;
 }
 
-// From the adjoint of n to that of d, and in g_way to that of the way that is mixed in.
+// The adjoint of d, given that of n; g_way gains the adjoint of the direction that is mixed in.
 FN V3 mix_adjoint(const V3& d, const V3& way, F near, const V3& g_n, V3& g_way) {
   Mixed mixed;
   const V3 n = mix(d, way, near, mixed);
@@ -24,7 +24,7 @@ FN V3 mix_adjoint(const V3& d, const V3& way, F near, const V3& g_n, V3& g_way) 
   return g - d * (SQRT(mixed.fade) * g.dot(way) / near);
 }
 
-// From the adjoints of distance and normal to that of the point.
+// The adjoint of the point, given those of its distance and normal.
 FN V3 box_distance_adjoint(const V3& p, const real* h, F g_distance, const V3& g_n) {
   const V3 d = outside_box(p, h);
   const F square = d.dot(d), length = SQRT(MAX(square, F(hair * hair)));
@@ -34,10 +34,10 @@ FN V3 box_distance_adjoint(const V3& p, const real* h, F g_distance, const V3& g
   const F scale = F(1) / length;
   const V3 n = d * scale, g_out = (g_n - n * n.dot(g_n)) * scale;  // adjoint of d, outside
   V3 g_ahead;
-  const V3 g = mix_adjoint(in.m, ahead(), F(near_middle), g_n, g_ahead);  // of m, inside
+  const V3 g = mix_adjoint(in.m, ahead(), F(near_middle), g_n, g_ahead);  // adjoint of m, inside
   const V3 c{F(3) * in.ratio.x * in.steep.x * in.slope.x * g.x, F(3) * in.ratio.y * in.steep.y * in.slope.y * g.y,
              F(3) * in.ratio.z * in.steep.z * in.slope.z * g.z};
-  // c_i: adjoint of the depth by way of its ratio to a_i
+  // c_i: adjoint of the depth through its ratio to a_i
   const F g_depth = c.x + c.y + c.z - g_distance;
   auto along = [&](F d, F q, F slope, F g, F g_out, F n, F c, F h) {
     const F cube = q * q * q, out = (d == F(0)) ? F(0) : g_out + g_distance * n;
@@ -113,7 +113,7 @@ struct PairsAdjoint : Pairs {
     g_u.y += t.u.y * bend + g_way.x * scale;
   }
 
-  FN void pair_powers(const Spatial* W, Spatial* P_V, Spatial* P_W, Spatial* G, V3* P_origin) {
+  FN void pair_powers(At<const Spatial> W, At<Spatial> P_V, At<Spatial> P_W, At<Spatial> G, At<V3> P_origin) {
     for (int k = 0; k < m.pairs; ++k) {
       Meeting at;
       Boxes two;
@@ -124,7 +124,7 @@ struct PairsAdjoint : Pairs {
         Touch t;
         if (!touch(k, j, at, two, t)) continue;
         const int a = at.a, b = at.b;
-        const Constant* law = own.pair_law + 5 * k;
+        const auto law = own.pair_law + 5 * k;
         const V3 x_b = t.x - at.shift;
         const V3 v = velocity_at(V, a, t.x) - velocity_at(V, b, x_b), w = velocity_at(W, a, t.x) - velocity_at(W, b, x_b);
         const V3 omega_a = a < 0 ? V3{} : V[a].a, omega = omega_a - (b < 0 ? V3{} : V[b].a);
@@ -141,8 +141,8 @@ struct PairsAdjoint : Pairs {
         g_p = at.turn.rotate(g_p);
         g_u = at.turn.rotate(g_u);
         const V3 u = at.turn.rotate(t.u), p = at.centre + at.turn.rotate(t.p);
-        // a rigid displacement of both with their twists changes nothing:
-        // what is left is the target's
+        // displacing both rigidly, with their twists, changes nothing: what remains belongs to the
+        // target
         const V3 g_b = g_x - g_p, twist = (p - t.x).cross(g_p) + u.cross(g_u) + v.cross(g_v) - w.cross(push);
         const V3 carried = g_p - g_v.cross(omega_a) - alpha_a.cross(push);
         if (a >= 0) {

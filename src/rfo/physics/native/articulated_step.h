@@ -10,9 +10,9 @@ struct Step : Equations {
   // A FREE joint's twist is advanced at a point fixed in space, then taken to where its origin has
   // moved.
   FN void integrate(int i) {
-    F* qi = q + m.q_start[i];
-    F* vi = qd + m.v_start[i];
-    const F* ai = qdd + m.v_start[i];
+    At<F> qi = q + m.q_start[i];
+    At<F> vi = qd + m.v_start[i];
+    At<const F> ai = qdd + m.v_start[i];
     const F dt = F(m.dt);
     const int kind = m.joint[i];
     for (int c = 0; c < m.v_count[i]; ++c) vi[c] += dt * ai[c];
@@ -20,9 +20,9 @@ struct Step : Equations {
       qi[0] += dt * vi[0];
       return;
     }
-    F* r = kind == FREE ? qi + 3 : qi;
+    At<F> r = kind == FREE ? qi + 3 : qi;
     const Quat turn = quat_at(r).unit();
-    const F* wi = kind == FREE ? vi + 3 : vi;
+    At<const F> wi = kind == FREE ? vi + 3 : vi;
     const V3 w{wi[0], wi[1], wi[2]};
     const Quat spin = Quat{w.x, w.y, w.z, F(0)} * (dt * real(0.5));
     const Quat next = (turn + (kind == FREE ? spin * turn : turn * spin)).unit();

@@ -12,23 +12,23 @@ struct Support {
   int link;
   Quat turn;          // of the ellipsoid
   V3 n;               // normal of the plane
-  V3 centre, x;       // of the ellipsoid and of contact, about the origin of the link's tree
+  V3 centre, x;       // of the ellipsoid; of contact; both about the origin of the tree
   V3 square, f;       // a^2 and f, in the ellipsoid's frame
   F size, depth, on;  // s; how deep x is [m]; 1 where it touches, else 0
 };
 
-// What the virtual power P of a support depends on, see articulated_adjoint.h.
+// Adjoints of what the virtual power P of a support depends on, see articulated_adjoint.h.
 struct SupportAdjoint {
   Spatial P_W, P_V, G;
   V3 origin;
 };
 
-constexpr real speck = real(1e-9);  // of a vertex, in place of a size of 0 [m]
+constexpr real speck = real(1e-9);  // size of a vertex, in place of 0 [m]
 
 struct Supports : Welds {
   using Welds::Welds;
 
-  // False where it touches in no environment.
+  // False if it touches in no environment.
   FN bool support(int k, Support& at) {
     const int i = at.link = m.support_link[k];
     const real* axes = m.support_axes + 3 * k;
@@ -57,15 +57,15 @@ struct Supports : Welds {
     }
   }
 
-  // For the virtual velocities W of its link.
+  // Power of the support under the virtual velocities W of its link.
   FN SupportAdjoint support_power(int k, const Support& at, const Spatial& W) {
     const Spatial& v = V[at.link];
     const V3 velocity = v.l + v.a.cross(at.x), w = W.l + W.a.cross(at.x);
-    const Constant* law = own.support_law + 5 * k;
+    const auto law = own.support_law + 5 * k;
     const ContactAdjoint g = contact_force_adjoint(law, at.n, at.depth, velocity, at.on, w * F(-1));
     credit_law(law, at.n, at.depth, velocity, at.on, w);
     const V3 lowered = at.n * g.depth, g_x = W.a.cross(g.force) + g.velocity.cross(v.a);
-    // of R^T n, by way of f and of the size
+    // adjoint of R^T n, through f and the size
     const V3 local = at.turn.conjugate().rotate(g_x);
     const V3 by_f = at.f * local.dot(at.f) - V3{local.x * at.square.x, local.y * at.square.y, local.z * at.square.z};
     const V3 g_n = at.turn.rotate(by_f * (F(1) / at.size) + at.f * g.depth);

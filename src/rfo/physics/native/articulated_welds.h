@@ -6,15 +6,15 @@
 struct Weld {
   int a, b;      // links, -1 is the world
   V3 x_a, x_b;   // the points, about the origins of their links' trees
-  V3 gap, rate;  // of the points in the world, and how it changes
-  Quat turned;   // the first frame against the second, in the world
-  V3 force, torque;  // on the first link
+  V3 gap, rate;  // distance of the points in the world, and its rate
+  Quat turned;   // turn of the first frame against the second, in the world
+  V3 force, torque;  // wrench on the first link
 };
 
 struct Welds : Driven {
   using Driven::Driven;
 
-  FN Spatial motion_of(const Spatial* v, int i) { return i < 0 ? Spatial{} : v[i]; }
+  FN Spatial motion_of(At<const Spatial> v, int i) { return i < 0 ? Spatial{} : v[i]; }
   FN V3 rate_at(const Spatial& v, const V3& x) { return v.l + v.a.cross(x); }
   FN V3 point_of(int i, const real* p) { return i < 0 ? broadcast(p) : pos[i] + rot[i].rotate(broadcast(p)); }
   FN Quat frame_of(int i, const real* t) { return i < 0 ? quat_of(t) : rot[i] * quat_of(t); }
@@ -43,7 +43,7 @@ struct Welds : Driven {
   }
 
   // See articulated_adjoint.h.
-  FN void weld_powers(const Spatial* W, Spatial* P_V, Spatial* P_W, Spatial* G, V3* P_origin) {
+  FN void weld_powers(At<const Spatial> W, At<Spatial> P_V, At<Spatial> P_W, At<Spatial> G, At<V3> P_origin) {
     for (int k = 0; k < m.welds; ++k) {
       const Weld at = weld(k);
       const Spatial w_a = motion_of(W, at.a), w_b = motion_of(W, at.b);

@@ -1,5 +1,5 @@
 #pragma once
-// What a surface does to a point that moves against it.
+// How a surface acts on a point that moves against it.
 
 #include "lanes.h"
 
@@ -12,7 +12,7 @@ struct Contact {
   F grip;  // min(k_f, mu N / |v_t|)
 };
 constexpr real speed_floor = real(1e-6);
-template <class T> FN Contact contact_law(const T* law, const V3& n, F depth, const V3& velocity) {
+template <class P> FN Contact contact_law(const P& law, const V3& n, F depth, const V3& velocity) {
   Contact c;
   c.vn = n.dot(velocity);
   c.vt = velocity - n * c.vn;
@@ -23,21 +23,21 @@ template <class T> FN Contact contact_law(const T* law, const V3& n, F depth, co
   return c;
 }
 
-// The part `on` of the force on a point at this depth, which moves with this velocity against a
-// surface of normal n.
-template <class T> FN V3 contact_force(const T* law, const V3& n, F depth, const V3& velocity, F on) {
+// Force on a point at this depth that moves with this velocity against a surface of normal n, times
+// `on`.
+template <class P> FN V3 contact_force(const P& law, const V3& n, F depth, const V3& velocity, F on) {
   const Contact c = contact_law(law, n, depth, velocity);
   return (n * c.pressure - c.vt * c.grip) * on;
 }
 
-// The force, and for its adjoint w those of what it follows from.
+// The force, and the adjoints of its arguments, given its adjoint w.
 struct ContactAdjoint {
   V3 force;
   F depth, on;
   V3 velocity, n;
 };
-template <class T>
-FN ContactAdjoint contact_force_adjoint(const T* law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
+template <class P>
+FN ContactAdjoint contact_force_adjoint(const P& law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
   const Contact c = contact_law(law, n, depth, velocity);
   const V3 whole = n * c.pressure - c.vt * c.grip, g = w * on;
   const F along = c.vt.dot(g), none = F(0);
@@ -50,12 +50,12 @@ FN ContactAdjoint contact_force_adjoint(const T* law, const V3& n, F depth, cons
   return {whole * on, g_depth, whole.dot(w), g_vt + n * g_vn, g * c.pressure + velocity * g_vn - g_vt * c.vn};
 }
 
-// Likewise of the law's constants.
+// The adjoints of the law's constants.
 struct LawAdjoint {
   F of[5];
 };
-template <class T>
-FN LawAdjoint contact_law_adjoint(const T* law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
+template <class P>
+FN LawAdjoint contact_law_adjoint(const P& law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
   const Contact c = contact_law(law, n, depth, velocity);
   const F along = c.vt.dot(w) * on, none = F(0), d = MAX(depth, none), into = MAX(-c.vn, none);
   auto slides = c.grip < F(law[2]);
@@ -68,8 +68,8 @@ FN LawAdjoint contact_law_adjoint(const T* law, const V3& n, F depth, const V3& 
 
 constexpr real LEAST_SQUARE = real(1e-30);
 
-// What a surface of normal n leaves of a velocity r into it: nothing of that part, and of the rest
-// t as much as friction does not take, t max(0, 1 + mu (r.n)/|t|).
+// What remains of a velocity r into a surface of normal n. The normal part vanishes; friction
+// shortens the rest t to t max(0, 1 + mu (r.n)/|t|).
 FN R3 slide(const R3& r, const R3& n, real friction) {
   const real into = r.dot(n);
   const R3 t = r - n * into;
@@ -77,7 +77,7 @@ FN R3 slide(const R3& r, const R3& n, real friction) {
   return t * larger(real(0), 1 + friction * into / size);
 }
 
-// Adjoint of `slide`: to that of r, and in g_n that of n.
+// Adjoint of `slide`: returns that of r, and leaves that of n in g_n.
 FN R3 slide_adjoint(const R3& r, const R3& n, real friction, const R3& g, R3& g_n) {
   const real into = r.dot(n);
   const R3 t = r - n * into;

@@ -8,7 +8,7 @@
 #ifndef CUDA_CALLABLE  // outside of Warp, as in an editor
 #include <math.h>
 #define CUDA_CALLABLE
-#elif !defined(__CUDA_ARCH__)  // Warp has C's functions only
+#elif !defined(__CUDA_ARCH__)  // Warp only has C's functions
 inline float sqrt(float x) { return sqrtf(x); }
 inline float floor(float x) { return floorf(x); }
 inline float exp(float x) { return expf(x); }
@@ -27,7 +27,7 @@ inline float cos(float x) { return cosf(x); }
 typedef REAL real;
 constexpr int W = LANES;
 
-// The second, if the first is not a number.
+// Returns b if a is not a number.
 template <class T> FN T smaller(T a, T b) { return a < b ? a : b; }
 template <class T> FN T larger(T a, T b) { return a > b ? a : b; }
 
@@ -61,7 +61,7 @@ template <class T> struct Vector {
   FN T dot(const Vector& o) const { return x * o.x + y * o.y + z * o.z; }
 };
 typedef Vector<F> V3;
-typedef Vector<real> R3;  // of one environment
+typedef Vector<real> R3;  // the number of one environment
 
 struct Quat {
   F x, y, z, w;
@@ -119,7 +119,7 @@ struct Inertia {
   }
 };
 
-template <class T> FN V3 broadcast(const T* v) { return {F(v[0]), F(v[1]), F(v[2])}; }
+template <class P> FN V3 broadcast(const P& v) { return {F(v[0]), F(v[1]), F(v[2])}; }
 FN Quat quat_of(const real* t) { return {F(t[0]), F(t[1]), F(t[2]), F(t[3])}; }  // (x, y, z, w)
 
 // Sine and cosine. In single precision a Cody-Waite reduction and the minimax polynomials of the

@@ -94,7 +94,7 @@ struct Principal {
   F l[3];   // its eigenvalues
 };
 
-// Jacobi's method on b.
+// Jacobi's method for the eigenvalues of b.
 FN Principal principal(const Mat& B) {
   constexpr int sweeps = sizeof(real) >= 8 ? 6 : 4;
   const F tiny = F(real(1e-30));
@@ -139,7 +139,7 @@ FN void singular_values(const F* l, F sign, F* s) {
 struct Flow {
   F s[3], e[3], d[3];  // singular values, strain (of at least LEAST), its deviator
   F volumetric;        // tr(e)
-  F size, k;           // |d|, and what is left of d
+  F size, k;           // |d|, and the factor k
   F g[3];              // Fe = (1 + g) F
 };
 FN Flow flow(const Material& m, const Principal& p, F sign) {
@@ -158,7 +158,7 @@ FN Flow flow(const Material& m, const Principal& p, F sign) {
   return f;
 }
 
-// F to Fe, tau and the decomposition, where the law needs one.
+// Computes Fe, tau and, where the law needs it, the decomposition.
 FN void respond(const Material& m, const Mat& A, Mat& Fe, Mat& tau, Principal& p) {
   const F mu = F(m.mu), lambda = F(m.lambda);
   Fe = A;
@@ -191,14 +191,14 @@ FN void respond(const Material& m, const Mat& A, Mat& Fe, Mat& tau, Principal& p
   tau = conjugated(p.U, diagonal(t[0], t[1], t[2]));
 }
 
-// Quotient with the limit to take where a and b, of like size, are as good as equal.
+// Quotient of differences, or its limit where a and b are nearly equal.
 FN F quotient(F difference, F a, F b, F limit) {
   const auto equal = magnitude(a - b) < (a + b) * real(sizeof(real) >= 8 ? 1e-12 : 1e-6);
   return equal ? limit : difference / (equal ? F(1) : a - b);
 }
 
-// PLASTICINE's: T and G are the adjoints of tau and of U diag(g) U^T in principal axes; returns
-// that of b there.
+// For PLASTICINE. T and G are the adjoints of tau and of U diag(g) U^T in principal axes; returns
+// that of b.
 FN Mat flow_adjoint(const Material& m, const Principal& p, F sign, const Mat& T, const Mat& G) {
   const Flow f = flow(m, p, sign);
   const F third = F(real(1.0 / 3)), mu2 = F(2 * m.mu);
@@ -238,7 +238,7 @@ FN Mat flow_adjoint(const Material& m, const Principal& p, F sign, const Mat& T,
   return B;
 }
 
-// COROTATED's, in the same way.
+// The same for COROTATED.
 FN Mat corotated_adjoint(const Material& m, const Principal& p, F sign, const Mat& T) {
   F s[3];
   singular_values(p.l, sign, s);
@@ -253,7 +253,7 @@ FN Mat corotated_adjoint(const Material& m, const Principal& p, F sign, const Ma
   return B;
 }
 
-// Adjoint of `respond`: of F, from those of Fe and tau and the decomposition found there.
+// Adjoint of `respond`: that of F, given those of Fe and tau and the decomposition found there.
 FN Mat respond_adjoint(const Material& m, const Mat& A, const Principal& p, const Mat& gFe, const Mat& gtau) {
   const F mu = F(m.mu), lambda = F(m.lambda);
   if (m.law == FLUID) {

@@ -16,10 +16,10 @@ constexpr bool VARIES = false;
 // The memory of a simulator's `Parameters`: arrays that follow each other. Python reads their names
 // and lengths from the same lines (../native.py).
 struct Varied {
-  F* next;
-  FN F* varied(int n) {
-    F* first = next;
-    next += n;
+  At<F> next;
+  FN At<F> varied(int n) {
+    const At<F> first = next;
+    next = next + n;
     return first;
   }
 };
@@ -27,17 +27,17 @@ struct Varied {
 template <class Model, class Parameters> struct Varying : Pack {
   const Model& m;
 #ifdef PARAMETERS
-  const Parameters own{{cursor}, m};
-  const int numbers = (int)(own.next - cursor);
-  F* const given = take(numbers);
-  F* const adjoints = take(numbers);
+  const Parameters own{{next()}, m};
+  const int numbers = (int)(own.next - next());
+  const At<F> given = take(numbers);
+  const At<F> adjoints = take(numbers);
 
   FN void receive(const real* from) {
     gather(from, numbers, given);
     EACH(j, numbers) adjoints[j] = F(0);
   }
   // Add to the adjoint of a parameter.
-  FN void credit(const F* x, F g) { adjoints[x - given] += g; }
+  FN void credit(At<const F> x, F g) { adjoints[x - given] += g; }
   FN void report(real* to) { scatter(adjoints, numbers, to); }
 #else
   const Model& own = m;

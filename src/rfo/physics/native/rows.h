@@ -1,6 +1,6 @@
 #pragma once
-// A row: what a particle meets along z at one (x, y) of its 3 x 3 x 3 nodes, four numbers a node,
-// in one vector. The fourth node is beyond the particle's reach and weighs nothing.
+// A row: the nodes along z at one (x, y) of a particle's 3 x 3 x 3 nodes, with four numbers each,
+// in one vector. The fourth node is beyond the particle's reach and has no weight.
 
 #include "team.h"
 
@@ -41,7 +41,7 @@ FN Four fold(const Row& r) {
 }
 #else
 typedef real Row __attribute__((ext_vector_type(16)));
-// anywhere in memory
+// without alignment
 typedef real RowAt __attribute__((ext_vector_type(16), aligned(sizeof(real))));
 typedef real Four __attribute__((ext_vector_type(4)));
 FN Row repeat(real x, real y, real z, real w) {
