@@ -131,7 +131,7 @@ class Sweep:
                 except RunError:
                     continue
                 judged = set(left.intermediate_values)
-                return Trial(optuna.Trial(self.study, left._trial_id), lock, judged)
+                return Trial(optuna.Trial(self.study, left._trial_id), lock, judged)  # noqa: SLF001
             if len(begun := self.trials()) >= self.search.trials:
                 return None
             self.study.sampler = _sampler(self.search, len(begun))

@@ -30,7 +30,7 @@ class BraxTask(Stepped):
 
     def __init__(self, source: str, backend: str = "spring", episode_length: int = EPISODE_LENGTH):
         require_known(backend, BACKENDS, "backend")
-        known = sorted(envs._envs)
+        known = sorted(envs._envs)  # noqa: SLF001
         if source not in known:
             raise SettingError(f"Brax has no environment {source}: {', '.join(known)}", "task")
         env = envs.get_environment(source, backend=backend)

@@ -41,7 +41,7 @@ class PlaygroundTask(Stepped):
         model = env.mjx_model
         if iterations:
             model = model.replace(opt=model.opt.replace(iterations=iterations))
-            env._mjx_model = model
+            env._mjx_model = model  # noqa: SLF001
         super().__init__(
             env,
             f"playground:{source}",
