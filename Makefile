@@ -1,5 +1,5 @@
-# make install | train | test | test-all | test-versions | test-gpu | check | bench | docs | notebooks
-#      dist | clean
+# make install | train | test | test-all | test-versions | test-gpu | check | bench | docs
+#      notebooks | dist | clean
 
 PYTHON ?= python3
 TASK ?= ant
@@ -11,17 +11,23 @@ ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+NAMED := make install PYTHON=python3.12
 
-.PHONY: install train test test-all test-versions test-gpu check format lint types walls bench docs \
-	docs-serve notebooks dist clean
+.PHONY: install train test test-all test-versions test-gpu check format lint types walls bench \
+	docs docs-serve notebooks dist clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here: name a Python 3.11 to 3.13, as in make install PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "make: rfo needs Python 3.11 to 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1): name another, as in make install PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no venv module: install it (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "make: no $(PYTHON) here: name a Python 3.11 to 3.13, as in $(NAMED)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "make: rfo needs Python 3.11 to 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
+			"name another, as in $(NAMED)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "make: $(PYTHON) has no venv module: install it" \
+			"(on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "installing rfo and its tools into .venv (some minutes the first time)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
@@ -101,7 +107,8 @@ dist: $(INSTALLED)
 	@rm -rf dist build && mkdir dist build
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation -w dist .
-	@git ls-files src/rfo | sed 's|^src/||; /\.sh$$/d; /compile_flags\.txt$$/d' | LC_ALL=C sort > build/committed
+	@git ls-files src/rfo | sed 's|^src/||; /\.sh$$/d; /compile_flags\.txt$$/d' \
+		| LC_ALL=C sort > build/committed
 	@$(BIN)/python -m zipfile -l dist/*.whl | sed '1d; s/ .*//; /\.dist-info\//d' \
 		| LC_ALL=C sort > build/held
 	@diff build/committed build/held

@@ -5,9 +5,9 @@
 The physics' axes are links of a chain, tetrahedra of a soft block, particles of a block of water,
 and environments of the ant. They are measured without JAX: processor time of one control step and
 its adjoint on one thread, which other programs hardly affect, and the memory that a rollout keeps
-for each environment and control step. The training's axes are `environments`, `horizon` and `seeds`
-of the ant, by `rfo estimate` in a process of its own; measure them on an idle machine. If axes are
-named, the others keep their results.
+for each environment and control step. The training's axes are `environments`, `horizon`, `seeds`
+and `cores` of the ant, by `rfo estimate` in a process of its own; measure them on an idle machine.
+If axes are named, the others keep their results.
 """
 
 import json
@@ -17,15 +17,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from rfo.envs.tasks.fluid_move import WATER
 from rfo.experiment.build import build_task
-from rfo.lab.cores import usable_cores
+from rfo.lab.cores import keep_on, usable_cores
 from rfo.physics import mesh, mjcf
 from rfo.physics.articulated import Articulated
 from rfo.physics.host import Plan
@@ -44,7 +46,9 @@ BATCHES = (64, 256, 1_024, 4_096, 16_384)
 ENVIRONMENTS = (64, 256, 1_024, 4_096)
 HORIZONS = (8, 32, 128)
 SEEDS = (1, 2, 4, 8)
-FIGURE = ("links", "tetrahedra", "particles")
+CORES = tuple(2**k for k in range(len(usable_cores()).bit_length()))
+BODIES = ("links", "tetrahedra", "particles")
+TRAININGS = ("environments", "horizon", "seeds")
 
 
 def chain(links: int) -> Articulated:
@@ -137,10 +141,12 @@ def of_batches(size: int) -> dict[str, float]:
     return physics(simulator, at_rest(simulator, size), size)
 
 
-def training(*words: str) -> dict[str, float]:
-    """What `rfo estimate` tells."""
+def training(*words: str, cores: int | None = None) -> dict[str, float]:
+    """What `rfo estimate` tells, kept on that many cores."""
     command = [sys.executable, "-m", "rfo.cli", "estimate", "ant", "--json", *words]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    begin = partial(keep_on, usable_cores()[:cores])
+    done = subprocess.run(command, check=True, capture_output=True, preexec_fn=begin)
+    told = json.loads(done.stdout)
     names = ("compile_seconds", "update_seconds", "steps_per_second", "memory_peak")
     return {name: told[name] for name in (*names, "memory_planned")}
 
@@ -153,22 +159,28 @@ AXES: dict[str, tuple[tuple[int, ...], Callable[[int], dict[str, float]]]] = {
     "environments": (ENVIRONMENTS, lambda n: training("--envs", str(n), "--timed", "2")),
     "horizon": (HORIZONS, lambda n: training("--horizon", str(n))),
     "seeds": (SEEDS, lambda n: training("--seeds", str(n))),
+    "cores": (CORES, lambda n: training(cores=n)),
 }
 
 
 def draw(told: dict[str, Any], file: Path) -> None:
-    """Time of a substep with its adjoint over the size of a body, with a line of slope one."""
-    figure, axes = plt.subplots(1, len(FIGURE), figsize=(9, 2.8), layout="constrained")
-    for name, ax in zip(FIGURE, axes, strict=True):
-        rows = told[name]["rows"]
-        size = np.array([row["size"] for row in rows])
-        both = np.array([row["forward_s"] + row["adjoint_s"] for row in rows]) * 1e6
-        ax.loglog(size, both, "o-", label="forward and adjoint")
-        ax.loglog(size, both[0] * size / size[0], ":", color="grey", label="proportional")
-        ax.set(xlabel=name, title=name)
-    axes[0].set_ylabel("one substep [µs]")
-    axes[0].legend(frameon=False)
-    figure.savefig(file, dpi=120)
+    """Time over size, with a line of slope one: of a substep, and of a training's update."""
+    figure, rows = plt.subplots(2, 3, figsize=(9, 5.2), layout="constrained")
+    for name, ax in zip(BODIES, rows[0], strict=True):
+        _line(ax, told[name]["rows"], ("forward_s", "adjoint_s"), 1e6)
+        ax.set(xlabel=name, title=f"{name}: one substep [µs]")
+    for name, ax in zip(TRAININGS, rows[1], strict=True):
+        _line(ax, told[name]["rows"], ("update_seconds",), 1.0)
+        ax.set(xlabel=name, title=f"{name}: one update [s]")
+    rows[0, 0].legend(frameon=False)
+    figure.savefig(file, dpi=100)
+
+
+def _line(ax: Axes, rows: list[dict[str, float]], names: tuple[str, ...], unit: float) -> None:
+    size = np.array([row["size"] for row in rows])
+    time = np.array([sum(row[name] for name in names) for row in rows]) * unit
+    ax.loglog(size, time, "o-", label="measured")
+    ax.loglog(size, time[0] * size / size[0], ":", color="grey", label="proportional")
 
 
 def main(names: list[str]) -> None:

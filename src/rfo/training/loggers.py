@@ -30,8 +30,8 @@ class EventFile:
 
     def append(self, line: dict[str, float | int | None]) -> None:
         """Add the finite numbers of one metrics line, at its `env_steps`."""
-        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
-        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore
+        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
 
         scalars = [
             Summary.Value(tag=name, simple_value=value) for name, value in _finite(line).items()
