@@ -10,8 +10,8 @@ from rfo.cli.main import main
 from rfo.experiment import build as experiments
 from rfo.experiment.folder import open_run
 from rfo.experiment.record import preset
+from rfo.lab.folders import find_runs
 from rfo.lab.report import Comparison
-from rfo.lab.results import find_runs
 
 ROBOT = """<mujoco model="{model}"><include file="parts/motor.xml"/><worldbody><body>
 <joint type="slide" axis="1 0 0" name="s" damping="1"/><geom size=".1" mass="{mass}"/>

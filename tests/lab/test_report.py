@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from rfo.lab.comparison import Comparison
+from rfo.lab.folders import find_runs, read_any
+from rfo.lab.labels import separated
 from rfo.lab.report import write
-from rfo.lab.results import Curve, ResultsError, RunResult, find_runs, read_any, separated
+from rfo.lab.results import Curve, ResultsError, RunResult
 
 
 def run(label, seed, score, task="ant", returns=(0, 5, 10), status="finished"):

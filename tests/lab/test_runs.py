@@ -5,16 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from rfo.lab.results import (
-    Curve,
-    ResultsError,
-    collect,
-    find_runs,
-    read_any,
-    read_collection,
-    read_run,
-    thin,
-)
+from rfo.lab.folders import find_runs, read_any, read_run
+from rfo.lab.results import Curve, ResultsError, collect, read_collection, thin
 
 
 def test_run_is_read_with_nothing_before_the_first_episode(make_run):

@@ -47,8 +47,9 @@ class Report:
         if not self.along:
             raise SettingError("--along needs env_steps, seconds or both", "along")
         from rfo.lab.comparison import Comparison
+        from rfo.lab.folders import read_any
+        from rfo.lab.labels import separated
         from rfo.lab.report import write
-        from rfo.lab.results import read_any, separated
 
         runs = separated([run for path in self.runs for run in read_any(path)])
         known = list(dict.fromkeys(run.label for run in runs))

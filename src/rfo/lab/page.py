@@ -14,7 +14,8 @@ import numpy as np
 
 from rfo.lab import comparison_tables as tables
 from rfo.lab.comparison import Comparison
-from rfo.lab.results import RunResult, differing
+from rfo.lab.labels import differing
+from rfo.lab.results import RunResult
 from rfo.lab.tables import Column, Table, file_name, number
 
 STYLE = """
@@ -140,7 +141,7 @@ def _value(settings: Mapping[str, Any], name: str) -> str:
 
 
 def _health(comparison: Comparison, task: str, labels: Sequence[str]) -> Table:
-    """Table of what `rfo.lab.results.health_of` tells, a row a label."""
+    """Table of what `rfo.lab.folders.health_of` tells, a row a label."""
     columns = [
         Column("label", ""),
         Column("norm", "norm, median", number),

@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rfo.errors import RunError, SettingError
 from rfo.lab import queue
 from rfo.lab.board import Board
-from rfo.lab.results import read_run
+from rfo.lab.folders import read_run
 from rfo.lab.search import Search
 from rfo.lab.statistics import interquartile_mean
 from rfo.lab.suite import Cell
