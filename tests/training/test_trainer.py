@@ -3,14 +3,18 @@
 import json
 import signal
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import Blind, Broken, batch, leaves, small_apg, train
+from toy import Blind, Broken, Life, Lives, batch, leaves, small_apg, train
 
 from rfo.algos.rfo import RFO
 from rfo.algos.settings import Critic, Flow, Network, Schedule
 from rfo.envs.tasks.probe import LQR, ReachCloud, Terminating
+from rfo.experiment.build import build
+from rfo.experiment.record import preset
 from rfo.training import checkpoint, guard, trainer
 from rfo.training.record import RunFolder
 
@@ -87,6 +91,41 @@ def test_stopping_and_resuming_equals_an_uninterrupted_run_bit_for_bit(task, tmp
     assert lines(whole_folder) == lines(folder)
     final, _ = checkpoint.load(folder.checkpoints / checkpoint.FINAL, shapes)
     assert_equal_states(whole.states[0], final)
+
+
+class Coin(Lives):
+    """Its state has Python's numbers after a reset, and an array's after a step."""
+
+    def reset(self, key, batch):
+        total = jnp.where(jax.random.bernoulli(key, shape=(batch,)), 1.0, 20.0)
+        return Life(total, total)
+
+    def step(self, state, action):
+        done = super().step(state, action)
+        return done._replace(state=Life(done.state.left * action[:, 0], state.total))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_an_update_compiles_once(seeds):
+    """Its second call finds the types that the first one found."""
+    algorithm, env = small_apg(), batch(Coin())
+    update = trainer.compiled_update(algorithm, env, seeds)
+    start = eqx.filter_eval_shape(trainer.initial_state, algorithm, env, range(seeds))
+    after, *_ = eqx.filter_eval_shape(update, start)
+    assert eqx.filter_eval_shape(algorithm.init, jax.random.key(0), env).env.task.left.weak_type
+    assert types(after) == types(start)
+
+
+def types(state):
+    return [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(state)]
+
+
+def test_rfo_keeps_the_types_of_its_state():
+    """A program of one's own may compile its update, without the trainer."""
+    algorithm, env = build(preset("lqr", "rfo", environments=4, horizon=4))
+    start = eqx.filter_eval_shape(algorithm.init, jax.random.key(0), env)
+    after, _ = eqx.filter_eval_shape(algorithm.update, start, env)
+    assert types(after) == types(start)
 
 
 def test_one_seed_repeats_and_two_differ(tmp_path):

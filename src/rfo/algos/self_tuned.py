@@ -208,7 +208,7 @@ class SelfTunedRFO(ActorCritic):
         latent = jnp.zeros((steps, env.size, env.spec.action_size))
         return SelfTunedState(
             **start,
-            weights=Weights(*map(jnp.asarray, (0.02, 0.3, self.reuse.reach))),
+            weights=Weights(*jnp.array([0.02, 0.3, self.reuse.reach], jnp.float32)),
             past=Past(past, latent, latent, filled=jnp.zeros(())),
         )
 

@@ -147,7 +147,7 @@ def initial_state(algorithm: Algorithm, env: Batch, seeds: Sequence[int]) -> PyT
 
 @lru_cache(maxsize=8)
 def _compiled_init(algorithm: Algorithm, env: Batch) -> Callable[[PRNGKey], PyTree]:
-    return eqx.filter_jit(lambda key: algorithm.init(key, env))
+    return eqx.filter_jit(lambda key: _settled(algorithm.init(key, env)))
 
 
 def state_shapes(algorithm: Algorithm, env: Batch) -> PyTree:
@@ -163,13 +163,21 @@ def compiled_update(
 
     def update(state: PyTree) -> tuple[PyTree, Metrics, Array]:
         state, metrics = algorithm.update(state, env)
-        return state, metrics, all_finite(state)
+        return _settled(state), metrics, all_finite(state)
 
     if devices is None:
         return eqx.filter_jit(update if seeds == 1 else eqx.filter_vmap(update))
     if seeds > 1:  # the axis goes on to jax.vmap
         update = eqx.filter_vmap(update, spmd_axis_name=SEEDS)  # pyright: ignore[reportCallIssue]
     return devices.compiled(update)
+
+
+def _settled(state: PyTree) -> PyTree:
+    """The state without weak types.
+
+    A number of Python's in a state, as in `jnp.where(x, 0.0, 1.0)`, has one, and usually loses it
+    in the first update. The second would then compile the whole program anew."""
+    return jax.tree.map(lambda x: x.astype(x.dtype) if getattr(x, "weak_type", False) else x, state)
 
 
 def single_state(state: PyTree, index: int, seeds: int) -> PyTree:
