@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from rfo.view.replay import asset, fill, replace, script_json, template
+from rfo.view.replay import fill, replace, script_json, template, with_head
 
 
 def write_grid(path: Path, replays: Sequence[dict[str, str]]) -> Path:
@@ -27,5 +27,5 @@ def write_grid(path: Path, replays: Sequence[dict[str, str]]) -> Path:
         "COUNT": f"{len(replays)} replays",
         "PAGES": script_json({"template": template(), "replays": list(replays)}),
     }
-    replace(path, fill(asset("grid.html"), fields))
+    replace(path, fill(with_head("grid.html"), fields))
     return path

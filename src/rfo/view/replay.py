@@ -265,7 +265,7 @@ def _check_unit(name: str, values: np.ndarray) -> None:
 def template() -> str:
     """The page with the viewer in it, and without what `page_fields` gives."""
     return fill(
-        asset("replay.html"),
+        with_head("replay.html"),
         {
             "LICENSE": asset("vendor/LICENSE.three"),
             "THREE": asset("vendor/three.js"),
@@ -322,6 +322,11 @@ def _number(value: float) -> str:
 
 def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
+
+
+def with_head(name: str) -> str:
+    """A page of this room, with the head that all share."""
+    return fill(asset(name), {"HEAD": asset("head.html").rstrip()})
 
 
 def asset(name: str) -> str:
