@@ -162,7 +162,6 @@ def finish(
     diverged, and its evaluation goes to ``diverged/report.json``.
 
     Args:
-        env: the environments that the runs trained in.
         runs: each with its folder and its last state.
         trained: whether they have come to their last environment step; a clone has taken none.
 
