@@ -1,5 +1,5 @@
-# make install | train | test | test-all | test-versions | test-gpu | check | bench | docs
-#      notebooks | dist | clean
+# make install | extras | train | test | test-all | test-extras | test-versions | test-gpu | check
+#      bench | docs | notebooks | dist | clean
 
 PYTHON ?= python3
 TASK ?= ant
@@ -13,8 +13,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 NAMED := make install PYTHON=python3.12
 
-.PHONY: install train test test-all test-versions test-gpu check format lint types walls bench \
-	docs docs-serve notebooks dist clean
+.PHONY: install extras train test test-all test-extras test-versions test-gpu check format lint \
+	types walls bench docs docs-serve notebooks dist clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -42,6 +42,18 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+# The packages of other people's tasks and loggers, whose tests are skipped without them.
+extras: .venv/.extras
+
+.venv/.extras: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[brax,playground,gymnax,minari,wandb]'
+	@touch $@
+
+test-extras: .venv/.extras
+	@$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal tests/envs/adapters \
+		tests/training/test_wandb.py $(ARGS)
 
 # Both ends of the range of JAX that pyproject.toml declares, each in an environment of its own.
 test-versions: $(INSTALLED)

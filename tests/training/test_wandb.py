@@ -1,6 +1,7 @@
-"""Weights & Biases, with a stand-in for the package.
+"""Weights & Biases: what it is sent, and that its failures stop nothing.
 
-The tests check what it is sent, and that its failures stop nothing.
+A stand-in takes the package's place, but in the last test, which needs the package itself and no
+network.
 """
 
 import json
@@ -171,3 +172,14 @@ def test_each_seed_of_a_training_is_a_run_and_ctrl_c_finishes_them(package, tmp_
     assert [run.settings["name"] for run in there.runs] == ["s0", "s1"]
     assert [run.finished for run in there.runs] == [1, 1]
     assert len({run.settings["id"] for run in there.runs}) == 2
+
+
+def test_the_package_itself_keeps_metrics_and_evaluation_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    out = tmp_path / "run"
+    assert cli.main(["train", *SMALL, "--wandb", "project", "--out", str(out)]) == 0
+    (log,) = out.glob("wandb/offline-run-*/*.wandb")
+    kept = log.read_bytes()
+    for name in (b"return_mean", b"grad_norm", b"evaluation/stochastic/mean", b"env_steps"):
+        assert name in kept

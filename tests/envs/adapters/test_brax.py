@@ -1,4 +1,4 @@
-"""Our tasks as Brax's environments; skipped where Brax is missing, as in CI."""
+"""Our tasks as Brax's environments; skipped where Brax is missing (`make extras` installs it)."""
 
 import jax
 import jax.numpy as jnp

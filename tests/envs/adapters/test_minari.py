@@ -1,4 +1,4 @@
-"""A dataset of Minari becomes demonstrations. CI skips it, as Minari is missing there."""
+"""A dataset of Minari becomes demonstrations; skipped where Minari is missing (`make extras`)."""
 
 import gymnasium
 import numpy as np

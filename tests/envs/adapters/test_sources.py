@@ -1,6 +1,6 @@
 """Environments of other packages as tasks: they agree with their source, step by step.
 
-They are skipped where the package is missing; CI does not install them, as they are large.
+They are skipped where the package is missing; `make extras` installs all.
 """
 
 import jax
