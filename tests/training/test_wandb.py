@@ -181,5 +181,5 @@ def test_the_package_itself_keeps_metrics_and_evaluation_offline(tmp_path, monke
     assert cli.main(["train", *SMALL, "--wandb", "project", "--out", str(out)]) == 0
     (log,) = out.glob("wandb/offline-run-*/*.wandb")
     kept = log.read_bytes()
-    for name in (b"return_mean", b"grad_norm", b"evaluation/stochastic/mean", b"env_steps"):
+    for name in (b"grad_norm", b"evaluation/stochastic/mean", b"env_steps"):
         assert name in kept
