@@ -16,6 +16,7 @@ from test_pairs import KINDS, poses, two
 from test_supports import SLOPES, attitudes, on
 
 from rfo.physics.articulated import ArticulatedKernels
+from rfo.physics.kinematics import pose_kernels
 from rfo.physics.materials import NATIVE as MATERIAL
 from rfo.physics.mesh import from_voxels
 from rfo.physics.mjcf import ContactParameters, load
@@ -245,6 +246,14 @@ def test_a_step_of_a_tree(seed):
     """All joint types, limits and contact with a tilted ground."""
     inputs = tree_inputs(tree(seed), 12, 1)
     error = step(tree(seed), inputs.q, inputs.qd, inputs.controls[0])
+    assert error.max() < TOLERANCE, error
+
+
+def test_poses_of_a_tree():
+    """All joint types; their quaternions need not have length 1."""
+    error = step_mismatch(
+        pose_kernels(tree(0), np.dtype("float64")), [tree_inputs(tree(0), 12, 1).q]
+    )
     assert error.max() < TOLERANCE, error
 
 

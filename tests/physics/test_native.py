@@ -16,7 +16,7 @@ import warp as wp
 from test_bridge import actions, ant, gradient, states
 from test_pairs import poses, two
 
-from rfo.physics import articulated, materials, mpm, tetrahedra
+from rfo.physics import articulated, kinematics, materials, mpm, tetrahedra
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.materials import Plasticine, respond
 from rfo.physics.mesh import from_voxels
@@ -146,6 +146,7 @@ SIMULATORS = {
     "articulated": articulated.native_of(shipped("ant")),
     "pairs": articulated.NATIVE,
     "parameters": articulated.native_of(shipped("ant")).varying,
+    "kinematics": kinematics.NATIVE,
     "tetrahedra": tetrahedra.NATIVE,
     "mpm": mpm.NATIVE,
     "material": materials.NATIVE,

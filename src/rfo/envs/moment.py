@@ -15,7 +15,7 @@ import numpy as np
 from rfo.errors import SettingError
 from rfo.physics.articulated import ActivatedState, State
 from rfo.physics.kinematics import link_poses, rotate, site_positions
-from rfo.physics.model import Joint, Model, Site
+from rfo.physics.model import Joint, Model
 from rfo.types import Array, Float
 
 
@@ -88,7 +88,8 @@ class Body:
     def down(self) -> np.ndarray:
         """The world's downward direction in the trunk's frame at the start, (3,)."""
         with jax.ensure_compile_time_eval():
-            return np.asarray(_seen_from(jnp.asarray(self.start[None, self.trunk, 3:]), DOWN)[0])
+            quat = jnp.asarray(self.start[None, self.trunk, 3:])
+            return np.asarray(_seen_from(quat, jnp.asarray(DOWN, quat.dtype)[None, None])[0, 0])
 
     def require_free(self, term: str) -> None:
         """Refuse a term that needs a trunk on a free joint.
@@ -103,10 +104,10 @@ class Body:
 DOWN = np.array([0.0, 0.0, -1.0])
 
 
-def _seen_from(quat: Float[Array, "B 4"], vector: np.ndarray | Array) -> Float[Array, "B 3"]:
+def _seen_from(quat: Float[Array, "B 4"], vectors: Float[Array, "B n 3"]) -> Float[Array, "B n 3"]:
     """Vectors of the world in a frame that is turned by a quaternion."""
     back = quat * jnp.array([1.0, -1.0, -1.0, -1.0], quat.dtype)
-    return rotate(back, jnp.broadcast_to(jnp.asarray(vector, quat.dtype), (len(quat), 3)))
+    return rotate(jnp.broadcast_to(back[:, None], (*vectors.shape[:-1], 4)), vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,7 @@ class Moment:
     """The command (forward, to the left [m/s], turning to the left [rad/s]) of a reward that
     follows one, or the target's place [m] of one that reaches; None for others."""
     before: Moment | None = None
-    """The moment before the step, for rewards; None when it is observed."""
+    """The moment before the step, for rewards; None after a reset."""
 
     @property
     def q(self) -> Float[Array, "B nq"]:
@@ -134,15 +135,15 @@ class Moment:
         return self.state.qd
 
     @cached_property
-    def _poses(self) -> Float[Array, "n B L 7"]:
-        """Poses now, and before if that is known; together they compile in half the time."""
+    def _poses(self) -> Float[Array, "B n L 7"]:
+        """Poses now, and before if that is known."""
         moments = [self] if self.before is None else [self, self.before]
-        return link_poses(self.body.model, jnp.stack([moment.q for moment in moments]))
+        return link_poses(self.body.model, jnp.stack([moment.q for moment in moments], axis=1))
 
     @property
     def poses(self) -> Float[Array, "B L 7"]:
         """Poses of the links in the world, as `rfo.physics.kinematics.link_poses` has them."""
-        return self._poses[0]
+        return self._poses[:, 0]
 
     @property
     def trunk(self) -> Float[Array, "B 7"]:
@@ -150,20 +151,29 @@ class Moment:
         free = self.body.model.joint[0] == Joint.FREE
         return self.q[:, :7] if free else self.poses[:, self.body.trunk]
 
+    @cached_property
+    def _seen(self) -> Float[Array, "B n 3"]:
+        """In the trunk's frame: its velocity and spin, if it is free; the world's downward
+        direction."""
+        vectors = jnp.broadcast_to(jnp.asarray(DOWN, self.q.dtype), (len(self.q), 1, 3))
+        if self.body.model.joint[0] == Joint.FREE:
+            vectors = jnp.concatenate([self.qd[:, :6].reshape(-1, 2, 3), vectors], axis=1)
+        return _seen_from(self.trunk[:, 3:], vectors)
+
     @property
     def velocity(self) -> Float[Array, "B 3"]:
         """Velocity of a free trunk in its own frame [m/s]."""
-        return _seen_from(self.trunk[:, 3:], self.qd[:, :3])
+        return self._seen[:, 0]
 
     @property
     def spin(self) -> Float[Array, "B 3"]:
         """Angular velocity of a free trunk in its own frame [rad/s]."""
-        return _seen_from(self.trunk[:, 3:], self.qd[:, 3:6])
+        return self._seen[:, 1]
 
     @property
     def gravity(self) -> Float[Array, "B 3"]:
         """The world's downward direction in the trunk's frame."""
-        return _seen_from(self.trunk[:, 3:], DOWN)
+        return self._seen[:, -1]
 
     @property
     def joints(self) -> Float[Array, "B n"]:
@@ -176,17 +186,22 @@ class Moment:
         """[m/s, rad/s]"""
         return self.qd[:, self.body.dofs]
 
+    @cached_property
+    def _places(self) -> Float[Array, "B n sites 3"]:
+        """Places of all sites now, and before if that is known [m]."""
+        return site_positions(self._poses, list(self.body.model.sites.values()))
+
     def sites(self, names: tuple[str, ...]) -> Float[Array, "B sites 3"]:
         """Places of sites in the world [m]."""
-        return site_positions(self.poses, self._sites(names))
+        return self._places[:, 0, self._numbers(names)]
 
     def moved(self, names: tuple[str, ...]) -> Float[Array, "B sites 3"]:
         """How sites moved in the step [m]."""
-        places = site_positions(self._poses, self._sites(names))
-        return places[0] - places[1]
+        return self.sites(names) - self._places[:, 1, self._numbers(names)]
 
-    def _sites(self, names: tuple[str, ...]) -> list[Site]:
-        return [self.body.model.sites[name] for name in names]
+    def _numbers(self, names: tuple[str, ...]) -> np.ndarray:
+        known = list(self.body.model.sites)
+        return np.array([known.index(name) for name in names])
 
     @property
     def reaching(self) -> Float[Array, "B 3"]:

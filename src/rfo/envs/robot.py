@@ -221,13 +221,7 @@ class Robot:
 
     def observe(self, state: RobotState) -> Float[Array, "B O"]:
         """See the class."""
-        now = self._moment(state)
-        seen = jnp.concatenate([term(now) for _, term in self.terms], axis=-1)
-        if state.noise is None or self._noise is None:
-            return seen
-        shape = seen.shape[1:]
-        drawn = jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))
-        return seen + self._noise * drawn(state.noise)
+        return self._observed(self._moment(state), state.noise)
 
     def step(
         self,
@@ -243,7 +237,8 @@ class Robot:
         if state.noise is not None:
             after = after._replace(noise=jax.vmap(lambda k: jax.random.split(k, 1)[0])(state.noise))
         now = self._moment(after, self._moment(state))
-        return Step(after, self.observe(after), self.reward(now), self._terminated(now))
+        seen = self._observed(now, after.noise)
+        return Step(after, seen, self.reward(now), self._terminated(now))
 
     @property
     def pose(self) -> tuple[float, ...]:
@@ -267,6 +262,15 @@ class Robot:
             target = jnp.concatenate([state.goal, still], axis=-1)
             poses = jnp.concatenate([poses, target[:, None]], axis=1)
         return {"poses": poses}
+
+    def _observed(self, now: Moment, noise: PRNGKey | None) -> Float[Array, "B O"]:
+        """What is seen in a moment, with noise by each environment's key."""
+        seen = jnp.concatenate([term(now) for _, term in self.terms], axis=-1)
+        if noise is None or self._noise is None:
+            return seen
+        shape = seen.shape[1:]
+        drawn = jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))
+        return seen + self._noise * drawn(noise)
 
     def _moment(self, state: RobotState, before: Moment | None = None) -> Moment:
         return Moment(self.body, state.physics, state.action, state.goal, before)

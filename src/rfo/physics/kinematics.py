@@ -1,18 +1,31 @@
-"""Quaternions (w, x, y, z) and forward kinematics as plain JAX functions.
+"""Quaternions (w, x, y, z) and forward kinematics, batched and differentiable.
 
-They are differentiable and batched.
+Poses come from kernels, ``native/kinematics*.h``: as JAX operations, a tree of links takes XLA long
+to compile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rfo.physics.model import Joint, Model, Site
+from rfo.physics.articulated_values import values
+from rfo.physics.bridge import Bridge
+from rfo.physics.model import Model, Site
+from rfo.physics.native import Native
+from rfo.physics.packs import PackedKernels
 from rfo.types import Array, Float
+
+NATIVE = Native(
+    "kinematics",
+    inputs={"q": "nq"},
+    outputs={"poses": "7 * links"},
+    work="7 * links",
+    tape=False,
+)
 
 
 def multiply(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n 4"]:
@@ -47,25 +60,24 @@ def link_poses(model: Model, q: Float[Array, "*n nq"]) -> Float[Array, "*n links
 
     Args:
         model: an articulated model of L links.
-        q: coordinates, laid out as `rfo.physics.model.Joint` says [m, rad]; quaternions have
-            length 1.
+        q: coordinates, laid out as `rfo.physics.model.Joint` says [m, rad].
 
     Returns:
         Position [m] and quaternion, (x, y, z, qw, qx, qy, qz), of the L links.
     """
-    links, parents, back = _generations(model.parent)
+    (poses,) = _bridge(model, q.dtype)(q.reshape(-1, model.nq))
+    return poses.reshape(*q.shape[:-1], model.links, 7)
 
-    def descend(before: Array, generation: tuple[Array, Array]) -> tuple[Array, Array]:
-        local, parents = generation
-        origin, frame = jnp.split(before[..., parents, :], [3], axis=-1)
-        pos, quat = origin + rotate(frame, local[..., :3]), multiply(frame, local[..., 3:])
-        poses = jnp.concatenate([pos, quat], axis=-1)
-        return poses, poses
 
-    local = jnp.moveaxis(_in_parent(model, q)[..., links, :], -3, 0)
-    world = jnp.zeros_like(local[0]).at[..., 3].set(1.0)
-    _, poses = jax.lax.scan(descend, world, (local, jnp.asarray(parents)))
-    return jnp.moveaxis(poses, 0, -3).reshape(*q.shape[:-1], -1, 7)[..., back, :]
+@lru_cache(maxsize=32)
+def _bridge(model: Model, dtype: np.dtype) -> Bridge:
+    return Bridge(pose_kernels(model, dtype))
+
+
+def pose_kernels(model: Model, dtype: np.dtype) -> PackedKernels:
+    """The kernels of `link_poses`."""
+    own = values(NATIVE.fields, model, dt=1.0, substeps=1)
+    return PackedKernels(NATIVE, own | {"nq": model.nq}, dtype)
 
 
 def site_positions(
@@ -79,42 +91,3 @@ def site_positions(
     quat = jnp.where(fixed, jnp.array([1.0, 0.0, 0.0, 0.0], poses.dtype), carried[..., 3:])
     origin = jnp.where(fixed, 0.0, carried[..., :3])
     return origin + rotate(quat, jnp.broadcast_to(local, origin.shape))
-
-
-def _in_parent(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B L 7"]:
-    """Pose of each link's frame in its parent's."""
-    start, axis = model.q_start, jnp.asarray(model.axis, q.dtype)
-    along = [
-        q[..., start] * jnp.asarray(model.joint == kind, q.dtype)
-        for kind in (Joint.SLIDE, Joint.HINGE)
-    ]
-    place, turn = axis * along[0][..., None], axis_angle(axis, along[1])
-    free, ball = (np.flatnonzero(model.joint == kind) for kind in (Joint.FREE, Joint.BALL))
-    if free.size:
-        place = place.at[..., free, :].set(q[..., start[free, None] + np.arange(3)])
-        turn = turn.at[..., free, :].set(q[..., start[free, None] + np.arange(3, 7)])
-    if ball.size:
-        turn = turn.at[..., ball, :].set(q[..., start[ball, None] + np.arange(4)])
-    quat = jnp.asarray(model.quat, q.dtype)
-    pos = jnp.asarray(model.pos, q.dtype) + rotate(quat, place)
-    return jnp.concatenate([pos, multiply(quat, turn)], axis=-1)
-
-
-def _generations(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Links by their distance from the world, G generations of up to W.
-
-    Returns:
-        Links (G, W), each row filled up with others; the places (G, W) of their parents in the row
-        before; the place (L,) of each link among all G W.
-    """
-    depth = np.zeros(len(parent), int)
-    rank = np.zeros(len(parent), int)
-    for link, above in enumerate(parent):
-        depth[link] = depth[above] + 1 if above >= 0 else 0
-        rank[link] = np.sum(depth[:link] == depth[link])
-    shape = (depth.max() + 1, rank.max() + 1)
-    links, parents = np.zeros(shape, int), np.zeros(shape, int)
-    links[depth, rank] = np.arange(len(parent))
-    hangs = parent >= 0
-    parents[depth[hangs], rank[hangs]] = rank[parent[hangs]]
-    return links, parents, depth * shape[1] + rank

@@ -12,6 +12,12 @@
 enum { FREE = 0, BALL = 1, SLIDE = 2, HINGE = 3 };
 
 FN Quat quat_at(At<const F> p) { return {p[1], p[2], p[3], p[0]}; }  // stored (w, x, y, z)
+FN void put_quat(At<F> to, const Quat& g) {
+  to[0] = g.w;
+  to[1] = g.x;
+  to[2] = g.y;
+  to[3] = g.z;
+}
 
 struct Articulated : Varying<Model, Parameters> {
   At<F> q = take(m.nq);
@@ -87,6 +93,25 @@ struct Articulated : Varying<Model, Parameters> {
       pos[i] = anchor;
       rot[i] = base * Quat{local_axis.x * sine, local_axis.y * sine, local_axis.z * sine, cosine};
       s[0] = Spatial{axis, anchor.cross(axis)};
+    }
+  }
+
+  // Adds to the adjoint of q what displaces all that joint i carries; G is the wrench dual to that.
+  // The place of a FREE joint is left out.
+  FN void credit_coordinates(int i, const Spatial& G, At<F> gq) {
+    const int kind = m.joint[i], iq = kind == FREE ? m.q_start[i] + 3 : m.q_start[i];
+    At<const Spatial> s = S + m.v_start[i];
+    if (kind == SLIDE || kind == HINGE) {
+      gq[iq] += s[0].dot(G);
+      return;
+    }
+    const Quat raw = quat_at(q + iq);
+    if (kind == FREE) {
+      const F length = SQRT(raw.dot(raw));
+      put_quat(gq + iq, quat_at(gq + iq) + Quat{G.a.x, G.a.y, G.a.z, F(0)} * rot[i] * (F(2) / length));
+    } else {
+      const Quat torque{s[0].dot(G), s[1].dot(G), s[2].dot(G), F(0)};
+      put_quat(gq + iq, quat_at(gq + iq) + raw * torque * (F(2) / raw.dot(raw)));
     }
   }
 

@@ -21,12 +21,6 @@
 
 // Adjoint of normalising: removes the part along the unit quaternion r = raw / |raw|.
 FN Quat through_unit(const Quat& r, const Quat& g, F length) { return (g + r * -g.dot(r)) * (F(1) / length); }
-FN void put_quat(At<F> to, const Quat& g) {
-  to[0] = g.w;
-  to[1] = g.x;
-  to[2] = g.y;
-  to[3] = g.z;
-}
 
 struct Adjoint : PairsAdjoint {
   At<F> gq = take(m.nq);    // adjoint of q after the substep, then before it
@@ -154,26 +148,14 @@ struct Adjoint : PairsAdjoint {
     for (int j = m.v_start[i]; j < m.v_start[i] + m.v_count[i]; ++j) gqd[j] -= S[j].dot(P_joint);
     if (kind == FREE) {
       // its axes do not turn with it; moving it only changes what its contacts meet
-      const Quat turn = rot[i];
-      const F length = SQRT(quat_at(q + iq + 3).dot(quat_at(q + iq + 3)));
       gq[iq] -= P_origin[i].x;
       gq[iq + 1] -= P_origin[i].y;
       gq[iq + 2] -= P_origin[i].z;
-      const Quat g = Quat{G[i].a.x, G[i].a.y, G[i].a.z, F(0)} * turn * (F(2) / length);
-      put_quat(gq + iq + 3, quat_at(gq + iq + 3) + g * F(-1));
     } else {
       G[i] = G[i] + joint.cross_force(P_joint) + joint_sum(i, qdd).cross_force(P_A[i]) +
              joint_sum(i, lambda).cross_force(P_W[i]);
-      At<const Spatial> s = S + m.v_start[i];
-      if (kind == BALL) {
-        const Quat raw = quat_at(q + iq);
-        const F length = SQRT(raw.dot(raw));
-        const Quat torque{s[0].dot(G[i]), s[1].dot(G[i]), s[2].dot(G[i]), F(0)};
-        put_quat(gq + iq, quat_at(gq + iq) + raw * torque * (F(-2) / (length * length)));
-      } else {
-        gq[iq] -= s[0].dot(G[i]);
-      }
     }
+    credit_coordinates(i, Spatial{} - G[i], gq);
     if (p < 0) {
       credit(own.gravity, P_A[i].l.x);
       credit(own.gravity + 1, P_A[i].l.y);
