@@ -6,10 +6,10 @@ own is trained in the same way: docs/robots.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from rfo.envs.observations import Term
 from rfo.envs.purposes import PURPOSES
@@ -38,98 +38,68 @@ G1_REWARD: dict[str, Any] = {
 }
 
 
-def go2(
-    reward: Mapping[str, Any] | Reward | None = None,
-    observe: tuple[str | Term, ...] | None = None,
-    slowest: tuple[float, float, float] = SLOWEST,
-    fastest: tuple[float, float, float] = FASTEST,
-    start_noise: float = START_NOISE,
-    observation_noise: Mapping[str, float] | None = None,
-    episode_length: int = 500,
-    substeps: int = SUBSTEPS,
-    threads: int | None = None,
-) -> Robot:
-    """A Unitree Go2 (12 joints) follows a velocity command, which is drawn for each episode.
+def _follower(
+    name: str,
+    own_reward: Mapping[str, Any],
+    lowest: float,
+    action_mode: Literal["control", "position"],
+) -> Callable[..., Robot]:
+    """What makes the task of a robot, by the settings that it leaves open."""
 
-    Actions move the rest positions of its servos, 40 N m/rad and 1 N m s/rad, by up to 0.5 rad from
-    the standing pose.
+    def make(
+        reward: Mapping[str, Any] | Reward | None = None,
+        observe: tuple[str | Term, ...] | None = None,
+        slowest: tuple[float, float, float] = SLOWEST,
+        fastest: tuple[float, float, float] = FASTEST,
+        start_noise: float = START_NOISE,
+        observation_noise: Mapping[str, float] | None = None,
+        episode_length: int = 500,
+        substeps: int = SUBSTEPS,
+        threads: int | None = None,
+    ) -> Robot:
+        """A walking robot follows a velocity command, which is drawn for each episode.
 
-    Args:
-        reward: weights of `rfo.envs.rewards`; None: `GO2_REWARD`.
-        observe: terms of `rfo.envs.observations`; None: those of the reward `velocity`.
-        slowest: smallest command, forward and to the left [m/s], turning to the left [rad/s].
-        fastest: largest command, in the same order.
-        start_noise: largest deviation from the standing pose at the start, in SI units.
-        observation_noise: largest error of an observation's terms, by name.
-        episode_length: control steps of 1/50 s after which an episode is truncated.
-        substeps: integration steps per control step.
-        threads: CPU threads of the physics; by default as many as speed up the batch.
-    """
-    return Robot(
-        _model("go2", substeps),
-        reward or GO2_REWARD,
-        observe=observe,
-        goal="command",
-        slowest=slowest,
-        fastest=fastest,
-        start_noise=start_noise,
-        observation_noise=observation_noise,
-        lowest=0.15,
-        dt=DT,
-        substeps=substeps,
-        episode_length=episode_length,
-        name="go2_velocity",
-        threads=threads,
-    )
+        Actions move the targets of its servos by up to 0.5 rad from its pose at the start.
 
+        Args:
+            reward: weights of `rfo.envs.rewards`; None: the robot's own.
+            observe: terms of `rfo.envs.observations`; None: those of the reward `velocity`.
+            slowest: smallest command, forward and to the left [m/s], turning to the left [rad/s].
+            fastest: largest command, in the same order.
+            start_noise: largest deviation from the pose at the start, in SI units.
+            observation_noise: largest error of an observation's terms, by name.
+            episode_length: control steps of 1/50 s after which an episode is truncated.
+            substeps: integration steps per control step.
+            threads: CPU threads of the physics; by default as many as speed up the batch.
+        """
+        return Robot(
+            _model(name, substeps),
+            reward or own_reward,
+            observe=observe,
+            goal="command",
+            slowest=slowest,
+            fastest=fastest,
+            action_mode=action_mode,
+            start_noise=start_noise,
+            observation_noise=observation_noise,
+            lowest=lowest,
+            dt=DT,
+            substeps=substeps,
+            episode_length=episode_length,
+            name=f"{name}_velocity",
+            threads=threads,
+        )
 
-def g1(
-    reward: Mapping[str, Any] | Reward | None = None,
-    observe: tuple[str | Term, ...] | None = None,
-    slowest: tuple[float, float, float] = SLOWEST,
-    fastest: tuple[float, float, float] = FASTEST,
-    start_noise: float = START_NOISE,
-    observation_noise: Mapping[str, float] | None = None,
-    episode_length: int = 500,
-    substeps: int = SUBSTEPS,
-    threads: int | None = None,
-) -> Robot:
-    """A Unitree G1 (29 joints) follows a velocity command, which is drawn for each episode.
-
-    Actions are targets of its servos, up to 0.5 rad from a pose with bent knees. Only its soles
-    touch the ground.
-
-    Args:
-        reward: weights of `rfo.envs.rewards`; None: `G1_REWARD`.
-        observe: terms of `rfo.envs.observations`; None: those of the reward `velocity`.
-        slowest: smallest command, forward and to the left [m/s], turning to the left [rad/s].
-        fastest: largest command, in the same order.
-        start_noise: largest deviation from the pose at the start, in SI units.
-        observation_noise: largest error of an observation's terms, by name.
-        episode_length: control steps of 1/50 s after which an episode is truncated.
-        substeps: integration steps per control step.
-        threads: CPU threads of the physics; by default as many as speed up the batch.
-    """
-    return Robot(
-        _model("g1", substeps),
-        reward or G1_REWARD,
-        observe=observe,
-        goal="command",
-        slowest=slowest,
-        fastest=fastest,
-        action_mode="position",
-        start_noise=start_noise,
-        observation_noise=observation_noise,
-        lowest=0.5,
-        dt=DT,
-        substeps=substeps,
-        episode_length=episode_length,
-        name="g1_velocity",
-        threads=threads,
-    )
+    return make
 
 
 @cache
 def _model(name: str, substeps: int) -> Model:
     text = files("rfo.envs").joinpath(f"assets/{name}.xml").read_text()
     return load(text, substep=DT / substeps)
+
+
+go2 = _follower("go2", GO2_REWARD, lowest=0.15, action_mode="control")
+"""A Unitree Go2 (12 joints). The file has its servos, 40 N m/rad and 1 N m s/rad, as springs."""
+g1 = _follower("g1", G1_REWARD, lowest=0.5, action_mode="position")
+"""A Unitree G1 (29 joints), which starts with bent knees. Only its soles touch the ground."""
