@@ -1,5 +1,6 @@
 """The terms of a robot's reward and observation against hand arithmetic, and what they refuse."""
 
+import inspect
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from rfo.envs import observations, rewards
 from rfo.envs.moment import Body, Moment
+from rfo.envs.purposes import PURPOSES
 from rfo.envs.robot import Robot
 from rfo.errors import SettingError
 from rfo.physics.articulated import ArticulatedState
@@ -99,6 +101,13 @@ def test_reward_terms_by_hand(term, now, expected):
     value = rewards.TERMS[term](moment(**now, of=of, before=before))
     assert value.shape == (1,)
     np.testing.assert_allclose(value[0], expected, atol=2e-5)
+
+
+def test_to_stand_pays_more_than_to_fall():
+    """The worst command to stand still under: an episode that ends earns nothing more."""
+    fastest = inspect.signature(Robot.__init__).parameters["fastest"].default
+    now = moment(goal=fastest, before=moment())
+    assert rewards.weighted(PURPOSES["velocity"].reward)(now)[0] > 0.2
 
 
 def test_forces_are_the_physics_own():

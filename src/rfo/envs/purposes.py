@@ -45,6 +45,7 @@ PURPOSES: dict[str, Purpose] = {
     ),
     "velocity": Purpose(
         {
+            "alive": 0.5,  # to stand must pay more than to fall, whatever the command
             "track_velocity": 1.0,
             "velocity_error": -0.5,
             "track_turn": 0.5,
