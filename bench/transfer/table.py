@@ -151,7 +151,7 @@ def main() -> None:
     options = parser.parse_args()
     runs = [rfo.load(path) for path in options.runs]
     experiment = runs[0].experiment
-    _, env = build.build(experiment)
+    _, env = build.build(build.nominal(experiment))
     states = [load_state(RunFolder.open(run.path), run.experiment) for run in runs]
     policies = [experiment.algorithm.policy(state) for state, _ in states]
     found: dict[str, Any] = {

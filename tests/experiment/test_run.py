@@ -78,6 +78,8 @@ def test_mujoco_judges_a_run_beside_our_physics(finished, capsys):
     assert found[1]["difference"]["mean"] == pytest.approx(np.mean(theirs - ours))
     lines = describe_both(found[1]).splitlines()
     assert lines[0].startswith("our physics") and lines[1].startswith("MuJoCo  ")
+    told = describe_both({**found[1], "randomisation_left_out": True})
+    assert told.splitlines()[0].startswith("both without the domain randomisation")
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.5, 0), (0.75, 1)])

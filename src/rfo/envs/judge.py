@@ -35,27 +35,22 @@ E = TypeVar("E", bound=Environment)
 
 
 def in_mujoco(task: E, threads: int | None = None) -> E:
-    """The task with MuJoCo for a simulator.
+    """The task with MuJoCo for a simulator; a randomised one without its randomisation.
 
     Args:
         task: a task whose `simulator` is an `Articulated`, read from an MJCF file.
         threads: CPU threads; None: all.
 
     Raises:
-        SettingError: for a task without rigid bodies, whose model is from no file, or that is
-            randomised.
+        SettingError: for a task without rigid bodies, or whose model is from no file.
     """
+    if isinstance(task, Randomised):
+        return in_mujoco(task.task, threads)  # pyright: ignore[reportReturnType]
     ours: Any = getattr(task, "simulator", None)
     if not isinstance(ours, Articulated) or not ours.model.source:
         raise SettingError(
             f"MuJoCo cannot judge {task.spec.name}, which is no robot of an MJCF file: take "
             "another task, or leave --physics away",
-            "physics",
-        )
-    if isinstance(task, Randomised):
-        raise SettingError(
-            "MuJoCo moves the robot of the file and no randomised one: evaluate on the plain task, "
-            f"as in --on {task.spec.name}",
             "physics",
         )
     judged: Any = copy.copy(task)

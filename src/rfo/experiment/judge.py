@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rfo.experiment import build as experiments
 from rfo.experiment.finish import describe, evaluated_on
 from rfo.experiment.folder import load_state
 from rfo.experiment.record import Experiment
@@ -42,6 +43,8 @@ def judge_run(
         ``rfo``: the statistics in our physics;
         ``difference``: of MuJoCo's returns from ours, ``mean`` and ``interval`` (95 %, of paired
         episodes);
+        ``randomisation_left_out``: whether the run was trained with domain randomisation, which
+        both go without;
         ``differs``: what MuJoCo computes in another way, a line each.
 
     Raises:
@@ -67,6 +70,7 @@ def judge_run(
         "physics": "mujoco",
         "rfo": summarise(here, deterministic),
         "difference": {"mean": float(np.mean(paired)), "interval": mean_interval(paired)},
+        "randomisation_left_out": task is None and experiments.nominal(run) != run,
         "differs": differences(judged.simulator),
         "task": there.task.name,
         "env_steps": progress["env_steps"],
@@ -77,8 +81,10 @@ def describe_both(summary: dict[str, Any]) -> str:
     """Lines about what `judge_run` returned."""
     difference = summary["difference"]
     low, high = difference["interval"]
+    plain = ["both without the domain randomisation that the run was trained with"]
     return "\n".join(
         [
+            *(plain if summary["randomisation_left_out"] else []),
             f"our physics  {describe(summary['rfo'])}",
             f"MuJoCo       {describe(summary)}",
             f"difference   {difference['mean']:,.4g} (95 % interval {low:,.4g} to {high:,.4g}, "
