@@ -30,7 +30,7 @@ from rfo.physics.kernels import batch_size
 from rfo.physics.model import Joint, Model
 from rfo.physics.native import Native, native_module, run_kernel, warp_type
 from rfo.physics.packs import PackedKernels
-from rfo.physics.parameters import Quantity, nominal, packed
+from rfo.physics.parameters import Quantity, checked, nominal, packed
 from rfo.types import Array, Float
 
 NATIVE = Native(
@@ -117,7 +117,7 @@ class Articulated:
     @property
     def parameters(self) -> ArticulatedParameters:
         """The model's own constants, with one row."""
-        return nominal(ArticulatedParameters, self.kernels)
+        return nominal(ArticulatedParameters, self.kernels.values, self.dtype)
 
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
@@ -149,7 +149,8 @@ class Articulated:
         if parameters is None:
             q, qd = self._bridge(*inputs)
         else:
-            q, qd = self._varying(*inputs, packed(parameters, self.parameters, len(control)))
+            given = checked(parameters, self.parameters, len(control))._asdict()
+            q, qd = self._varying(*inputs, packed(given, NATIVE.parameters, len(control)))
         return type(state)(*self._parts(q, qd))
 
     @cached_property

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
-
-import jax.numpy as jnp
-import numpy as np
 
 from rfo.physics.lengths import Tendons
 from rfo.physics.model import Model
-from rfo.physics.parameters import Quantity
+from rfo.physics.parameters import ONE, Quantity, columns, times
 from rfo.types import Array, Float
 
 
@@ -62,33 +58,30 @@ def quantities(model: Model) -> dict[str, Quantity]:
     links, dofs, actuators = model.link_names, model.dof_names, model.actuators.names
     tendons = tendon_names(model.tendons, dofs)
     offset = tuple(f"{name}.{axis}" for name in links for axis in "xyz")
-    one = ("",)
     return {
-        "gravity": Quantity(one, _times("gravity")),
-        "body.mass": Quantity(links, _times("mass", "inertia")),
-        "body.inertia": Quantity(links, _times("inertia")),
+        "gravity": Quantity(ONE, times("gravity")),
+        "body.mass": Quantity(links, times("mass", "inertia")),
+        "body.inertia": Quantity(links, times("inertia")),
         "body.com": Quantity(offset, _offset, added=True),
-        "joint.armature": Quantity(dofs, _times("armature")),
-        "joint.damping": Quantity(dofs, _times("damping")),
-        "joint.stiffness": Quantity(dofs, _times("stiffness")),
-        "joint.limit": Quantity(dofs, _times("limit_ke", "limit_kd")),
-        "joint.friction": Quantity(tendons, _times("tendon_friction")),
-        "tendon.armature": Quantity(tendons, _times("tendon_armature")),
-        "tendon.damping": Quantity(tendons, _times("tendon_damping")),
-        "tendon.stiffness": Quantity(tendons, _times("tendon_stiffness")),
-        "actuator.gain": Quantity(actuators, _times("actuator_gain", "actuator_bias")),
-        "actuator.damping": Quantity(actuators, _columns((2,), "actuator_bias")),
-        "actuator.rate": Quantity(actuators, _times("activation_rate", "activation_decay")),
-        "contact.stiffness": Quantity(one, _columns((0,), *LAWS)),
-        "contact.damping": Quantity(one, _columns((1, 4), *LAWS)),
-        "contact.friction": Quantity(one, _columns((3,), *LAWS)),
-        "contact.slope": Quantity(one, _columns((2,), *LAWS)),
+        "joint.armature": Quantity(dofs, times("armature")),
+        "joint.damping": Quantity(dofs, times("damping")),
+        "joint.stiffness": Quantity(dofs, times("stiffness")),
+        "joint.limit": Quantity(dofs, times("limit_ke", "limit_kd")),
+        "joint.friction": Quantity(tendons, times("tendon_friction")),
+        "tendon.armature": Quantity(tendons, times("tendon_armature")),
+        "tendon.damping": Quantity(tendons, times("tendon_damping")),
+        "tendon.stiffness": Quantity(tendons, times("tendon_stiffness")),
+        "actuator.gain": Quantity(actuators, times("actuator_gain", "actuator_bias")),
+        "actuator.damping": Quantity(actuators, columns((2,), "actuator_bias")),
+        "actuator.rate": Quantity(actuators, times("activation_rate", "activation_decay")),
+        "contact.stiffness": Quantity(ONE, columns((0,), *LAWS)),
+        "contact.damping": Quantity(ONE, columns((1, 4), *LAWS)),
+        "contact.friction": Quantity(ONE, columns((3,), *LAWS)),
+        "contact.slope": Quantity(ONE, columns((2,), *LAWS)),
     }
 
 
 LAWS = ("contact_law", "support_law", "pair_law")
-
-Apply = Callable[[ArticulatedParameters, Array], ArticulatedParameters]
 
 
 def tendon_names(tendons: Tendons, dofs: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,32 +89,6 @@ def tendon_names(tendons: Tendons, dofs: tuple[str, ...]) -> tuple[str, ...]:
     lengths = tendons.lengths
     rows = [lengths.dof[a:b] for a, b in zip(lengths.start, lengths.start[1:], strict=False)]
     return tuple(dofs[r[0]] if len(r) == 1 else f"tendon {i}" for i, r in enumerate(rows))
-
-
-def _wide(factors: Array, like: Array) -> Array:
-    """Factors (R, n) for an array (R, n, ...); one column is for all."""
-    return factors.reshape(factors.shape + (1,) * (like.ndim - factors.ndim))
-
-
-def _times(*fields: str) -> Apply:
-    def apply(parameters: ArticulatedParameters, factors: Array) -> ArticulatedParameters:
-        arrays = {name: getattr(parameters, name) for name in fields}
-        return parameters._replace(**{k: x * _wide(factors, x) for k, x in arrays.items()})
-
-    return apply
-
-
-def _columns(columns: tuple[int, ...], *fields: str) -> Apply:
-    """Only some numbers of the last axis."""
-
-    def apply(parameters: ArticulatedParameters, factors: Array) -> ArticulatedParameters:
-        arrays = {name: getattr(parameters, name) for name in fields}
-        at = {k: np.isin(np.arange(x.shape[-1]), columns) for k, x in arrays.items()}
-        return parameters._replace(
-            **{k: x * jnp.where(at[k], _wide(factors, x), 1) for k, x in arrays.items()}
-        )
-
-    return apply
 
 
 def _offset(parameters: ArticulatedParameters, added: Array) -> ArticulatedParameters:

@@ -93,7 +93,7 @@ class Field(NamedTuple):
 
 READ = re.compile(r" = (?:integer|number|integers|reals)\(")
 FIELD = re.compile(r"(int|real)\*? (\w+)" + READ.pattern + r"(.*)\);")
-VARIED = re.compile(r"(?:F\*|At<F>) (\w+) = varied\((.*)\);")
+VARIED = re.compile(r"(?:\*|At<F>) (\w+) = varied\((.*)\);")
 INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
 

@@ -8,7 +8,7 @@ scaled as one, to randomise or identify it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,21 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfo.errors import SettingError
-from rfo.physics.packs import PackedKernels
 from rfo.types import Array, Float
 
 P = TypeVar("P", bound=Any)
 """A simulator's record, a NamedTuple of arrays."""
 
 
-def nominal(record: type[P], kernels: PackedKernels) -> P:
-    """The constants of a simulator's model, with one row."""
-    arrays = (kernels.values[name] for name in record._fields)
-    return record(*(jnp.asarray(x, kernels.dtype)[None] for x in arrays))
+def nominal(record: type[P], values: Mapping[str, Any], dtype: np.dtype) -> P:
+    """A record of constants that stand under the same names, with one row."""
+    return record(*(jnp.asarray(values[name], dtype)[None] for name in record._fields))
 
 
-def packed(parameters: P, like: P, envs: int) -> Float[Array, "B N"]:
-    """All numbers of a record, a row for each environment.
+def checked(parameters: P, like: P, envs: int) -> P:
+    """A record in the simulator's precision.
 
     Args:
         parameters: arrays of one row or of `envs` rows.
@@ -40,13 +38,23 @@ def packed(parameters: P, like: P, envs: int) -> Float[Array, "B N"]:
     Raises:
         ValueError: names the first array that has another shape.
     """
-    rows = []
+    arrays = []
     for name, array, own in zip(like._fields, parameters, like, strict=True):
         array, shape = jnp.asarray(array, own.dtype), own.shape[1:]
         if array.shape not in ((1, *shape), (envs, *shape)):
             wanted = " or ".join(str((n, *shape)) for n in (1, envs))
             raise ValueError(f"parameters: {name} must have the shape {wanted}, not {array.shape}")
-        rows.append(jnp.broadcast_to(array.reshape(len(array), own.size), (envs, own.size)))
+        arrays.append(array)
+    return type(like)(*arrays)
+
+
+def packed(constants: Mapping[str, Array], names: Iterable[str], envs: int) -> Float[Array, "B N"]:
+    """What kernels take as parameters: all numbers of these names, a row for each environment."""
+    rows = []
+    for name in names:
+        array = constants[name]
+        size = int(np.prod(array.shape[1:]))
+        rows.append(jnp.broadcast_to(array.reshape(len(array), size), (envs, size)))
     return jnp.concatenate(rows, axis=-1)
 
 
@@ -87,6 +95,38 @@ class Quantity:
     """Whether they are no factors but are added, so that 0 leaves the file's value."""
 
 
+ONE = ("",)
+"""Names of a quantity that has one factor for all."""
+
+
+def times(*fields: str) -> Callable[[P, Array], P]:
+    """Factors on whole arrays of a record, for a quantity's `apply`."""
+
+    def apply(parameters: P, factors: Array) -> P:
+        arrays = {name: getattr(parameters, name) for name in fields}
+        return parameters._replace(**{k: x * _wide(factors, x) for k, x in arrays.items()})
+
+    return apply
+
+
+def columns(chosen: tuple[int, ...], *fields: str) -> Callable[[P, Array], P]:
+    """Factors on some numbers of the last axis of arrays."""
+
+    def apply(parameters: P, factors: Array) -> P:
+        arrays = {name: getattr(parameters, name) for name in fields}
+        at = {k: np.isin(np.arange(x.shape[-1]), chosen) for k, x in arrays.items()}
+        return parameters._replace(
+            **{k: x * jnp.where(at[k], _wide(factors, x), 1) for k, x in arrays.items()}
+        )
+
+    return apply
+
+
+def _wide(factors: Array, like: Array) -> Array:
+    """Factors (R, n) for an array (R, n, ...) or (R,); one column is for all."""
+    return factors.reshape(factors.shape[: like.ndim] + (1,) * (like.ndim - factors.ndim))
+
+
 def factors_of(quantities: Mapping[str, Quantity], name: str) -> np.ndarray:
     """Which factors of its quantity a name means: ``body.mass`` all, ``body.mass.torso`` one.
 
@@ -102,9 +142,13 @@ def factors_of(quantities: Mapping[str, Quantity], name: str) -> np.ndarray:
     if not found:
         raise SettingError(
             f"{name}: the model has no such part"
-            + (f"; {quantity} has {', '.join(filter(None, names))}" if any(names) else "")
+            + (f"; {quantity} has {_listed(names)}" if any(names) else "")
         )
     return np.array(found)
+
+
+def _listed(names: tuple[str, ...], most: int = 20) -> str:
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
 
 
 def split(quantities: Mapping[str, Quantity], name: str) -> tuple[str, str | None]:

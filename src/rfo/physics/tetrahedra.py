@@ -13,6 +13,7 @@ d = r - z > 0 [m] and normal and tangential velocities v_n and v_t [m/s], the fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ from rfo.physics.kernels import batch_size
 from rfo.physics.mesh import TetMesh
 from rfo.physics.native import Native
 from rfo.physics.packs import PackedKernels
+from rfo.physics.parameters import Quantity, checked, nominal, packed
+from rfo.physics.tetrahedra_parameters import TetrahedraParameters, constants, quantities
 from rfo.types import Array, Float
 
 NATIVE = Native(
@@ -79,7 +82,7 @@ class TetrahedraState(NamedTuple):
 
 
 class Tetrahedra:
-    """Simulator of a soft body on a tetrahedral mesh, differentiable in state and control.
+    """Simulator of a soft body on a mesh, differentiable in state, control and parameters.
 
     Args:
         mesh: mesh of the body at rest.
@@ -134,22 +137,33 @@ class Tetrahedra:
         self.dtype = np.dtype(dtype)
         self.mass = mesh.lumped_mass(material.density)
         self.controls = int(muscle.max(initial=-1)) + 1
-        values = _elements(mesh, material) | {
-            "muscle": muscle,
-            "gain": np.broadcast_to(gain, muscle.shape),
-            "inverse_mass": 1 / self.mass,
-            "gravity": [0, 0, -gravity],
-            "drag": material.drag,
-            "ground_height": ground_height,
-            "radius": contact.radius,
-            "contact_law": [contact.ke, contact.kd, contact.kf, contact.mu, 0.0],
-            "nodes": len(self.mass),
-            "elements": len(muscle),
-            "nu": max(self.controls, 1),
-            "substeps": substeps,
-            "dt": dt / substeps,
-        }
+        self._muscle = muscle
+        self._own = TetrahedraParameters(
+            gravity=np.array([0, 0, -gravity]),
+            mass=self.mass,
+            mu=np.full(muscle.shape, material.mu),
+            lambda_=np.full(muscle.shape, material.lambda_),
+            damping=np.full(muscle.shape, material.damping),
+            gain=np.broadcast_to(gain, muscle.shape),
+            contact_law=np.array([contact.ke, contact.kd, contact.kf, contact.mu, 0.0]),
+        )
+        values = (
+            _elements(mesh)
+            | constants(self._own, mesh.volumes)
+            | {
+                "muscle": muscle,
+                "drag": material.drag,
+                "ground_height": ground_height,
+                "radius": contact.radius,
+                "nodes": len(self.mass),
+                "elements": len(muscle),
+                "nu": max(self.controls, 1),
+                "substeps": substeps,
+                "dt": dt / substeps,
+            }
+        )
         self.kernels = PackedKernels(NATIVE, values, self.dtype)
+        self._threads = threads
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, batch: int) -> TetrahedraState:
@@ -157,8 +171,29 @@ class Tetrahedra:
         q = jnp.tile(jnp.asarray(self.mesh.vertices, self.dtype), (batch, 1, 1))
         return TetrahedraState(q, jnp.zeros_like(q))
 
-    def step(self, state: TetrahedraState, control: Float[Array, "B U"]) -> TetrahedraState:
+    @property
+    def parameters(self) -> TetrahedraParameters:
+        """The body's own constants, with one row."""
+        return nominal(TetrahedraParameters, self._own._asdict(), self.dtype)
+
+    @cached_property
+    def quantities(self) -> dict[str, Quantity]:
+        """What of `parameters` can be scaled by name, see `rfo.physics.parameters.scaled`."""
+        return quantities(self._muscle)
+
+    def step(
+        self,
+        state: TetrahedraState,
+        control: Float[Array, "B U"],
+        parameters: TetrahedraParameters | None = None,
+    ) -> TetrahedraState:
         """Advance by one control step with constant controls, (B, 0) if there are no muscles.
+
+        Args:
+            state: of B bodies.
+            control: of each.
+            parameters: of each, or one row for all; None: the body's own, by kernels that know no
+                others.
 
         Raises:
             ValueError: if an array has a wrong shape.
@@ -171,21 +206,28 @@ class Tetrahedra:
         flat = (x.reshape(shape[0], -1) for x in state)
         # The array of a kernel must not be empty.
         control = control if self.controls else jnp.zeros((shape[0], 1), self.dtype)
-        return TetrahedraState(*(x.reshape(shape) for x in self._bridge(*flat, control)))
+        if parameters is None:
+            after = self._bridge(*flat, control)
+        else:
+            given = checked(parameters, self.parameters, shape[0])
+            rows = packed(
+                constants(given, self.mesh.volumes.astype(self.dtype)), NATIVE.parameters, shape[0]
+            )
+            after = self._varying(*flat, control, rows)
+        return TetrahedraState(*(x.reshape(shape) for x in after))
+
+    @cached_property
+    def _varying(self) -> Bridge:
+        return Bridge(self.kernels.varying(), threads=self._threads)
 
 
-def _elements(mesh: TetMesh, material: SoftMaterial) -> dict[str, np.ndarray]:
-    """Constants of each tetrahedron: vertices, rest shape, and material times the rest volume."""
+def _elements(mesh: TetMesh) -> dict[str, np.ndarray]:
+    """Vertices and rest shape of each tetrahedron."""
     corners = mesh.vertices[mesh.tets]
     D = np.linalg.inv(np.swapaxes(corners[:, 1:] - corners[:, :1], 1, 2))
     A = D @ np.swapaxes(D, 1, 2)
-    volume = mesh.volumes
     return {
         "tets": mesh.tets,
         "shape": A[:, [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]],
         "det": np.linalg.det(D),
-        "mu": material.mu * volume,
-        "lambda": material.lambda_ * volume,
-        "damping": material.damping * volume,
-        "alpha": np.full(len(volume), 1 + 0.75 * material.mu / material.lambda_),
     }

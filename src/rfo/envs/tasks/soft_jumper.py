@@ -19,6 +19,7 @@ from rfo.envs.base import EnvSpec, Step
 from rfo.envs.camera import DepthCamera
 from rfo.physics.mesh import TetMesh, from_boxes, from_voxels, split
 from rfo.physics.tetrahedra import SoftMaterial, Tetrahedra, TetrahedraState
+from rfo.physics.tetrahedra_parameters import TetrahedraParameters
 from rfo.types import Array, Float, PRNGKey
 
 DT = 1 / 60
@@ -201,10 +202,15 @@ class SoftJumper:
             "actions": state.action,
         }
 
-    def step(self, state: SoftState, action: Float[Array, "B A"]) -> Step:
+    def step(
+        self,
+        state: SoftState,
+        action: Float[Array, "B A"],
+        parameters: TetrahedraParameters | None = None,
+    ) -> Step:
         """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
-        after = SoftState(self.simulator.step(state.physics, action), action)
+        after = SoftState(self.simulator.step(state.physics, action, parameters), action)
         return Step(
             state=after,
             observation=self.observe(after),

@@ -4,7 +4,7 @@
 #include "articulated_model.h"
 #include "parameters.h"
 
-struct Parameters : Varied {
+struct Parameters : Varied<F> {
   const Model& m;
   At<F> gravity = varied(3);
   At<F> mass = varied(m.links);

@@ -15,10 +15,10 @@ constexpr bool VARIES = false;
 
 // The memory of a simulator's `Parameters`: arrays that follow each other. Python reads their names
 // and lengths from the same lines (../native.py).
-struct Varied {
-  At<F> next;
-  FN At<F> varied(int n) {
-    const At<F> first = next;
+template <class T> struct Varied {
+  At<T> next;
+  FN At<T> varied(int n) {
+    const At<T> first = next;
     next = next + n;
     return first;
   }
@@ -37,7 +37,7 @@ template <class Model, class Parameters> struct Varying : Pack {
     EACH(j, numbers) adjoints[j] = F(0);
   }
   // Add to the adjoint of a parameter.
-  FN void credit(At<const F> x, F g) { adjoints[x - given] += g; }
+  FN void credit(At<const F> x, F g) { ADD(adjoints[x - given], g); }
   FN void report(real* to) { scatter(adjoints, numbers, to); }
 #else
   const Model& own = m;

@@ -17,8 +17,7 @@
 // reference takes drag = 1, the truth is 0.
 
 #include "contact.h"
-#include "pack.h"
-#include "tetrahedra_model.h"
+#include "tetrahedra_parameters.h"
 
 struct Tet {
   int node[4];
@@ -32,8 +31,7 @@ FN void add(V3& to, const V3& value) {
   ADD(to.z, value.z);
 }
 
-struct Tetrahedra : Pack {
-  const Model& m;
+struct Tetrahedra : Varying<Model, Parameters> {
   V3* x = take<V3>(m.nodes);
   V3* v = take<V3>(m.nodes);
   F* u = take(m.nu);
@@ -41,7 +39,8 @@ struct Tetrahedra : Pack {
   const F held = F(real(1) - m.drag);  // share of v0 that counts in dJ/dt
 
   // The tape holds the velocities after each substep; positions follow from them.
-  FN Tetrahedra(const Call& call, const Model& model) : Pack(call, model.substeps, 3 * model.nodes), m(model) {}
+  FN Tetrahedra(const Call& call, const Model& model)
+      : Varying(call, model, model.substeps, 3 * model.nodes) {}
 
   FN Tet tet(int e) {
     const int* n = m.tets + 4 * e;
@@ -49,14 +48,14 @@ struct Tetrahedra : Pack {
     return Tet{{n[0], n[1], n[2], n[3]},
                {F(a[0]), F(a[1]), F(a[2]), F(a[3]), F(a[4]), F(a[5])},
                F(m.det[e]),
-               F(m.mu[e]),
-               F(m.lambda[e]),
-               F(m.damping[e]),
-               F(m.alpha[e])};
+               F(own.mu[e]),
+               F(own.lambda[e]),
+               F(own.damping[e]),
+               F(own.alpha[e])};
   }
   FN F activation(int e) {
     const int control = m.muscle[e];
-    return control < 0 ? F(0) : u[control] * F(m.gain[e]);
+    return control < 0 ? F(0) : u[control] * F(own.gain[e]);
   }
 
   // Of a vertex in the ground.

@@ -56,15 +56,47 @@ struct Adjoint : Tetrahedra {
     add(gv[t.node[1]], (R1 + D1) * F(-1));
     add(gv[t.node[2]], (R2 + D2) * F(-1));
     add(gv[t.node[3]], (R3 + D3) * F(-1));
-    if (m.muscle[e] >= 0) ADD(gu[m.muscle[e]], bulk * F(-m.gain[e]));
+    if (m.muscle[e] >= 0) ADD(gu[m.muscle[e]], bulk * F(-own.gain[e]));
+    if (VARIES) {
+      const V3 v0 = v[t.node[0]];
+      const V3 V1 = v[t.node[1]] - v0, V2 = v[t.node[2]] - v0, V3_ = v[t.node[3]] - v0;
+      credit(own.mu + e, (inverse - F(1)) * (L1.dot(G1) + L2.dot(G2) + L3.dot(G3)));
+      credit(own.lambda + e, (t.alpha - J - activation(e)) * JL);
+      credit(own.damping + e, -(H1.dot(V1) + H2.dot(V2) + H3.dot(V3_) + rate * JL));
+      credit(own.alpha + e, bulk);
+      if (m.muscle[e] >= 0) credit(own.gain + e, bulk * -u[m.muscle[e]]);
+    }
   }
 
   FN void contact(int i) {
-    const ContactAdjoint g = contact_force_adjoint(m.contact_law, up, depth(i), v[i], touches(i), l[i]);
+    const ContactAdjoint g = contact_force_adjoint(own.contact_law, up, depth(i), v[i], touches(i), l[i]);
     gx[i].z -= g.depth;
     gv[i] = gv[i] + g.velocity;
+    if (VARIES) {
+      const LawAdjoint law = contact_law_adjoint(own.contact_law, up, depth(i), v[i], touches(i), l[i]);
+      for (int j = 0; j < 5; ++j) credit(own.contact_law + j, law.of[j]);
+    }
   }
 
+  // Of gravity and mass: a vertex with force f gains (g + f/m) dt of velocity.
+  FN void credit_gain(int k, int i) {
+    const F dt = F(m.dt);
+    const V3 g = gv[i], gravity = broadcast(own.gravity) * dt;
+    credit(own.gravity, g.x * dt);
+    credit(own.gravity + 1, g.y * dt);
+    credit(own.gravity + 2, g.z * dt);
+    const V3 after = ((const V3*)(tape + k * width))[i];
+    credit(own.inverse_mass + i, g.dot(after - v[i] - gravity) / F(own.inverse_mass[i]));
+  }
+
+#ifdef PARAMETERS
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters, const real* g_q_out,
+              const real* g_qd_out, real* g_q, real* g_qd, real* g_control, real* g_parameters) {
+    receive(parameters);
+    run(q_in, qd_in, control, g_q_out, g_qd_out, g_q, g_qd, g_control);
+    report(g_parameters);
+  }
+#endif
   FN void run(const real* q_in, const real* qd_in, const real* control, const real* g_q_out, const real* g_qd_out,
               real* g_q, real* g_qd, real* g_control) {
     gather(q_in, 3 * m.nodes, (F*)x);
@@ -89,7 +121,8 @@ struct Adjoint : Tetrahedra {
       SYNC();
       EACH(i, m.nodes) {
         gv[i] = gv[i] + gx[i] * dt;
-        l[i] = gv[i] * (dt * m.inverse_mass[i]);
+        if (VARIES) credit_gain(k, i);
+        l[i] = gv[i] * (dt * F(own.inverse_mass[i]));
         contact(i);
       }
       SYNC();

@@ -32,13 +32,19 @@ struct Step : Tetrahedra {
     add(f[t.node[3]], f3 * F(-1));
   }
 
-  FN V3 contact(int i) { return contact_force(m.contact_law, up, depth(i), v[i], touches(i)); }
+  FN V3 contact(int i) { return contact_force(own.contact_law, up, depth(i), v[i], touches(i)); }
 
+#ifdef PARAMETERS
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters, real* q_out, real* qd_out) {
+    receive(parameters);
+    run(q_in, qd_in, control, q_out, qd_out);
+  }
+#endif
   FN void run(const real* q_in, const real* qd_in, const real* control, real* q_out, real* qd_out) {
     gather(q_in, 3 * m.nodes, (F*)x);
     gather(qd_in, 3 * m.nodes, (F*)v);
     gather(control, m.nu, u);
-    const V3 gravity = broadcast(m.gravity);
+    const V3 gravity = broadcast(own.gravity);
     const F dt = F(m.dt);
     EACH(i, m.nodes) f[i] = V3{};
     SYNC();
@@ -46,7 +52,7 @@ struct Step : Tetrahedra {
       EACH(e, m.elements) element(e);
       SYNC();
       EACH(i, m.nodes) {
-        v[i] = v[i] + (gravity + (f[i] + contact(i)) * F(m.inverse_mass[i])) * dt;
+        v[i] = v[i] + (gravity + (f[i] + contact(i)) * F(own.inverse_mass[i])) * dt;
         x[i] = x[i] + v[i] * dt;
         f[i] = V3{};
       }
