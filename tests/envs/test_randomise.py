@@ -116,6 +116,28 @@ def test_draws_follow_from_the_key():
     np.testing.assert_allclose(parameters.mass, hopper().simulator.parameters.mass * mass)
 
 
+@pytest.mark.parametrize(
+    ("task", "name", "arrays"),
+    [
+        ("soft_jumper_small", "tissue.young", ("mu", "lambda_")),
+        ("rolling_flat_small", "material.yield", ("yield_stress",)),
+    ],
+)
+def test_soft_bodies_and_particles_have_names_of_their_own(task, name, arrays):
+    built = build_task(TaskSettings(task, {"randomise": {name: "uniform 0.8 1.2"}}), 1)
+    state = built.reset(jax.random.key(0), ENVS)
+    factor = state.factors[name]
+    assert len(np.unique(factor)) == ENVS
+    own, drawn = built.simulator.parameters, built.parameters(state)
+    for array, before, after in zip(own._fields, own, drawn, strict=True):
+        wanted = before * factor if array in arrays else before
+        np.testing.assert_array_equal(after, wanted)
+    with pytest.raises(
+        SettingError, match=rf"body\.mass: unknown; the simulator has .*{name}.*push"
+    ):
+        build_task(TaskSettings(task, {"randomise": {"body.mass": "1"}}), 1)
+
+
 def test_an_episode_keeps_its_draws_and_the_next_has_others():
     state = start()
     state = state._replace(elapsed=state.elapsed.at[1].set(hopper().spec.episode_length - 1))

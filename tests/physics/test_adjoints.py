@@ -21,6 +21,7 @@ from rfo.physics.materials import NATIVE as MATERIAL
 from rfo.physics.mesh import from_voxels
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.native import pack_model
+from rfo.physics.packs import PackedKernels
 from rfo.physics.tetrahedra import Tetrahedra
 from rollouts import actuated, tree, tree_inputs
 
@@ -288,22 +289,30 @@ def test_a_step_on_two_planes(kind):
     assert error.max() < TOLERANCE, error
 
 
+def own_constants(kernels: PackedKernels, envs: int) -> np.ndarray:
+    """Those of kernels that take parameters, a little different in each environment."""
+    own = np.concatenate([np.ravel(kernels.values[name]) for name in kernels.native.parameters])
+    return own * rng(5).uniform(0.8, 1.2, (envs, own.size)) + 1e-3
+
+
 def test_a_step_of_a_soft_body():
-    """With muscles, in contact with the ground."""
+    """With muscles, in contact with the ground; also in each array of parameters."""
     mesh = from_voxels([(0, 0, 0), (1, 0, 0)], 0.3)
     soft = Tetrahedra(mesh, 1e-3, 3, muscle=np.arange(10) // 2, gain=0.3, dtype=np.float64)
     x = mesh.vertices.reshape(1, -1) + 0.02 * rng(0).normal(size=(12, 36))
     inputs = [x, rng(1).normal(size=(12, 36)), rng(2).uniform(-1, 1, (12, 5))]
-    error = step_mismatch(soft.kernels, inputs)
+    kernels = soft.kernels.varying()
+    error = step_mismatch(kernels, [*inputs, own_constants(kernels, 12)])
     assert error.max() < TOLERANCE, error
 
 
 @pytest.mark.parametrize("material", MATERIALS)
 def test_a_step_of_particles(material):
-    """With moving tools of each shape, on the ground."""
+    """With moving tools of each shape, on the ground; also in each parameter."""
     sim = simulator(material)
     with jax.enable_x64(True):
         state, path = start(sim, at_rest=False), paths(MOTION)[0]
     inputs = [np.asarray(x, float).reshape(len(path), -1) for x in (*state, path)]
-    error = step_mismatch(sim.kernels, inputs)
+    kernels = sim.kernels.varying()
+    error = step_mismatch(kernels, [*inputs, own_constants(kernels, len(path))])
     assert error.max() < TOLERANCE, error

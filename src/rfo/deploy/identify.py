@@ -137,7 +137,7 @@ def identify(
         2.0
     """
     recording = read(Path(data)) if isinstance(data, str | Path) else data
-    simulator = robot if isinstance(robot, Articulated) else _simulator(robot, recording, threads)
+    simulator = _simulator(robot, recording, threads)
     if not fit:
         raise SettingError("name what to fit, as in --fit body.mass joint.damping", "fit")
     if not 0 < bounds[0] < 1 < bounds[1]:
@@ -367,7 +367,17 @@ def _standard_errors(result: Any) -> np.ndarray:
     return np.where(silent, np.inf, np.sqrt(variance * np.diag(inverse)) / size)
 
 
-def _simulator(robot: str | Path, recording: Recording, threads: int | None) -> Articulated:
+def _simulator(
+    robot: str | Path | Articulated, recording: Recording, threads: int | None
+) -> Articulated:
+    if isinstance(robot, Articulated):
+        return robot
+    if not isinstance(robot, str | Path):
+        raise SettingError(
+            "identify takes rigid robots, an MJCF file or an Articulated simulator, not "
+            f"{type(robot).__name__}; soft bodies and particles have gradients in their parameters",
+            "robot",
+        )
     model = load(robot)
     substeps = int(np.ceil(recording.dt / min(LONGEST_SUBSTEP, stable_step(model))))
     return Articulated(model, recording.dt, substeps, threads=threads)

@@ -13,6 +13,7 @@ import numpy as np
 from rfo.envs.base import EnvSpec, Step
 from rfo.physics.materials import Plasticine, respond
 from rfo.physics.mpm import MPM, Grid, MPMState
+from rfo.physics.mpm_parameters import MPMParameters
 from rfo.types import Array, Float, PRNGKey
 
 DRAWN = 1000
@@ -62,13 +63,15 @@ class ParticleTask(ABC):
         points = cloud(state.particles.x, self.size.points)
         return {"particle_q": points, "com_q": points.mean(1), "joint_q": state.joints}
 
-    def step(self, state: Any, action: Float[Array, "B J"]) -> Step:
+    def step(
+        self, state: Any, action: Float[Array, "B J"], parameters: MPMParameters | None = None
+    ) -> Step:
         """Advance by one control step; the action is clipped to [-1, 1]."""
         action, dtype = jnp.clip(action, -1.0, 1.0), state.joints.dtype
         moved = state.joints + jnp.asarray(self.reach, dtype) * action
         moved = jnp.clip(moved, *self.limits.astype(dtype))
         poses = self.poses(path(state.joints, moved, self.size.substeps))
-        particles = self.simulator.step(state.particles, poses)
+        particles = self.simulator.step(state.particles, poses, parameters)
         after = state._replace(particles=particles, joints=moved)
         never = jnp.zeros(len(action), bool)
         return Step(after, self.observe(after), self.reward(after), never)

@@ -27,6 +27,12 @@ NATIVE = Native(
 )
 
 
+def lame(young: Any, poisson: Any) -> tuple[Any, Any]:
+    """Lamé's parameters mu and lambda [Pa] of numbers or arrays."""
+    mu = young / (2 * (1 + poisson))
+    return mu, young * poisson / ((1 + poisson) * (1 - 2 * poisson))
+
+
 @dataclass(frozen=True)
 class Material:
     """Constants that all materials have: Young's modulus, Poisson's ratio and density.
@@ -54,12 +60,12 @@ class Material:
     @property
     def mu(self) -> float:
         """Lamé's second parameter, the shear modulus [Pa]."""
-        return self.young / (2 * (1 + self.poisson))
+        return lame(self.young, self.poisson)[0]
 
     @property
     def lambda_(self) -> float:
         """Lamé's first parameter [Pa]."""
-        return self.young * self.poisson / ((1 + self.poisson) * (1 - 2 * self.poisson))
+        return lame(self.young, self.poisson)[1]
 
     def values(self) -> dict[str, Any]:
         """Constants that the native code reads, by name."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -23,9 +24,11 @@ import numpy as np
 
 from rfo.physics.bridge import Bridge
 from rfo.physics.kernels import batch_size
-from rfo.physics.materials import Material
+from rfo.physics.materials import Material, Plasticine
+from rfo.physics.mpm_parameters import MPMParameters, constants, quantities
 from rfo.physics.native import Native
 from rfo.physics.packs import PackedKernels
+from rfo.physics.parameters import Quantity, checked, nominal, packed
 from rfo.types import Array, Float
 
 STATE = {"x": "3 * particles", "v": "3 * particles", "c": "9 * particles", "f": "9 * particles"}
@@ -116,7 +119,7 @@ class Contact:
 
 
 class MPM:
-    """Simulator of particles of one material, differentiable in the state and the tools' poses.
+    """Simulator of particles of one material, differentiable in state, tools' poses, parameters.
 
     Args:
         material: material of all particles.
@@ -160,7 +163,17 @@ class MPM:
         self.bodies = max((tool.body for tool in tools), default=-1) + 1
         self.substeps = substeps
         self.dtype = np.dtype(dtype)
-        values = material.values() | _shapes(self.tools)
+        self._yields = isinstance(material, Plasticine)
+        self._own = MPMParameters(
+            gravity=np.array([0.0, 0.0, -gravity]),
+            density=np.array(material.density),
+            young=np.array(material.young),
+            poisson=np.array(material.poisson),
+            yield_stress=np.array([material.yield_stress] if self._yields else []),
+            friction=np.array(contact.friction),
+            ground_friction=np.array(contact.ground_friction),
+        )
+        values = {"law": material.law} | constants(self._own, volume) | _shapes(self.tools)
         values |= dict(zip(("nx", "ny", "nz"), grid.cells, strict=True))
         values |= {
             "particles": particles,
@@ -169,16 +182,13 @@ class MPM:
             "wall": grid.wall,
             "dx": grid.dx,
             "dt": dt / substeps,
-            "mass": material.density * volume,
             "volume": volume,
             "softness": contact.softness,
             "halo": -np.log(LEAST_INFLUENCE) / contact.softness,
             "cut": LEAST_INFLUENCE if contact.fading else 0.0,
-            "friction": contact.friction,
-            "ground_friction": contact.ground_friction,
-            "gravity": [0.0, 0.0, -gravity],
         }
         self.kernels = PackedKernels(NATIVE, values, self.dtype)
+        self._threads = threads
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, x: Float[Array, "B N 3"]) -> MPMState:
@@ -192,13 +202,30 @@ class MPM:
         zeros = jnp.zeros((*x.shape, 3), self.dtype)
         return MPMState(x, jnp.zeros_like(x), zeros, zeros + jnp.eye(3, dtype=self.dtype))
 
-    def step(self, state: MPMState, poses: Float[Array, "B S+1 M 7"] | None = None) -> MPMState:
+    @property
+    def parameters(self) -> MPMParameters:
+        """The simulator's own constants, with one row."""
+        return nominal(MPMParameters, self._own._asdict(), self.dtype)
+
+    @cached_property
+    def quantities(self) -> dict[str, Quantity]:
+        """What of `parameters` can be scaled by name, see `rfo.physics.parameters.scaled`."""
+        return quantities(self._yields)
+
+    def step(
+        self,
+        state: MPMState,
+        poses: Float[Array, "B S+1 M 7"] | None = None,
+        parameters: MPMParameters | None = None,
+    ) -> MPMState:
         """Advance by one control step while the tools' bodies move through the given poses.
 
         Args:
             state: state of the particles.
             poses: poses of the M bodies at the start and after each substep, (x, y, z, qw, qx, qy,
                 qz) with positions in [m] and unit quaternions. None if there are no bodies.
+            parameters: of each environment, or one row for all; None: the simulator's own, by
+                kernels that know no others.
 
         Raises:
             ValueError: if an array has a wrong shape.
@@ -216,8 +243,18 @@ class MPM:
             poses=(poses, (self.substeps + 1, self.bodies, 7)),
         )
         poses = poses.reshape(envs, math.prod(poses.shape[1:]))
-        results = self._bridge(*(x.reshape(envs, -1) for x in state), poses)
+        inputs = (*(x.reshape(envs, -1) for x in state), poses)
+        if parameters is None:
+            results = self._bridge(*inputs)
+        else:
+            given = checked(parameters, self.parameters, envs)
+            rows = packed(constants(given, self.volume), NATIVE.parameters, envs)
+            results = self._varying(*inputs, rows)
         return MPMState(*(x.reshape(old.shape) for x, old in zip(results, state, strict=True)))
+
+    @cached_property
+    def _varying(self) -> Bridge:
+        return Bridge(self.kernels.varying(), threads=self._threads)
 
 
 def _refuse(

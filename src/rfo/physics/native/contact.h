@@ -88,3 +88,11 @@ FN R3 slide_adjoint(const R3& r, const R3& n, real friction, const R3& g, R3& g_
   g_n = r * g_into - g_t * into;
   return g_t + n * g_into;
 }
+
+// And that of the friction coefficient.
+FN real slide_by_friction(const R3& r, const R3& n, real friction, const R3& g) {
+  const real into = r.dot(n);
+  const R3 t = r - n * into;
+  const real size = sqrt(larger(t.dot(t), LEAST_SQUARE));
+  return 1 + friction * into / size > 0 ? g.dot(t) * into / size : real(0);
+}

@@ -275,3 +275,34 @@ FN Mat respond_adjoint(const Material& m, const Mat& A, const Principal& p, cons
   return gFe + conjugated(p.U, diagonal(f.g[0], f.g[1], f.g[2])) * gFe +
          conjugated(p.U, flow_adjoint(m, p, sign, Tp, Gp)) * A * F(2);
 }
+
+// Adjoints of a law's constants.
+struct ModuliAdjoint {
+  F mu, lambda, yield;
+};
+FN ModuliAdjoint moduli_adjoint(const Material& m, const Mat& A, const Principal& p, const Mat& gFe, const Mat& gtau) {
+  const F J = A.det(), trace = gtau.trace(), none = F(0);
+  if (m.law == FLUID) return {none, J * (J - F(1)) * trace, none};
+  const Mat T = (gtau + gtau.transposed()) * F(real(0.5));
+  if (m.law == NEO_HOOKEAN) return {(T * (A * A.transposed())).trace() - trace, log_lanes(MAX(J, F(LEAST))) * trace, none};
+  const Mat V = p.U.transposed(), Tp = conjugated(V, T);
+  const F sign = J < none ? F(-1) : F(1);
+  F to_mu = none;
+  if (m.law == COROTATED) {
+    F s[3];
+    singular_values(p.l, sign, s);
+    for (int i = 0; i < 3; ++i) to_mu += F(2) * (p.l[i] - s[i]) * Tp.a[4 * i];
+    return {to_mu, J * (J - F(1)) * trace, none};
+  }
+  const Flow f = flow(m, p, sign);
+  const Mat G = gFe * A.transposed();
+  const Mat Gp = conjugated(V, (G + G.transposed()) * F(real(0.5)));
+  F to_k = none;
+  for (int i = 0; i < 3; ++i) {
+    to_mu += F(2) * (f.volumetric * real(1.0 / 3) + f.k * f.d[i]) * Tp.a[4 * i];
+    to_k += (F(2 * m.mu) * Tp.a[4 * i] + (f.g[i] + F(1)) * Gp.a[4 * i]) * f.d[i];
+  }
+  // where it yields, k = yield / (2 mu |d|)
+  const F k_by_yield = f.k < F(1) ? F(1) / (F(2 * m.mu) * MAX(f.size, F(real(1e-20)))) : none;
+  return {to_mu - to_k * k_by_yield * F(m.yield / m.mu), f.volumetric * trace, to_k * k_by_yield};
+}

@@ -15,7 +15,7 @@
 // grid is the box of nodes that particles reach, cleared at every substep.
 
 #include "material.h"
-#include "mpm_model.h"
+#include "mpm_parameters.h"
 #include "rows.h"
 
 constexpr int AT_X = 0, AT_V = 3, AT_C = 6, AT_F = 15, STATE = 24;  // numbers of a particle
@@ -31,7 +31,7 @@ FN void put(const Mat& A, F* to) {
 }
 
 struct Particles : Team {
-  const Model& m;
+  Own m;
   const int blocks = (m.particles + W - 1) / W;
   const int padded = (m.particles + 15) / 16 * 16;
   const int grid_numbers = 4 * (m.nx + 2) * (m.ny + 2) * (m.nz + 2) + 16;

@@ -26,6 +26,9 @@ struct Adjoint : Tools {
   real* const gshape = take<real>(24 * m.shapes);
   R3* const before = take<R3>(m.shapes + 1);
   real* g_pose = nullptr;
+  // adjoint of the parameters, this thread's share of it
+  real shares[MOST_PARAMETERS]{};
+  const Parameters credit{{shares}};
   using Tools::Tools;
 
   // ------------------------------------------------------------------------------------- tools
@@ -43,6 +46,7 @@ struct Adjoint : Tools {
     if (r.dot(n) < 0) {
       t = slide(r, n, m.friction);
       gr = g * (1 - h) + slide_adjoint(r, n, m.friction, g * h, gn);
+      if (VARIES) *credit.friction += slide_by_friction(r, n, m.friction, g * h);
     }
     const R3 gb = (g - gr) * (1 / m.dt);
     const real gd = f.d > 0 ? -m.softness * (h + m.cut / (1 - m.cut)) * g.dot(t - r) : real(0);
@@ -65,7 +69,10 @@ struct Adjoint : Tools {
     if (stop_y) v.y = 0;
     if (k > m.nz - m.wall && v.z > 0) g.z = 0;
     R3 g_up;
-    if (k < m.wall && v.z < 0) g = slide_adjoint(v, up, m.ground_friction, g, g_up);
+    if (k < m.wall && v.z < 0) {
+      if (VARIES) *credit.ground_friction += slide_by_friction(v, up, m.ground_friction, g);
+      g = slide_adjoint(v, up, m.ground_friction, g, g_up);
+    }
     return R3{stop_x ? 0 : g.x, stop_y ? 0 : g.y, g.z};
   }
 
@@ -103,6 +110,11 @@ struct Adjoint : Tools {
         for (int s = m.shapes - 1; s >= 0; --s)
           if (inside(shapes[s], i, j, k)) g = touch_adjoint(shapes[s], at, before[s], g, gshape + 24 * s);
 #endif
+        if (VARIES) {
+          credit.gravity[0] += g.x * m.dt;
+          credit.gravity[1] += g.y * m.dt;
+          credit.gravity[2] += g.z * m.dt;
+        }
         const real inverse = 1 / n[3];
         to[0] = g.x * inverse;
         to[1] = g.y * inverse;
@@ -235,6 +247,19 @@ struct Adjoint : Tools {
         LANE(g[AT_X + 2], l) += sum(fold(sz * r.sz));
         for (int j = 0; j < 3; ++j) LANE(g[AT_V + j], l) = gv[j];
         for (int j = 0; j < 9; ++j) LANE(gA.a[j], l) = ga[j];
+        if (VARIES) {
+          *credit.mass += v.w;
+          for (int a = 0; a < 3; ++a) *credit.mass += gv[a] * LANE(p[AT_V + a], l);
+          for (int j = 0; j < 9; ++j) *credit.mass += ga[j] * LANE(p[AT_C + j], l);
+        }
+      }
+      if (VARIES) {
+        const ModuliAdjoint moduli = moduli_adjoint(m, Fb, axes, matrix(g + AT_F), gA * F(load_of_stress));
+        for (int l = 0; l < active(b); ++l) {
+          *credit.mu += LANE(moduli.mu, l);
+          *credit.lambda += LANE(moduli.lambda, l);
+          *credit.yield += LANE(moduli.yield, l);
+        }
       }
       for (int a = 0; a < 3; ++a)
         g[AT_X + a] -= A.a[a] * g[AT_V] + A.a[3 + a] * g[AT_V + 1] + A.a[6 + a] * g[AT_V + 2];
@@ -264,6 +289,19 @@ struct Adjoint : Tools {
     to_grid_adjoint(state);
   }
 
+#ifdef PARAMETERS
+  FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in, const real* pose_in,
+              const real* parameters, const real* g_x_out, const real* g_v_out, const real* g_c_out,
+              const real* g_f_out, real* g_x, real* g_v, real* g_c, real* g_f, real* g_pose_out, real* g_parameters) {
+    m.receive(parameters, pack);
+    run(x_in, v_in, c_in, f_in, pose_in, g_x_out, g_v_out, g_c_out, g_f_out, g_x, g_v, g_c, g_f, g_pose_out);
+    const int numbers = parameter_numbers();
+    real* const whole = g_parameters + (long long)pack * numbers;
+    EACH(j, numbers) whole[j] = real(0);
+    SYNC();
+    for (int j = 0; j < numbers; ++j) ADD(whole[j], shares[j]);
+  }
+#endif
   FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in, const real* pose_in,
               const real* g_x_out, const real* g_v_out, const real* g_c_out, const real* g_f_out, real* g_x, real* g_v,
               real* g_c, real* g_f, real* g_pose_out) {
