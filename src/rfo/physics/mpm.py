@@ -163,16 +163,18 @@ class MPM:
         self.bodies = max((tool.body for tool in tools), default=-1) + 1
         self.substeps = substeps
         self.dtype = np.dtype(dtype)
-        self._yields = isinstance(material, Plasticine)
-        self._own = MPMParameters(
-            gravity=np.array([0.0, 0.0, -gravity]),
-            density=np.array(material.density),
-            young=np.array(material.young),
-            poisson=np.array(material.poisson),
-            yield_stress=np.array([material.yield_stress] if self._yields else []),
-            friction=np.array(contact.friction),
-            ground_friction=np.array(contact.ground_friction),
-        )
+        own: dict[str, Any] = {
+            "gravity": np.array([0.0, 0.0, -gravity]),
+            "density": np.array(material.density),
+            "young": np.array(material.young),
+            "poisson": np.array(material.poisson),
+            "yield_stress": np.array(
+                [material.yield_stress] if isinstance(material, Plasticine) else []
+            ),
+            "friction": np.array(contact.friction),
+            "ground_friction": np.array(contact.ground_friction),
+        }
+        self._own = MPMParameters(**own)
         values = {"law": material.law} | constants(self._own, volume) | _shapes(self.tools)
         values |= dict(zip(("nx", "ny", "nz"), grid.cells, strict=True))
         values |= {
@@ -210,7 +212,7 @@ class MPM:
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
         """What of `parameters` can be scaled by name, see `rfo.physics.parameters.scaled`."""
-        return quantities(self._yields)
+        return quantities(yields=self._own.yield_stress.size > 0)
 
     def step(
         self,

@@ -138,15 +138,16 @@ class Tetrahedra:
         self.mass = mesh.lumped_mass(material.density)
         self.controls = int(muscle.max(initial=-1)) + 1
         self._muscle = muscle
-        self._own = TetrahedraParameters(
-            gravity=np.array([0, 0, -gravity]),
-            mass=self.mass,
-            mu=np.full(muscle.shape, material.mu),
-            lambda_=np.full(muscle.shape, material.lambda_),
-            damping=np.full(muscle.shape, material.damping),
-            gain=np.broadcast_to(gain, muscle.shape),
-            contact_law=np.array([contact.ke, contact.kd, contact.kf, contact.mu, 0.0]),
-        )
+        own: dict[str, Any] = {
+            "gravity": np.array([0, 0, -gravity]),
+            "mass": self.mass,
+            "mu": np.full(muscle.shape, material.mu),
+            "lambda_": np.full(muscle.shape, material.lambda_),
+            "damping": np.full(muscle.shape, material.damping),
+            "gain": np.broadcast_to(gain, muscle.shape),
+            "contact_law": np.array([contact.ke, contact.kd, contact.kf, contact.mu, 0.0]),
+        }
+        self._own = TetrahedraParameters(**own)
         values = (
             _elements(mesh)
             | constants(self._own, mesh.volumes)
