@@ -31,7 +31,7 @@ def known():
     """The ant's kernels with parameters, and what their adjoint takes."""
     kernels = ArticulatedKernels(ant().model, 1 / 240, 4, np.dtype(np.float32)).varying()
     state = states(ENVS)
-    parameters = packed(ant().parameters, ant().parameters, ENVS)
+    parameters = packed(ant().parameters._asdict(), kernels.native.parameters, ENVS)
     return kernels, [np.asarray(x) for x in (*state, actions(ENVS), parameters)]
 
 
