@@ -153,6 +153,7 @@ SIMULATORS = {
     "mpm, parameters": mpm.NATIVE.varying,
     "material": materials.NATIVE,
 }
+SLOW = ("parameters", "mpm, parameters")
 
 
 ARCHITECTURES = [80, *(pytest.param(arch, marks=pytest.mark.long) for arch in (90, 100))]
@@ -161,7 +162,7 @@ ARCHITECTURES = [80, *(pytest.param(arch, marks=pytest.mark.long) for arch in (9
 
 @pytest.mark.parametrize(
     "simulator",
-    [pytest.param(x, marks=pytest.mark.long if "parameters" in x else ()) for x in SIMULATORS],
+    [pytest.param(x, marks=pytest.mark.long if x in SLOW else ()) for x in SIMULATORS],
 )
 @pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.long)])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
