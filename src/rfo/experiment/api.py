@@ -219,8 +219,9 @@ def clone(
         >>> start = numpy.arange(640) % 64 == 0
         >>> seen = numpy.random.default_rng(0).normal(size=(640, 2))
         >>> demos = rfo.Demonstrations(seen, -0.1 * seen[:, :1], start, numpy.zeros(10), "lqr")
-        >>> run = rfo.clone("lqr", demos, updates=10, environments=4, out="clone")
-        >>> rfo.train("lqr", start=run, steps=128, environments=4, out="tuned").status
+        >>> run = rfo.clone("lqr", demos, "apg", updates=10, environments=4, out="clone")
+        >>> small = {"steps": 64, "environments": 4, "horizon": 4, "out": "tuned"}
+        >>> rfo.train("lqr", "apg", start=run, **small).status
         'finished'
     """
     experiment = preset(task, method) if isinstance(task, str) else task

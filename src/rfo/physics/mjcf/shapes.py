@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import mujoco
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
 
 from rfo.physics.mjcf.tree import IDENTITY, Frame
 
@@ -176,6 +175,8 @@ def _fit_mesh(m: mujoco.MjModel, geom: int) -> None:
 
 
 def _volume(corners: np.ndarray) -> float:
+    from scipy.spatial import ConvexHull, QhullError  # slow to import, and needed for meshes only
+
     try:
         return max(float(ConvexHull(corners).volume), 1e-12)
     except QhullError:  # flat
