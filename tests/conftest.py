@@ -48,13 +48,13 @@ if "RFO_TEST_PROGRAMS" not in os.environ:
 ROOMS = ["rfo.policies", "rfo.algos", "rfo.training", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
 
-MEMORY_KEPT = 1.0e9
+MEMORY_KEPT = 1.5e9
 """Memory of one process above which it gives back its compiled programs after a file [bytes]."""
 
-MEMORY_MOST = 1.8e9
+MEMORY_MOST = 2.0e9
 """The same after any test; the next test of the file may have to compile again [bytes]."""
 
-MEMORY_INTERVAL = 2.0
+MEMORY_INTERVAL = 5.0
 """Time between two measurements of the memory of all processes [s]."""
 
 
@@ -115,6 +115,12 @@ def memory(process):
         return getattr(told, "pss", told.rss)
     except psutil.Error:
         return 0
+
+
+def pytest_collection_finish():
+    """What is there before the first test stays: garbage collections need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config):

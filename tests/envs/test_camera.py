@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compiled import reset
 from rfo.envs.camera import DepthCamera
 from rfo.envs.tasks.soft_jumper import table
 from rfo.experiment.build import build_task
@@ -176,7 +177,7 @@ def test_bodies_of_a_batch_do_not_influence_each_other():
     shapes = CUBE.vertices + 0.2 * rng.normal(size=(4, 8, 3))
     shapes[2] = 100 * np.sign(CUBE.vertices - 0.5)  # its front alone would fill the window
     camera = DepthCamera((-1, 1, -0.5), 2.0)
-    together = camera.visible_points(jnp.asarray(shapes, jnp.float32), CUBE.surface)
+    together = visible_points(camera, jnp.asarray(shapes, jnp.float32), CUBE.surface)
     alone = np.stack([look(camera, shape) for shape in shapes])
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
@@ -193,7 +194,7 @@ def test_an_empty_view_gives_the_mean_and_its_gradient():
     np.testing.assert_allclose(
         look(camera, vertices, triangles), np.tile(vertices.mean(0), (5, 1)), atol=1e-5
     )
-    gradient = jax.grad(lambda x: camera.visible_points(x, triangles)[..., 1].sum())(
+    gradient = jax.jit(jax.grad(lambda x: camera.visible_points(x, triangles)[..., 1].sum()))(
         jnp.array([vertices])
     )
     np.testing.assert_allclose(gradient[0, :, 1], 5 / 16, rtol=1e-5)
@@ -204,11 +205,12 @@ def test_gradient_is_the_barycentric_weights():
     """A pixel in the middle of a triangle moves with 1/3 of each corner; elsewhere it moves with
     the barycentric weights, computed by hand."""
     corners = jnp.array([[[0.0, 0.0, 0.0], [0.0, 3.0, 0.3], [0.3, 0.0, 3.0]]])
-    jacobian = jax.jacobian(
-        lambda x: DepthCamera((1, 0, 0), 0.1, pixels=1, points=1).visible_points(
-            x, np.array([[0, 1, 2]])
-        )[0, 0]
-    )(corners)[:, 0]
+
+    def jacobian_of(camera):
+        triangle = np.array([[0, 1, 2]])
+        return jax.jit(jax.jacobian(lambda x: camera.visible_points(x, triangle)[0]))(corners)
+
+    jacobian = jacobian_of(DepthCamera((1, 0, 0), 0.1, pixels=1, points=1))[0, :, 0]
     np.testing.assert_allclose(
         jacobian, np.einsum("ij,k->ikj", np.eye(3), np.ones(3) / 3), atol=1e-6
     )
@@ -216,9 +218,7 @@ def test_gradient_is_the_barycentric_weights():
     # Along x, right is -y and up is z: pixels of 1 m around (y, z) = (1, 1.1), row by row from the
     # top left.
     camera = DepthCamera((1, 0, 0), 2.0, pixels=2, points=4)
-    jacobian = jax.jacobian(lambda x: camera.visible_points(x, np.array([[0, 1, 2]]))[0, :, 1])(
-        corners
-    )
+    jacobian = jacobian_of(camera)[:, 1]
     matrix = np.vstack([np.asarray(corners)[0].T[1:], np.ones(3)])
     places = [(1.5, 1.6), (0.5, 1.6), (1.5, 0.6), (0.5, 0.6)]
     by_hand = [np.linalg.solve(matrix, [y, z, 1]) for y, z in places]
@@ -243,7 +243,7 @@ def test_gradient_follows_the_material():
     triangle = np.argmax(on, axis=1)
     weight = weights[np.arange(len(points)), triangle][..., None]
     change = np.sum(out * np.sum(weight * (moved - corners)[triangle], axis=1)) / 1e-3
-    gradient = jax.grad(lambda x: jnp.sum(out * camera.visible_points(x, triangles)[0]))(
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(out * camera.visible_points(x, triangles)[0])))(
         jnp.asarray(vertices, jnp.float32)[None]
     )
     np.testing.assert_allclose(np.sum(gradient[0] * motion), change, rtol=1e-3)
@@ -305,14 +305,14 @@ def test_a_task_sees_through_its_camera():
     """The task observes 0.1 times the points, relative to the point on the ground below the body.
     The body's horizontal position does not matter, its height does."""
     task = build_task("soft_jumper_small_camera")
-    state = task.reset(jax.random.key(0), 2)
-    points = task.observe(state)["points"]
+    state, observe = reset(task, 0, 2), jax.jit(task.observe)
+    points = observe(state)["points"]
     q = np.asarray(state.physics.q)
     seen = np.stack([look(task.camera, body, task.simulator.mesh.surface) for body in q])
     origin = q.mean(1, keepdims=True) * [1, 1, 0]
     np.testing.assert_allclose(points, 0.1 * (seen - origin), atol=1e-6)
     walked = state._replace(physics=state.physics._replace(q=q + jnp.array([5.0, -2.0, 1.0])))
     np.testing.assert_allclose(
-        task.observe(walked)["points"], points + jnp.array([0, 0, 0.1]), atol=2e-6
+        observe(walked)["points"], points + jnp.array([0, 0, 0.1]), atol=2e-6
     )
-    assert "particle_q" not in task.observe(state)
+    assert "particle_q" not in observe(state)

@@ -1,12 +1,15 @@
 """Action chunks against hand arithmetic, and against the control steps that they consist of."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rfo.algos.rfo import RFO
-from rfo.algos.settings import Critic, Flow, Network
+from rfo.algos.settings import Critic, Network
+from rfo.algos.shac import SHAC
 from rfo.envs.base import Step, open_loop
 from rfo.envs.batch import Batch
 from rfo.envs.chunk import ChunkedBatch
@@ -53,9 +56,9 @@ def test_a_chunk_of_one_is_no_chunk_bit_for_bit(task):
 
 
 def test_no_chunk_trains_bit_for_bit_as_before_and_a_chunk_of_one_too():
-    """Compares a whole update of RFO, with its gradient and its critics."""
+    """Compares a whole update of SHAC, with its gradient and its critics."""
     critic = Critic(hidden=(8,), iterations=1, batches=2)
-    algorithm = RFO(horizon=4, network=Network(hidden=(8,)), critic=critic, flow=Flow(steps=1))
+    algorithm = SHAC(horizon=4, network=Network(hidden=(8,)), critic=critic)
     outcomes = []
     for env in (
         Batch(Terminating(life=3), 8),
@@ -133,10 +136,13 @@ def test_the_gradient_runs_through_all_steps_and_ends_with_the_episode():
     start = env.init(jax.random.key(4))
     action = jax.random.uniform(jax.random.key(5), (4, 3), minval=-0.9, maxval=0.9)
 
+    @jax.jit
     def gradient(state):
         return jax.grad(lambda a: env.step(state, a).reward.sum())(action)
 
-    expected = jax.grad(lambda a: open_loop(env.task, start.task, a.T[..., None])[1].sum())(action)
+    expected = jax.jit(
+        jax.grad(lambda a: open_loop(env.task, start.task, a.T[..., None])[1].sum())
+    )(action)
     np.testing.assert_allclose(gradient(start), expected, rtol=1e-5)
     ending = start._replace(elapsed=start.elapsed.at[0].set(env.spec.episode_length - 1))
     cut = gradient(ending)
@@ -166,15 +172,19 @@ def test_a_break_inside_a_chunk_is_contained():
     env, plain = (ChunkedBatch(task, 2, 3, GAMMA) for task in (Breaking(), LQR()))
     start = env.init(jax.random.key(8))
     action = jnp.array([[0.1, 0.8, 0.2], [0.1, 0.2, 0.3]])
-    out, whole = env.step(start, action), plain.step(start, action)
+
+    def earned(env, action):
+        return env.step(start, action).reward.sum()
+
+    (out, gradient), (whole, intact) = (
+        jax.jit(lambda a, e=e: (e.step(start, a), jax.grad(earned, argnums=1)(e, a)))(action)
+        for e in (env, plain)
+    )
     np.testing.assert_array_equal(out.nonfinite, [True, False])
     np.testing.assert_array_equal(out.terminated, [True, False])
     np.testing.assert_array_equal(out.duration, [2, 3])
     assert np.isfinite(out.state.observation).all()
     np.testing.assert_array_equal(out.reward[1], whole.reward[1])
-    gradient, intact = (
-        jax.grad(lambda a, e=e: e.step(start, a).reward.sum())(action) for e in (env, plain)
-    )
     assert np.isfinite(gradient).all()
     np.testing.assert_allclose(gradient[1], intact[1], rtol=1e-6)
 
@@ -194,8 +204,15 @@ def test_dropped_gradients_are_counted_once_a_control_step_that_counts():
     env = ChunkedBatch(Kinked(), 2, 3, GAMMA)
     start = env.init(jax.random.key(8))
     action = jnp.array([[0.1, 0.8, 0.2], [0.1, 0.2, 0.3]])
-    count = jax.grad(lambda p: env.step(start, action, p).reward.sum())(env.probe(start))
-    np.testing.assert_array_equal(env.step(start, action).duration, [2, 3])
+
+    @jax.jit
+    @partial(jax.grad, has_aux=True)
+    def counted(probe):
+        out = env.step(start, action, probe)
+        return out.reward.sum(), out.duration
+
+    count, duration = counted(env.probe(start))
+    np.testing.assert_array_equal(duration, [2, 3])
     np.testing.assert_array_equal(count.environments, [2, 3])
     np.testing.assert_array_equal(count.arrays["action"], [2, 3])
 

@@ -158,7 +158,7 @@ def test_networks_train_their_encoder_and_the_ensemble_shares_one():
         (flow, lambda net: jnp.sum(net(observation, noise)[0])),
         (critics, lambda net: jnp.sum(net(observation))),
     ):
-        gradient = jax.grad(loss)(network).encoder
+        gradient = jax.jit(jax.grad(loss))(network).encoder
         assert all(np.any(x != 0) for x in jax.tree.leaves(gradient))
     assert isinstance(critics.encoder, PointEncoder) and count(critics.encoder) == count(small())
     heads = Critics(jax.random.key(2), Identity(7), (8,), ensemble=3)

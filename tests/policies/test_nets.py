@@ -21,6 +21,7 @@ def plain_mlp(net: MLP, x: np.ndarray) -> np.ndarray:
     return x @ np.asarray(net.weights[-1]) + np.asarray(net.biases[-1])
 
 
+@jax.jit
 def scrambled(tree, key):
     """All parameters random, so that no bias or offset is zero by initialisation."""
     leaves, treedef = jax.tree.flatten(tree)
@@ -54,7 +55,7 @@ def test_matches_textbook_and_finite_differences(activation):
         def loss(net, x):
             return jnp.sum(jnp.sin(net(x)))
 
-        gradient, eps = jax.grad(loss, argnums=(0, 1))(net, x), 1e-6
+        gradient, eps = jax.jit(jax.grad(loss, argnums=(0, 1)))(net, x), 1e-6
         for seed in range(3):
             direction = scrambled(jax.tree.map(jnp.zeros_like, (net, x)), jax.random.key(seed))
             ahead = loss(*jax.tree.map(lambda a, d: a + eps * d, (net, x), direction))
