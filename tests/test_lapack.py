@@ -6,18 +6,22 @@ never compiled.
 """
 
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+import rfo
 from rfo.envs.batch import Batch
 from rfo.experiment.build import build_task
 from rfo.experiment.catalogue import find_method
 from rfo.experiment.presets import METHODS as REGISTERED
 from rfo.experiment.record import preset
+from tuned import tuned
 
 CALL = re.compile(r"custom_call @(?:lapack|cusolver|cublas)[^\n]*")
+ALGEBRA = re.compile(r"linalg|scipy|initializers")
 BATCHED = re.compile(r'num_batch_dims = "[1-9]')
 METHODS = {find_method(name).load(): name for name in reversed(REGISTERED)}
 """One name for each class; its variants differ only in numbers."""
@@ -47,13 +51,34 @@ def any_batched(calls):
 KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 
+def clouded(name):
+    """A method and a task with a point cloud, which has most networks."""
+    return preset("reach_cloud", name).algorithm, Batch(build_task("reach_cloud"), 2)
+
+
 @pytest.mark.parametrize("name", METHODS.values())
-def test_no_method_makes_batched_calls(name):
-    """Initialises several seeds in one program, on a task with a point cloud (most networks)."""
-    algorithm, env = preset("reach_cloud", name).algorithm, Batch(build_task("reach_cloud"), 2)
-    calls = lapack_calls(lambda key: algorithm.update(algorithm.init(key, env), env), KEY)
+def test_no_method_starts_with_batched_calls(name):
+    """Initialises several seeds in one program."""
+    algorithm, env = clouded(name)
+    calls = lapack_calls(lambda key: algorithm.init(key, env), KEY)
     assert calls, "networks start from QR decompositions"
     assert not any_batched(calls)
+
+
+def test_an_update_makes_none():
+    """One step of the flow, as the others repeat it."""
+    algorithm, env = clouded("rfo")
+    algorithm = tuned(algorithm, flow={"steps": 1})
+    state = jax.eval_shape(lambda key: algorithm.init(key, env), KEY)
+    assert not lapack_calls(lambda state: algorithm.update(state, env), state)
+
+
+@pytest.mark.parametrize("room", ["algos", "policies"])
+def test_no_other_update_can(room):
+    """Linear algebra is used where networks start, and nowhere else."""
+    files = Path(rfo.__file__).parent.joinpath(room).rglob("*.py")
+    users = [path.name for path in files if ALGEBRA.search(path.read_text(encoding="utf-8"))]
+    assert users == ["nets.py"] * (room == "policies")
 
 
 @pytest.mark.parametrize("name", KINDS)

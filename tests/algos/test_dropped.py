@@ -70,8 +70,9 @@ DIFFERENTIATED = [name for name in METHODS if METHODS[name].needs_gradient]
 
 
 def quick(name):
-    """The soft flow compiles for ten seconds, and goes SAPO's way."""
-    return pytest.param(name, marks=pytest.mark.long) if name == "soft_flow" else name
+    """SAPO and the soft flow compile for ten seconds each, and go the way of SHAC."""
+    alike = name in ("sapo", "soft_flow")
+    return pytest.param(name, marks=pytest.mark.long) if alike else name
 
 
 @pytest.mark.parametrize("name", list(map(quick, DIFFERENTIATED)))
@@ -94,6 +95,8 @@ def test_a_method_that_does_not_differentiate_has_no_such_metric(name):
     assert "grad_norm" in metrics and not [key for key in metrics if key.startswith(DROPPED)]
 
 
+@pytest.mark.long
 def test_dropped_gradients_are_counted_through_chunks():
+    """In a training; tests/envs/test_chunk.py counts those of one chunk."""
     one, all_four = metrics_of(METHODS["apg"], lambda task: ChunkedBatch(task, 4, 4, discount=0.99))
     assert (float(one[DROPPED]), float(all_four[DROPPED])) == (0.75, 0.0)

@@ -59,8 +59,8 @@ def run(algorithm, state, updates=3):
     return state, metrics
 
 
-def begin(algorithm):
-    return jax.jit(lambda key: algorithm.init(key, ENV))(jax.random.key(0))
+def begin(algorithm, env=ENV):
+    return jax.jit(lambda key: algorithm.init(key, env))(jax.random.key(0))
 
 
 def assert_trees_close(a, b, **tolerance):
@@ -194,11 +194,12 @@ MODEL_FREE = [
 
 @pytest.mark.parametrize(
     ("algorithm", "task"),
-    [(SEEDED[0], LQR()), (SEEDED[3], ReachCloud(points=4)), (MODEL_FREE[2], LQR())]
-    + [pytest.param(method, LQR(), marks=pytest.mark.long) for method in SEEDED[1:3]],
+    [(SEEDED[3], ReachCloud(points=4)), (MODEL_FREE[2], LQR())]
+    + [pytest.param(method, LQR(), marks=pytest.mark.long) for method in SEEDED[:3]],
     ids=lambda x: getattr(x, "name", None) or x.spec.name,
 )
 def test_seeds_repeat_differ_and_train_together_as_alone(algorithm, task):
+    """tests/training/test_trainer.py has the same of RFO."""
     env = Batch(task, 8)
 
     def train(seed):
@@ -221,7 +222,7 @@ def test_actor_and_critics_have_encoders_of_their_own_and_vectors_have_none(algo
     """The keys of the networks do not depend on whether there are encoders."""
     vector = begin(algorithm)
     assert not jax.tree.leaves(vector.actor.encoder)
-    cloud = algorithm.init(jax.random.key(0), Batch(ReachCloud(points=4), 2))
+    cloud = begin(algorithm, Batch(ReachCloud(points=4), 2))
     assert (
         cloud.actor.encoder.size
         == cloud.actor.net.weights[0].shape[0] - inputs_beside(cloud.actor)
@@ -230,7 +231,9 @@ def test_actor_and_critics_have_encoders_of_their_own_and_vectors_have_none(algo
     if algorithm.name == "apg":
         return
     _, _, critic_key, _ = jax.random.split(jax.random.key(0), 4)
-    before = Critics(critic_key, Identity(2), (8,), "silu", algorithm.critic.count)
+    before = jax.jit(lambda key: Critics(key, Identity(2), (8,), "silu", algorithm.critic.count))(
+        critic_key
+    )
     assert_trees_close(vector.critics.nets.weights, before.nets.weights, atol=1e-6)
     pairs = zip(
         jax.tree.leaves(cloud.actor.encoder), jax.tree.leaves(cloud.critics.encoder), strict=True

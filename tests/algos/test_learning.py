@@ -118,7 +118,9 @@ def test_finds_the_lqr_optimum_only_through_the_gradient(name):
     assert (metrics["nonfinite"] == 0).all() and (metrics["skipped_updates"] == 0).all()
 
 
-@pytest.mark.parametrize("name", ["rfo", pytest.param("sapo", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "name", ["apg", *(pytest.param(name, marks=pytest.mark.long) for name in ("rfo", "sapo"))]
+)
 def test_finds_the_lqr_optimum_in_chunks(name):
     """Without noise the open-loop optimum is the closed-loop one: a chunk starts with -K x."""
     task = LQR(episode_length=16)
@@ -183,7 +185,9 @@ BOOTSTRAPPED = {
 }
 
 
-@pytest.mark.parametrize("name", ["rfo", pytest.param("sapo", marks=pytest.mark.long), "shac"])
+@pytest.mark.parametrize(
+    "name", ["rfo", *(pytest.param(name, marks=pytest.mark.long) for name in ("sapo", "shac"))]
+)
 def test_bootstraps_from_the_next_observation(name):
     """In rollouts of one step the reward never depends on the action: only V(s_t+1) teaches.
 
