@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compiled import reset
 from rfo.cli import settings
 from rfo.cli.train import Train
 from rfo.envs.batch import Batch
@@ -43,6 +44,12 @@ def batch() -> Batch:
 @cache
 def stepped():
     return jax.jit(batch().step)
+
+
+@cache
+def simulated():
+    """The compiled step of the task itself."""
+    return jax.jit(hopper().step)
 
 
 def start():
@@ -105,8 +112,7 @@ def test_a_task_without_a_simulator_has_only_what_needs_none():
 
 
 def test_draws_follow_from_the_key():
-    reset = jax.jit(lambda key: batch().task.reset(key, ENVS))
-    one, same, other = (reset(jax.random.key(seed)) for seed in (0, 0, 1))
+    one, same, other = (reset(batch().task, seed, ENVS) for seed in (0, 0, 1))
     for x, y, z in zip(*(jax.tree.leaves(s.factors) for s in (one, same, other)), strict=True):
         np.testing.assert_array_equal(x, y)
         assert not np.isclose(x, z).any()
@@ -163,11 +169,11 @@ def test_goes_on_bit_for_bit_from_a_checkpoint(tmp_path):
 def test_factors_of_one_are_the_task_itself_but_late():
     """Actions come late by the episode's latency; before the first one they are 0."""
     task = Randomised(hopper(), {"body.mass": "1", "latency": "1"})
-    late = task.reset(jax.random.key(0), ENVS)
-    plain = late.task
+    late = reset(task, 0, ENVS)
+    plain, step = late.task, jax.jit(task.step)
     actions = jax.random.uniform(jax.random.key(1), (3, ENVS, 3), minval=-1.0)
     for given, acting in zip(actions, [0 * actions[0], *actions[:-1]], strict=True):
-        out, wanted = task.step(late, given), hopper().step(plain, acting)
+        out, wanted = step(late, given), simulated()(plain, acting)
         late, plain = out.state, wanted.state
         np.testing.assert_allclose(out.observation, wanted.observation, rtol=1e-4, atol=1e-4)
 
@@ -184,9 +190,9 @@ def test_noise_is_added_to_what_it_names():
 
 def test_a_push_kicks_the_robot_when_it_is_due():
     task = Randomised(hopper(), {"push": "0.5", "push.interval": "uniform 1 2"})
-    state = task.reset(jax.random.key(0), ENVS)
+    state = reset(task, 0, ENVS)
     state = state._replace(until_push=state.until_push.at[0].set(0.0))
-    out, plain = task.step(state, ACTION), hopper().step(state.task, ACTION)
+    out, plain = jax.jit(task.step)(state, ACTION), simulated()(state.task, ACTION)
     change = np.asarray(out.state.task.qd - plain.state.qd)
     assert abs(abs(change[0, 0]) - 0.5) < 0.2 and not change[1:].any()
     assert float(out.state.until_push[0]) >= 1.0
@@ -197,11 +203,12 @@ def test_rewards_have_a_gradient_in_the_factors():
     state = start().task
     low = state.task._replace(q=state.task.q.at[:, 1].add(-0.03))
 
+    @jax.jit
     def result(factors):
         after = batch().task.step(state._replace(task=low, factors=factors), ACTION)
         return after.reward.sum()
 
-    gradient = jax.grad(result)(state.factors)
+    gradient = jax.jit(jax.grad(result))(state.factors)
     for name, size in (("body.mass", 1e-2), ("gravity", 1e-2)):
         moved = partial(lambda name, s: state.factors | {name: state.factors[name] + s}, name)
         difference = float(result(moved(size)) - result(moved(-size))) / (2 * size)

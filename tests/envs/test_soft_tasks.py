@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compiled import reset
 from golden import per_env, recorded
 from rfo.envs.base import open_loop
 from rfo.envs.tasks.soft_jumper import (
@@ -152,7 +153,7 @@ def test_sizes():
 def test_reset_lifts_shifts_and_scales(task):
     """Every start is the rest mesh, moved and scaled, at rest; the starts cover the stated
     ranges."""
-    state = task.reset(jax.random.key(0), 400)
+    state = reset(task, 0, 400)
     rest = task.simulator.mesh.vertices
     q = np.asarray(state.physics.q, float)
     scale = np.ptp(q[..., 2], axis=1) / np.ptp(rest[:, 2])
@@ -195,9 +196,9 @@ def test_observation_and_reward_by_hand(task):
 
 def test_action_is_clipped_and_drives_two_neighbours():
     task = soft_jumper_small(threads=1)
-    state = task.reset(jax.random.key(1), 2)
+    state, step = reset(task, 1, 2), jax.jit(task.step)
     one = jnp.zeros((2, task.spec.action_size)).at[:, 3].set(1.0)
-    far, near = task.step(state, 5 * one), task.step(state, one)
+    far, near = step(state, 5 * one), step(state, one)
     np.testing.assert_array_equal(far.state.physics.q, near.state.physics.q)
     np.testing.assert_array_equal(far.state.action, one)
     body = Tetrahedra(task.simulator.mesh, 1 / 60, 80, muscle=np.arange(50), gain=0.3, threads=1)
@@ -211,18 +212,19 @@ def test_a_corrected_task_is_the_same_wherever_it_starts():
     actions = jax.random.uniform(jax.random.key(2), (10, 2, 222), minval=-1.0)
     for make, same in ((soft_jumper_corrected, True), (soft_jumper, False)):
         task = make(threads=1)
-        state = task.reset(jax.random.key(3), 2)
+        state = reset(task, 3, 2)
+        run = jax.jit(lambda s, task=task: open_loop(task, s, actions)[1])
         moved = SoftState(
             state.physics._replace(q=state.physics.q + jnp.array([30.0, 0, 0])), state.action
         )
         points = [np.asarray(task.observe(s)["particle_q"]) for s in (state, moved)]
         assert np.allclose(*points, atol=1e-5) == same
-        rewards = [np.asarray(open_loop(task, s, actions)[1]) for s in (state, moved)]
+        rewards = [np.asarray(run(s)) for s in (state, moved)]
         np.testing.assert_allclose(*rewards, atol=0.02)
 
 
 def test_frame_shows_the_muscles_of_the_surface(task):
-    state = task.reset(jax.random.key(4), 2)
+    state = reset(task, 4, 2)
     state = state._replace(
         action=jax.random.uniform(jax.random.key(5), state.action.shape, minval=-1)
     )
