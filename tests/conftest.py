@@ -48,6 +48,10 @@ if "RFO_TEST_PROGRAMS" not in os.environ:
 ROOMS = ["rfo.policies", "rfo.algos", "rfo.training", "rfo.lab", "rfo.view"]
 jaxtyping.install_import_hook(ROOMS, "annotated.check")
 
+LONGEST = ("test_two_cpus.py", "test_devices.py", "test_processes.py")
+"""Files whose tests wait for processes of their own. They come first, so that at the end no worker
+is left alone with one of them."""
+
 MEMORY_KEPT = 1.5e9
 """Memory of one process above which it gives back its compiled programs after a file [bytes]."""
 
@@ -115,6 +119,11 @@ def memory(process):
         return getattr(told, "pss", told.rss)
     except psutil.Error:
         return 0
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_collection_finish():
