@@ -101,15 +101,17 @@ def test_every_other_command_is_covered():
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
-    """Fewer steps and episodes, a small network, and the method that compiles fastest."""
-    small = "2048, horizon=4, **{'network.hidden': (8,)}"
+    """Fewer steps and episodes, a small network, and the method that compiles fastest.
+
+    As many episodes as the run's own evaluation, whose program then serves again."""
+    small = "512, horizon=4, environments=4, **{'network.hidden': (8,)}"
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
     for block in blocks:
         for there, here in (
             ('"rfo", steps', '"apg", steps'),
             ("262_144", small),
-            ("524_288", "4096"),
-            ("episodes=128", "episodes=4"),
+            ("524_288", "1024"),
+            ("episodes=128", "episodes=8"),
         ):
             assert there in block
             block = block.replace(there, here)
@@ -117,7 +119,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         names = {}
         exec(block, names)
         assert names["action"].shape == (1,)
-        assert names["run"].metrics["env_steps"][-1] == 4096
+        assert names["run"].metrics["env_steps"][-1] == 1024
 
 
 def test_list_runs(capsys):

@@ -9,7 +9,7 @@ from rfo.experiment import build
 from rfo.experiment import folder as folders
 from rfo.training import checkpoint, trainer
 
-NETWORKS = {"network.hidden": (8,), "environments": 4}
+NETWORKS = {"network.hidden": (8,), "network.point_hidden": (8,), "environments": 4}
 
 
 def untrained(path, task, method="rfo", **settings):

@@ -48,7 +48,7 @@ def test_the_observation_is_the_tasks_own(example, name):
 
 
 def test_an_exported_policy_drives_the_ant_in_mujoco(example, tmp_path, monkeypatch, capsys):
-    run = untrained(tmp_path / "run", "ant", "rfo", chunk=4, executed=2)
+    run = untrained(tmp_path / "run", "ant", "rfo", chunk=4, executed=2, **{"flow.steps": 1})
     path = run.export(tmp_path / "ant.onnx").path
     monkeypatch.setattr(sys, "argv", ["deploy.py", str(path), "--seconds", "0.5"])
     example.main()

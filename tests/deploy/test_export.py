@@ -18,7 +18,7 @@ from untrained import untrained
 
 KINDS = {
     "vector": ("ant", "sapo", {}),
-    "cloud in chunks": ("reach_cloud", "rfo", {"chunk": 2, "flow.frequencies": 1}),
+    "cloud in chunks": ("reach_cloud", "rfo", {"chunk": 2, "flow.frequencies": 1, "flow.steps": 2}),
     "fixed sigma": ("lqr", "shac", {"network.activation": "elu"}),
 }
 

@@ -23,7 +23,7 @@ BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 @pytest.mark.timeout(600)
 def test_the_page_runs(tmp_path, monkeypatch):
     """In the folder that `rfo export` and `rfo record` of a finished run need."""
-    run = untrained(tmp_path / "RUN", "ant", "rfo")
+    run = untrained(tmp_path / "RUN", "ant", "rfo", **{"flow.steps": 1})
     task = build_task("ant")
     frames = {name: np.asarray(x) for name, x in jax.jit(task.frame)(reset(task, 0, 8)).items()}
     scene = {"task": "ant", "dt": task.spec.dt, **task.scene()}

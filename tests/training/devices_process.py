@@ -75,8 +75,8 @@ def main():
     alone, alone_metrics = trained("cartpole", "rfo_fixed", 1, **FLOW)
     shared, metrics = trained("cartpole", "rfo_fixed", 4, **FLOW)
     other, _ = trained("cartpole", "rfo_fixed", 1, seeds=(1,), **FLOW)
-    two, _ = trained("cartpole", "apg", 1, seeds=(0, 1))
-    two_shared, _ = trained("cartpole", "apg", 2, seeds=(0, 1))
+    two, _ = trained("lqr", "apg", 1, seeds=(0, 1))
+    two_shared, _ = trained("lqr", "apg", 2, seeds=(0, 1))
     one_device, four_devices = run("one", 1, 1), run("four", 4, 2)
     told = {
         "physics": difference(alone, shared),

@@ -51,7 +51,7 @@ def ended(running):
 def test_a_killed_process_ends_the_run_with_one_line_and_both_resume_it(tmp_path):
     run = tmp_path / "run"
     options = ["--evaluation.episodes", "8", "--checkpoint-every", "4", "--out", "run"]
-    running = started([*WORDS, *options, "--steps", "1_000_000"], tmp_path)
+    running = started([*WORDS, *options, "--steps", "100_000"], tmp_path)
     until = time.monotonic() + LIMIT
     while not list(run.glob("checkpoints/*.ckpt")) and time.monotonic() < until:
         time.sleep(0.1)
