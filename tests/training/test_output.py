@@ -16,7 +16,7 @@ from rich.console import Console
 from rfo.training.output import outliving_output
 
 with outliving_output():
-    for line in range(20_000):
+    for line in range(4_000):
         print("to the output", line)
         print("to the errors", line, file=sys.stderr)
     Console().print("[b]from rich[/b]")
