@@ -53,7 +53,7 @@ it."""
 
 FENCES = {
     "warp": ("rfo.physics",),
-    "mujoco": ("rfo.physics.mjcf", "rfo.envs.judge"),
+    "mujoco": ("rfo.physics.mjcf", "rfo.envs.judge", "rfo.lab.speed.mjx"),
     "meshio": ("rfo.physics.mesh",),
     "tyro": ("rfo.cli",),
     "tensorboardX": ("rfo.training.loggers",),

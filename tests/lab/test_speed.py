@@ -11,7 +11,7 @@ import pytest
 
 from rfo.lab import cores
 from rfo.lab.speed import measure as bench
-from rfo.lab.speed import peer, table, worker
+from rfo.lab.speed import mjx, peer, table, worker
 from rfo.training.record import RunError
 
 CORE = cores.usable_cores()[-1]
@@ -29,12 +29,14 @@ def result(**changes):
     """A small result of `bench.measure`."""
     one = {"substeps": 16, "physics": [measured(64, 50_000.0)], "train": measured(64, 7_000.0)}
     four = {"substeps": 16, "physics": [measured(64, 120_000.0)], "train": measured(64, 17_000.0)}
+    one["forward"], four["forward"] = [measured(64, 150_000.0)], [measured(64, 360_000.0)]
     machine = {"cpu": "a CPU", "cpus": 4, "load_at_start": 0.0, "packages": {"jax": "0.10.2"}}
     return {
         "algorithm": "rfo",
         "horizon": 32,
         "tasks": {"ant": {"1": one, "4": four}},
         "peer": None,
+        "mjx": {},
         "quoted": {},
         "machine": machine,
     } | changes
@@ -57,8 +59,9 @@ def test_a_worker_keeps_to_its_cores_and_counts_every_step(tmp_path, monkeypatch
     )
     done = bench._child([sys.executable, "-m", worker.__name__], settings)
     assert done["cores"] == [CORE]
-    assert [entry["env_steps"] for entry in done["physics"]] == [10, 15]
-    assert all(len(entry["seconds"]) == worker.REPETITIONS for entry in done["physics"])
+    for kind in ("forward", "physics"):
+        assert [entry["env_steps"] for entry in done[kind]] == [10, 15]
+        assert all(len(entry["seconds"]) == worker.REPETITIONS for entry in done[kind])
     train = done["train"]
     assert (
         train["env_steps"] == train["environments"] * train["horizon"] and min(train["seconds"]) > 0
@@ -120,12 +123,24 @@ def test_table_shows_what_was_measured_and_marks_what_was_not(capsys):
     assert not any("Other programs" in line for line in lines)
 
 
+def test_what_mjx_could_not_do_is_told(capsys):
+    rates = {"name": "MJX 3", "substeps": 10, "finite": False, **measured(64, 900.0)}
+    late = {"missing": "did not finish in 10 minutes"}
+    given = result(mjx={"ant": {n: {"forward": rates, "physics": late} for n in ("1", "4")}})
+    table.show(given)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "MJX" in line]
+    assert rows[0][:7] == ["MJX", "3,", "forward", "10", "64", "900", "±"]
+    assert "MJX, ant, cores 1, forward and backward: did not finish" in table.notes(given)[2]
+    assert "forward: some numbers were not finite" in table.notes(given)[1]
+
+
 def test_a_busy_machine_is_told():
     busy = result()
     busy["machine"]["load_at_start"] = 3.0
     assert "load 3.0" in table.notes(busy)[-1]
 
 
-def test_the_peer_runs_without_this_package():
-    source = Path(peer.__file__).read_text(encoding="utf-8")
-    assert "import rfo" not in source and "from rfo" not in source
+def test_the_peers_run_without_this_package():
+    for program in (peer, mjx):
+        source = Path(program.__file__).read_text(encoding="utf-8")
+        assert "import rfo" not in source and "from rfo" not in source

@@ -23,9 +23,10 @@ class BenchSpeed:
     """Measure how fast tasks simulate and train on this machine, on one core and on all.
 
     Every measurement is a process of its own that cannot use more cores than it is told. Physics is
-    a rollout of 32 control steps and its gradient, without any policy; training is whole updates.
-    The ant is compared with that of a peer, Brax, if it is installed (pip install 'rfo[peers]').
-    It takes a few minutes in all.
+    a rollout of 32 control steps, alone and with its gradient, without any policy; training is
+    whole updates. The ant is compared with that of a peer, Brax, go2_velocity and g1_velocity with
+    MJX on the same files, if they are installed (pip install 'rfo[peers]'). It takes a few minutes
+    in all.
     """
 
     tasks: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASK ...")]] = (
@@ -37,7 +38,7 @@ class BenchSpeed:
     cores: Cores = None
     """Cores of the second measurement."""
     peer_python: PeerPython = None
-    """Interpreter that has Brax, if Brax should not be installed beside rfo."""
+    """Interpreter that has Brax and MJX, if they should not be installed beside rfo."""
     json: bool = False
     """Print one JSON object with physics_env_steps_per_s, train_env_steps_per_s (of the first
     task), threads and all details; the tables go to stderr."""

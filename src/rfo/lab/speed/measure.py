@@ -19,7 +19,7 @@ from typing import Any
 from rfo.errors import RunError
 from rfo.experiment.catalogue import find_task
 from rfo.lab.cores import usable_cores
-from rfo.lab.speed import peer, worker
+from rfo.lab.speed import mjx, peer, worker
 from rfo.training.provenance import provenance
 
 HORIZON = 32
@@ -29,7 +29,11 @@ SECONDS = 3.0
 LARGER_BATCHES = (256, 1024)
 """Numbers of environments for the physics, in addition to the task's own number."""
 PEER_TASK, PEER_BATCH = "ant", 256
-"""Task that is compared with the peer, and the peer's number of environments."""
+"""Task that is compared with Brax, and Brax's number of environments."""
+MJX_TASKS, MJX_BATCH = ("go2_velocity", "g1_velocity"), 64
+"""Tasks whose files MJX simulates too, and its number of environments."""
+MJX_MINUTES = 10
+"""Time after which a measurement of MJX is given up, compilation included."""
 REWARPED = {
     "ant": (360.0, 64),
     "humanoid": (179.0, 64),
@@ -55,12 +59,13 @@ def measure(
         tasks: names of tasks.
         algorithm: method of the trainings.
         cores: number of cores of the second measurement; by default all that this process may use.
-        peer_python: an interpreter that has Brax; by default the running one.
+        peer_python: an interpreter that has Brax and MJX; by default the running one.
         tell: function that is called with a line before each measurement.
 
     Returns:
         Data for JSON: `physics_env_steps_per_s` and `train_env_steps_per_s` of the first task on
-        `threads` cores, `tasks` with all rates, `peer`, `quoted`, and facts about the `machine`.
+        `threads` cores, `tasks` with all rates, `peer` (Brax), `mjx` by task, `quoted`, and facts
+        about the `machine`.
 
     Raises:
         RunError: if a measurement fails.
@@ -69,11 +74,18 @@ def measure(
     counts = core_counts(len(allowed), cores)
     load = os.getloadavg()[0]
     results: dict[str, dict[str, Any]] = {}
+    beside: dict[str, dict[str, Any]] = {}
     for task in tasks:
         results[task] = {}
         for count in counts:
+            cores_given = allowed[-count:]
             tell(f"measuring {task} on {count} of {len(allowed)} cores")
-            results[task][str(count)] = _task(task, algorithm, allowed[-count:])
+            measured = _task(task, algorithm, cores_given)
+            file = measured.pop("mjcf")
+            results[task][str(count)] = measured
+            if task in MJX_TASKS:
+                tell(f"measuring MJX on the file of {task} (it compiles for minutes)")
+                beside.setdefault(task, {})[str(count)] = _mjx(file, cores_given, peer_python)
     first = results[tasks[0]][str(counts[-1])]
     return {
         "physics_env_steps_per_s": first["physics"][0]["env_steps_per_s"],
@@ -82,6 +94,7 @@ def measure(
         "algorithm": algorithm,
         "horizon": HORIZON,
         "tasks": results,
+        "mjx": beside,
         "peer": _peer(counts, allowed, peer_python, tell) if PEER_TASK in tasks else None,
         "quoted": {
             f"Rewarped 1.3.3, {task}": dict(
@@ -108,9 +121,8 @@ def _task(task: str, algorithm: str, cores: list[int]) -> dict[str, Any]:
         task, algorithm, cores, HORIZON, [entry.environments, *larger], SECONDS
     )
     measured = _child([sys.executable, "-m", worker.__name__], settings)
-    return {
-        "cores": measured["cores"],
-        "substeps": measured["substeps"],
+    return measured | {
+        "forward": [_rates(entry) for entry in measured["forward"]],
         "physics": [_rates(entry) for entry in measured["physics"]],
         "train": _rates(measured["train"]),
     }
@@ -137,8 +149,32 @@ def _peer(
     return rates
 
 
+def _mjx(file: dict[str, Any], cores: list[int], python: Path | None) -> dict[str, Any]:
+    """Rates of MJX forward, and forward and backward; or the reasons why there are none."""
+    command = [str(python or sys.executable), "-P", str(mjx.__file__)]
+    found = {}
+    for name, gradient in (("forward", False), ("physics", True)):
+        settings = mjx.MJXSettings(
+            cores,
+            **file,
+            environments=MJX_BATCH,
+            horizon=HORIZON,
+            seconds=SECONDS,
+            gradient=gradient,
+        )
+        try:
+            found[name] = _rates(_child(command, settings, 60 * MJX_MINUTES))
+        except subprocess.TimeoutExpired:
+            found[name] = {"missing": f"did not finish in {MJX_MINUTES} minutes"}
+        except RunError as error:
+            found[name] = {"missing": str(error).rpartition("): ")[2]}
+    return found
+
+
 def _child(
-    command: list[str], settings: worker.WorkerSettings | peer.PeerSettings
+    command: list[str],
+    settings: worker.WorkerSettings | peer.PeerSettings | mjx.MJXSettings,
+    timeout: float | None = None,
 ) -> dict[str, Any]:
     """Run a measurement and read the JSON object on its last line."""
     environment = {name: value for name, value in os.environ.items() if name != "RFO_THREADS"}
@@ -146,7 +182,9 @@ def _child(
     if cache := environment.get("JAX_COMPILATION_CACHE_DIR"):
         environment["JAX_COMPILATION_CACHE_DIR"] = str(Path(cache) / f"cores-{len(settings.cores)}")
     argument = json.dumps(settings._asdict())
-    done = subprocess.run([*command, argument], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [*command, argument], capture_output=True, text=True, env=environment, timeout=timeout
+    )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RunError(f"the measurement failed ({' '.join(command)} '{argument}'): {reason}")

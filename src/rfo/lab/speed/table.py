@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+KINDS = {"forward": "forward", "physics": "forward and backward"}
+"""Kinds of measurements of the physics, as the results and as the table name them."""
 BUSY = 0.5
 """Load of the machine above which other programs may have disturbed a measurement."""
 
@@ -34,10 +36,12 @@ def _table(task: str, by_cores: dict[str, Any], result: dict[str, Any]) -> Table
         table.add_column(heading, justify="right", no_wrap=True)
     runs = list(by_cores.values())
     substeps = str(runs[0]["substeps"] or "")
-    for entries in zip(*(run["physics"] for run in runs), strict=True):
-        table.add_row("physics, forward and backward", substeps, *_cells(entries))
+    for kind, name in KINDS.items():
+        for entries in zip(*(run[kind] for run in runs), strict=True):
+            table.add_row(f"physics, {name}", substeps, *_cells(entries))
     name = f"training with {result['algorithm']}, whole updates"
     table.add_row(escape(name), substeps, *_cells([run["train"] for run in runs]))
+    _add_mjx(table, result["mjx"].get(task, {}))
     peer = result["peer"]
     if task == "ant" and peer and "missing" not in peer:
         entries = [peer[cores] for cores in by_cores]
@@ -47,6 +51,15 @@ def _table(task: str, by_cores: dict[str, Any], result: dict[str, Any]) -> Table
             rate = f"{quoted['env_steps_per_s']:,.0f}"
             table.add_row(escape(f"{name} (quoted)"), substeps, str(quoted["environments"]), rate)
     return table
+
+
+def _add_mjx(table: Table, by_cores: dict[str, Any]) -> None:
+    """Rows of MJX; what is missing is told in `notes`."""
+    for kind, name in KINDS.items():
+        entries = [found[kind] for found in by_cores.values()]
+        if entries and all("missing" not in entry for entry in entries):
+            title = escape(f"{entries[0]['name']}, {name}")
+            table.add_row(title, str(entries[0]["substeps"]), *_cells(entries))
 
 
 def _cells(entries: Any) -> list[str]:
@@ -79,9 +92,24 @@ def notes(result: dict[str, Any]) -> list[str]:
             or "The peer's ant has another body, other contacts and its own number of substeps: "
             "compare only orders of magnitude."
         )
+    for task, by_cores in result["mjx"].items():
+        for cores, found in by_cores.items():
+            lines += _told_of_mjx(f"MJX, {task}, cores {cores}", found)
     if machine["load_at_start"] > BUSY:
         lines.append(
             f"Other programs were running (load {machine['load_at_start']:.1f}): "
             "an idle machine is faster."
         )
+    return lines
+
+
+def _told_of_mjx(title: str, found: dict[str, Any]) -> list[str]:
+    """What MJX could not do."""
+    lines = []
+    for kind, name in KINDS.items():
+        entry = found[kind]
+        if "missing" in entry:
+            lines.append(f"{title}, {name}: {entry['missing']}")
+        elif not entry["finite"]:
+            lines.append(f"{title}, {name}: some numbers were not finite")
     return lines

@@ -46,19 +46,24 @@ def main(argument: str) -> None:
 
     task = build_task(settings.task)
     simulator = getattr(task, "simulator", None)
+    batches = affordable(simulator, settings)
+
+    def measured(size: int, gradient: bool) -> dict[str, Any]:
+        seconds = physics_seconds(task, size, settings.horizon, settings.seconds, gradient)
+        return {"environments": size, "env_steps": size * settings.horizon, "seconds": seconds}
+
     result = {
         "cores": usable_cores() if limited else settings.cores,
         "substeps": simulator.substeps
         if find_task(settings.task).simulated and simulator
         else None,
-        "physics": [
-            {
-                "environments": size,
-                "env_steps": size * settings.horizon,
-                "seconds": physics_seconds(task, size, settings.horizon, settings.seconds),
-            }
-            for size in affordable(simulator, settings)
-        ],
+        "mjcf": {
+            "file": str(getattr(getattr(simulator, "model", None), "source", "")),
+            "dt": task.spec.dt,
+            "control_range": task.spec.control_range,
+        },
+        "forward": [measured(size, gradient=False) for size in batches],
+        "physics": [measured(size, gradient=True) for size in batches],
         "train": train_seconds(settings.task, settings.algorithm, settings.seconds),
     }
     print(json.dumps(result))
@@ -74,8 +79,10 @@ def affordable(simulator: Any, settings: WorkerSettings) -> list[int]:
     ]
 
 
-def physics_seconds(task: Any, batch: int, horizon: int, seconds: float) -> list[float]:
-    """Times of a rollout with random actions and the gradient of its return in the actions [s]."""
+def physics_seconds(
+    task: Any, batch: int, horizon: int, seconds: float, gradient: bool
+) -> list[float]:
+    """Times of a rollout with random actions, and the gradient of its return in the actions [s]."""
     import jax
 
     from rfo.envs.base import open_loop
@@ -84,12 +91,11 @@ def physics_seconds(task: Any, batch: int, horizon: int, seconds: float) -> list
     shape = (horizon, batch, task.spec.action_size)
     actions = jax.random.uniform(jax.random.key(1), shape, minval=-1.0, maxval=1.0)
 
-    @jax.jit
-    @jax.value_and_grad
-    def gradient(actions: Any, state: Any) -> Any:
+    def rollout(actions: Any, state: Any) -> Any:
         return open_loop(task, state, actions)[1].sum()
 
-    return repeat(lambda: jax.block_until_ready(gradient(actions, state)), seconds)
+    run = jax.jit(jax.value_and_grad(rollout) if gradient else rollout)
+    return repeat(lambda: jax.block_until_ready(run(actions, state)), seconds)
 
 
 def train_seconds(task: str, algorithm: str, seconds: float) -> dict[str, Any]:
