@@ -91,7 +91,7 @@ class Field(NamedTuple):
     """Length of an array, an expression in the fields before it; empty for a single number."""
 
 
-READ = re.compile(r" = (?:integer|number|integers|reals)\(")
+READ = re.compile(r" =\s+(?:integer|number|integers|reals)\(")
 FIELD = re.compile(r"(int|real)\*? (\w+)" + READ.pattern + r"(.*)\);")
 VARIED = re.compile(r"(?:\*|At<F>) (\w+) = varied\((.*)\);")
 INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)

@@ -42,7 +42,8 @@ struct Articulated : Varying<Model, Parameters> {
 
   FN Spatial joint_sum(int i, At<const F> x) {
     const int j0 = m.v_start[i], n = m.v_count[i];
-    if (m.joint[i] == FREE) return Spatial{{x[j0 + 3], x[j0 + 4], x[j0 + 5]}, {x[j0], x[j0 + 1], x[j0 + 2]}};
+    if (m.joint[i] == FREE)
+      return Spatial{{x[j0 + 3], x[j0 + 4], x[j0 + 5]}, {x[j0], x[j0 + 1], x[j0 + 2]}};
     Spatial sum = S[j0] * x[j0];
     for (int c = 1; c < n; ++c) sum = sum + S[j0 + c] * x[j0 + c];
     return sum;
@@ -108,7 +109,8 @@ struct Articulated : Varying<Model, Parameters> {
     const Quat raw = quat_at(q + iq);
     if (kind == FREE) {
       const F length = SQRT(raw.dot(raw));
-      put_quat(gq + iq, quat_at(gq + iq) + Quat{G.a.x, G.a.y, G.a.z, F(0)} * rot[i] * (F(2) / length));
+      put_quat(gq + iq,
+               quat_at(gq + iq) + Quat{G.a.x, G.a.y, G.a.z, F(0)} * rot[i] * (F(2) / length));
     } else {
       const Quat torque{s[0].dot(G), s[1].dot(G), s[2].dot(G), F(0)};
       put_quat(gq + iq, quat_at(gq + iq) + raw * torque * (F(2) / raw.dot(raw)));
@@ -119,13 +121,15 @@ struct Articulated : Varying<Model, Parameters> {
   FN Inertia link_inertia(int i) {
     const auto b = own.inertia + 6 * i;
     const Quat& r = rot[i];
-    const V3 ex = r.rotate({F(1), F(0), F(0)}), ey = r.rotate({F(0), F(1), F(0)}), ez = ex.cross(ey);
+    const V3 ex = r.rotate({F(1), F(0), F(0)}), ey = r.rotate({F(0), F(1), F(0)}),
+             ez = ex.cross(ey);
     // world inertia = R B R^T, by its columns in the link's axes
     const V3 bx = ex * F(b[0]) + ey * F(b[3]) + ez * F(b[4]);
     const V3 by = ex * F(b[3]) + ey * F(b[1]) + ez * F(b[5]);
     const V3 bz = ex * F(b[4]) + ey * F(b[5]) + ez * F(b[2]);
     const F mass = F(own.mass[i]);
-    const V3 c = pos[i] + ex * F(own.com[3 * i]) + ey * F(own.com[3 * i + 1]) + ez * F(own.com[3 * i + 2]);
+    const V3 c =
+        pos[i] + ex * F(own.com[3 * i]) + ey * F(own.com[3 * i + 1]) + ez * F(own.com[3 * i + 2]);
     const V3 h = c * mass;
     const F hc = h.dot(c);
     return Inertia{mass, h,

@@ -20,10 +20,12 @@
 #include "articulated_solve.h"
 
 // Adjoint of normalising: removes the part along the unit quaternion r = raw / |raw|.
-FN Quat through_unit(const Quat& r, const Quat& g, F length) { return (g + r * -g.dot(r)) * (F(1) / length); }
+FN Quat through_unit(const Quat& r, const Quat& g, F length) {
+  return (g + r * -g.dot(r)) * (F(1) / length);
+}
 
 struct Adjoint : PairsAdjoint {
-  At<F> gq = take(m.nq);    // adjoint of q after the substep, then before it
+  At<F> gq = take(m.nq);  // adjoint of q after the substep, then before it
   At<F> gqd = take(m.nv);
   At<F> gu = take(m.nu);
   At<F> lambda = take(m.nv);
@@ -60,7 +62,8 @@ struct Adjoint : PairsAdjoint {
     put_quat(gq + ir, through_unit(turn, g_turn, length));
     V3 gw = V3{gqd[iw], gqd[iw + 1], gqd[iw + 2]} + g_step.vector() * (dt * real(0.5));
     if (kind == FREE) {
-      const V3 v{qd[iv] + dt * qdd[iv], qd[iv + 1] + dt * qdd[iv + 1], qd[iv + 2] + dt * qdd[iv + 2]};
+      const V3 v{qd[iv] + dt * qdd[iv], qd[iv + 1] + dt * qdd[iv + 1],
+                 qd[iv + 2] + dt * qdd[iv + 2]};
       const V3 gv1{gqd[iv], gqd[iv + 1], gqd[iv + 2]};
       const V3 gp{gq[iq], gq[iq + 1], gq[iq + 2]};
       const V3 gv = gv1 + (gv1.cross(w) + gp) * dt;
@@ -83,7 +86,8 @@ struct Adjoint : PairsAdjoint {
     P_W[i] = I * A[i] + V[i].cross_force(h);
     P_A[i] = I * Wv[i];
     P_V[i] = Spatial{} - Wv[i].cross_force(h) - I * V[i].cross_motion(Wv[i]);
-    G[i] = Spatial{} - V[i].cross_force(P_V[i]) - A[i].cross_force(P_A[i]) - Wv[i].cross_force(P_W[i]);
+    G[i] =
+        Spatial{} - V[i].cross_force(P_V[i]) - A[i].cross_force(P_A[i]) - Wv[i].cross_force(P_W[i]);
     P_origin[i] = V3{};
   }
 
@@ -96,8 +100,14 @@ struct Adjoint : PairsAdjoint {
     for (const auto& pair : pairs) {
       const V3 &b = pair[0].a, &c = pair[1].a;
       const V3 at_b = pair[0].l + b.cross(x), at_c = pair[1].l + c.cross(x);
-      const V3 g_x = back.rotate(at_c.cross(b) + at_b.cross(c)) * F(-own.mass[i]), p = back.rotate(b), q = back.rotate(c);
-      const F g[6] = {p.x * q.x, p.y * q.y, p.z * q.z, p.x * q.y + p.y * q.x, p.x * q.z + p.z * q.x, p.y * q.z + p.z * q.y};
+      const V3 g_x = back.rotate(at_c.cross(b) + at_b.cross(c)) * F(-own.mass[i]),
+               p = back.rotate(b), q = back.rotate(c);
+      const F g[6] = {p.x * q.x,
+                      p.y * q.y,
+                      p.z * q.z,
+                      p.x * q.y + p.y * q.x,
+                      p.x * q.z + p.z * q.x,
+                      p.y * q.z + p.z * q.y};
       credit(own.mass + i, -at_b.dot(at_c));
       credit(own.com + 3 * i, g_x.x);
       credit(own.com + 3 * i + 1, g_x.y);
@@ -192,15 +202,16 @@ struct Adjoint : PairsAdjoint {
   }
 
 #ifdef PARAMETERS
-  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters, const real* g_q_out,
-              const real* g_qd_out, real* g_q, real* g_qd, real* g_control, real* g_parameters) {
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters,
+              const real* g_q_out, const real* g_qd_out, real* g_q, real* g_qd, real* g_control,
+              real* g_parameters) {
     receive(parameters);
     run(q_in, qd_in, control, g_q_out, g_qd_out, g_q, g_qd, g_control);
     report(g_parameters);
   }
 #endif
-  FN void run(const real*, const real*, const real* control, const real* g_q_out, const real* g_qd_out, real* g_q, real* g_qd,
-              real* g_control) {
+  FN void run(const real*, const real*, const real* control, const real* g_q_out,
+              const real* g_qd_out, real* g_q, real* g_qd, real* g_control) {
     gather(g_q_out, m.nq, gq);
     gather(g_qd_out, m.nv, gqd);
     gather(control, m.nu, u);

@@ -22,11 +22,12 @@
 
 #include "lanes.h"
 
-constexpr real grown = real(0.05);   // share of a half extent by which a box grows across n
+constexpr real grown = real(0.05);  // share of a half extent by which a box grows across n
 constexpr real steepest = real(4);  // depth gained for each metre across n from the grown box's rim
 constexpr int axes = 15;
-constexpr real blur = real(1e-3);     // share of r_k that is added to d_k for the weights
-constexpr real parallel = real(1e-4);  // squared sine of the angle below which edges have no product
+constexpr real blur = real(1e-3);  // share of r_k that is added to d_k for the weights
+constexpr real parallel =
+    real(1e-4);  // squared sine of the angle below which edges have no product
 
 struct Boxes {
   F a[3][3];  // axes of the segments' box, in the target's frame
@@ -95,7 +96,9 @@ FN auto box_axis(const Boxes& two, const real* h, const real* o, int k, Axis& at
 FN void aside(const Boxes& two, real sign, F* way) {
   const real weight[3] = {real(1), real(0.1), real(0.05)};
   for (int j = 0; j < 3; ++j)
-    way[j] = (F(weight[j]) + two.a[0][j] * weight[0] + two.a[1][j] * weight[1] + two.a[2][j] * weight[2]) * sign;
+    way[j] = (F(weight[j]) + two.a[0][j] * weight[0] + two.a[1][j] * weight[1] +
+              two.a[2][j] * weight[2]) *
+             sign;
 }
 constexpr real vague = real(1e-2);  // length of the mean below which `aside` is mixed in
 
@@ -104,7 +107,8 @@ FN F crosswise(const Boxes& two, int j) { return MAX(F(1) - two.n[j] * two.n[j] 
 
 // False if the boxes are apart in every environment. `gap` leads from one centre to the other, in
 // the world.
-FN bool meet_boxes(const real* h, const real* o, real sign, const Quat& own, const Quat& target, const V3& gap, Boxes& two) {
+FN bool meet_boxes(const real* h, const real* o, real sign, const Quat& own, const Quat& target,
+                   const V3& gap, Boxes& two) {
   const Quat back = target.conjugate(), relative = back * own;
   const V3 c = back.rotate(gap);
   two.c[0] = c.x;
@@ -132,7 +136,8 @@ FN bool meet_boxes(const real* h, const real* o, real sign, const Quat& own, con
   two.sum = two.total = F(0);
   F way[3], n[3] = {F(0), F(0), F(0)};
   for (int i = 0; i < axes; ++i) {
-    const F ratio = two.blurred / axis[i].e, square = ratio * ratio, share = axis[i].q * square * square;
+    const F ratio = two.blurred / axis[i].e, square = ratio * ratio,
+            share = axis[i].q * square * square;
     const F hard = two.least / axis[i].d, harder = hard * hard;
     const F pull = share * axis[i].x / (axis[i].r * axis[i].length);
     two.sum += share;
@@ -141,7 +146,8 @@ FN bool meet_boxes(const real* h, const real* o, real sign, const Quat& own, con
   }
   for (int j = 0; j < 3; ++j) n[j] /= two.sum;
   two.most = two.least * real(2) / SQRT(SQRT(two.total));
-  const F fade = MAX(F(1) - (n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) * (1 / (vague * vague)), F(0));
+  const F fade =
+      MAX(F(1) - (n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) * (1 / (vague * vague)), F(0));
   aside(two, sign, way);
   F square = F(0);
   for (int j = 0; j < 3; ++j) {
@@ -166,7 +172,8 @@ FN F place_on_rim(const Boxes& two, const real* h, F p, int j) {
 FN F share_of_edge(const Boxes& two, const real* h, const F* p, const F* u, real length) {
   const F along = u[0] * two.n[0] + u[1] * two.n[1] + u[2] * two.n[2];
   F share = F(real(1.5)) - along * along * (real(1.5) / (length * length));
-  for (int j = 0; j < 3; ++j) share *= F(1) - crosswise(two, j) * (F(1) - place_on_rim(two, h, p[j], j));
+  for (int j = 0; j < 3; ++j)
+    share *= F(1) - crosswise(two, j) * (F(1) - place_on_rim(two, h, p[j], j));
   return share;
 }
 

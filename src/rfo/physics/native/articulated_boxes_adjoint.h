@@ -19,8 +19,8 @@ FN void grown_half_adjoint(const Boxes& two, const real* h, int j, F g, BoxesAdj
 }
 
 // Adds to the adjoints of the point, its edge and n, given that of the part that counts.
-FN void share_of_edge_adjoint(const Boxes& two, const real* h, const F* p, const F* u, real length, F g, F* g_p,
-                              F* g_u, BoxesAdjoint& to) {
+FN void share_of_edge_adjoint(const Boxes& two, const real* h, const F* p, const F* u, real length,
+                              F g, F* g_p, F* g_u, BoxesAdjoint& to) {
   const F along = u[0] * two.n[0] + u[1] * two.n[1] + u[2] * two.n[2];
   const F flat = F(real(1.5)) - along * along * (real(1.5) / (length * length));
   F rim[3], part[3];
@@ -42,14 +42,16 @@ FN void share_of_edge_adjoint(const Boxes& two, const real* h, const F* p, const
 }
 
 // Adds to the adjoints of the point, n and the greatest depth, given that of the point's depth.
-FN void depth_in_box_adjoint(const Boxes& two, const real* h, const F* p, F g, F* g_p, BoxesAdjoint& to) {
+FN void depth_in_box_adjoint(const Boxes& two, const real* h, const F* p, F g, F* g_p,
+                             BoxesAdjoint& to) {
   const F none = F(0), least = F(1 / steepest);
   F face;
   depth_in_box(two, p, &face);
   to.most += (face == F(6)) ? g : none;
   for (int j = 0; j < 3; ++j) {
     for (int side = 0; side < 2; ++side) {
-      const F outward = side ? -two.n[j] : two.n[j], along = MAX(outward, least), s = side ? F(-1) : F(1);
+      const F outward = side ? -two.n[j] : two.n[j], along = MAX(outward, least),
+              s = side ? F(-1) : F(1);
       const F here = (face == F(2 * j + side)) ? g / along : none;
       const F depth = (two.half[j] - s * p[j]) / along;
       g_p[j] -= s * here;
@@ -60,7 +62,8 @@ FN void depth_in_box_adjoint(const Boxes& two, const real* h, const F* p, F g, F
 }
 
 // Turns the adjoints of n and of the greatest depth into those of the centre and the axes.
-FN void meet_boxes_adjoint(const real* h, const real* o, real sign, const Boxes& two, BoxesAdjoint& to) {
+FN void meet_boxes_adjoint(const real* h, const real* o, real sign, const Boxes& two,
+                           BoxesAdjoint& to) {
   const real weight[3] = {real(1), real(0.1), real(0.05)};
   const F none = F(0);
   Axis axis[axes];
@@ -72,7 +75,8 @@ FN void meet_boxes_adjoint(const real* h, const real* o, real sign, const Boxes&
     for (int j = 0; j < 3; ++j) n[j] += pull * axis[i].l[j];
   }
   // n = (mean + way fade vague) / size
-  const F bare = F(1) - (n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) * (1 / (vague * vague)), fade = MAX(bare, none);
+  const F bare = F(1) - (n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) * (1 / (vague * vague)),
+          fade = MAX(bare, none);
   auto clamped = two.size <= F(real(0.1) * vague);
   const F along = clamped ? none : two.n[0] * to.n[0] + two.n[1] * to.n[1] + two.n[2] * to.n[2];
   aside(two, sign, way);
@@ -93,13 +97,16 @@ FN void meet_boxes_adjoint(const real* h, const real* o, real sign, const Boxes&
   for (int j = 0; j < 3; ++j) g_n[j] = g_n[j] / two.sum;
   for (int number = 0; number < axes; ++number) {
     const Axis& at = axis[number];
-    const F ratio = two.blurred / at.e, square = ratio * ratio, hard = two.least / at.d, harder = hard * hard;
+    const F ratio = two.blurred / at.e, square = ratio * ratio, hard = two.least / at.d,
+            harder = hard * hard;
     const F share = at.q * square * square, hard_share = at.q * harder * harder;
     const F slope = at.x / (at.r * at.length), pull = share * slope;
     const F e = at.l[0] * g_n[0] + at.l[1] * g_n[1] + at.l[2] * g_n[2];
-    const F g_e = (e * pull + g_sum * share) * real(-4) / at.e, g_d = g_e - g_total * hard_share * real(4) / at.d;
+    const F g_e = (e * pull + g_sum * share) * real(-4) / at.e,
+            g_d = g_e - g_total * hard_share * real(4) / at.d;
     const F g_x = e * share / (at.r * at.length) - g_d * slope;
-    const F g_r = -e * pull / at.r + g_d * (at.r * at.r + at.x * at.x) / (at.r * at.r * at.length * real(2)) +
+    const F g_r = -e * pull / at.r +
+                  g_d * (at.r * at.r + at.x * at.x) / (at.r * at.r * at.length * real(2)) +
                   g_e * blur / at.length;
     F g_l[3];
     for (int j = 0; j < 3; ++j) {
@@ -115,12 +122,15 @@ FN void meet_boxes_adjoint(const real* h, const real* o, real sign, const Boxes&
       const int i = (number - 6) / 3, j = (number - 6) % 3;
       const int i1 = (i + 1) % 3, i2 = (i + 2) % 3, j1 = (j + 1) % 3, j2 = (j + 2) % 3;
       // q is length^4, and the sums have it over length
-      const F g_length = (e * pull * real(3) + (g_sum * share + g_total * hard_share) * real(4) - g_d * at.d -
-                          g_e * (at.r * blur / at.length)) / at.length;
+      const F g_length = (e * pull * real(3) + (g_sum * share + g_total * hard_share) * real(4) -
+                          g_d * at.d - g_e * (at.r * blur / at.length)) /
+                         at.length;
       auto counts = at.q > none;
       const F by_length = counts ? g_length / at.length : none;
-      to.a[i][j2] += (counts ? g_l[j1] + g_r * sign_of(two.a[i][j2]) * h[j1] : none) + by_length * two.a[i][j2];
-      to.a[i][j1] += (counts ? g_r * sign_of(two.a[i][j1]) * h[j2] - g_l[j2] : none) + by_length * two.a[i][j1];
+      to.a[i][j2] += (counts ? g_l[j1] + g_r * sign_of(two.a[i][j2]) * h[j1] : none) +
+                     by_length * two.a[i][j2];
+      to.a[i][j1] += (counts ? g_r * sign_of(two.a[i][j1]) * h[j2] - g_l[j2] : none) +
+                     by_length * two.a[i][j1];
       to.a[i2][j] += counts ? g_r * sign_of(two.a[i2][j]) * o[i1] : none;
       to.a[i1][j] += counts ? g_r * sign_of(two.a[i1][j]) * o[i2] : none;
     }

@@ -29,7 +29,8 @@ struct Equations : Pairs {
       if (!ANY(touches)) continue;
       const int i = m.contact_link[c];
       const V3 velocity = V[i].l + V[i].a.cross(x);
-      const V3 push = contact_force(own.contact_law + 5 * c, up, depth, velocity, touches ? F(1) : F(0));
+      const V3 push =
+          contact_force(own.contact_law + 5 * c, up, depth, velocity, touches ? F(1) : F(0));
       f[i] = f[i] - Spatial{x.cross(push), push};
     }
     weld_forces();

@@ -7,7 +7,8 @@
 struct Inspection : Equations {
   using Equations::Equations;
 
-  FN void run(const real* q_in, const real* qd_in, const real* control, real* mass_matrix, real* right, real* driven) {
+  FN void run(const real* q_in, const real* qd_in, const real* control, real* mass_matrix,
+              real* right, real* driven) {
     gather(q_in, m.nq, q);
     gather(qd_in, m.nv, qd);
     gather(control, m.nu, u);

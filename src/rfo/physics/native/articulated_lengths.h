@@ -31,7 +31,8 @@ struct Driven : Articulated {
 
   FN F sum(int r, At<const F> x) {
     F total = F(0);
-    for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) total += F(m.length_coef[k]) * x[m.length_dof[k]];
+    for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k)
+      total += F(m.length_coef[k]) * x[m.length_dof[k]];
     return total;
   }
   FN F length(int r) {
@@ -43,7 +44,8 @@ struct Driven : Articulated {
     return total;
   }
   FN void add(int r, F force, At<F> to) {
-    for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) to[m.length_dof[k]] += F(m.length_coef[k]) * force;
+    for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k)
+      to[m.length_dof[k]] += F(m.length_coef[k]) * force;
   }
   // H += w (J_r J_s^T + J_s J_r^T), or w J_r J_r^T if s is r.
   FN void stiffen(int r, int s, F w) {
@@ -59,11 +61,13 @@ struct Driven : Articulated {
   // ------------------------------------------------------------------------------------ actuators
 
   FN Activation activation(int c) {
-    const F h = F(m.dt), low = F(m.activation_range[2 * c]), high = F(m.activation_range[2 * c + 1]);
+    const F h = F(m.dt), low = F(m.activation_range[2 * c]),
+            high = F(m.activation_range[2 * c + 1]);
     const F decay = F(1) - h * F(own.activation_decay[c]), rate = h * F(own.activation_rate[c]);
     const F free = q[m.activation_q[c]] * decay + rate * u[c];
     auto within = (free > low) & (free < high);
-    return {MIN(MAX(free, low), high), within ? decay : F(0), within ? rate : F(0), within ? F(1) : F(0)};
+    return {MIN(MAX(free, low), high), within ? decay : F(0), within ? rate : F(0),
+            within ? F(1) : F(0)};
   }
   FN F drive_of(int c) {
     if (m.activation_q[c] < 0) return u[c];
@@ -86,7 +90,8 @@ struct Driven : Articulated {
     const F full = resists ? -h * by_speed : none;
     const F full_by_drive = resists ? -h * (F(gain[2]) + ahead * F(gain[1])) : none;
     auto same = held * force > none;
-    const F ratio = free ? F(1) : (same ? held / force : none), faded = ratio * (mass + full) - mass;
+    const F ratio = free ? F(1) : (same ? held / force : none),
+            faded = ratio * (mass + full) - mass;
     auto counts = free | (faded > none);
     const F weight = free ? full : MAX(faded, none);
     const F by_force = free ? none : (counts ? -ratio * (mass + full) / force : none);
@@ -120,7 +125,8 @@ struct Driven : Articulated {
 
   FN Pull tendon(int t, F h) {
     const F none = F(0), l = length(m.nu + t), v = sum(m.nu + t, qd);
-    const F k = F(own.tendon_stiffness[t]), ke = F(m.tendon_limit_ke[t]), kd = F(m.tendon_limit_kd[t]);
+    const F k = F(own.tendon_stiffness[t]), ke = F(m.tendon_limit_ke[t]),
+            kd = F(m.tendon_limit_kd[t]);
     const F slack = F(m.tendon_rest[2 * t]) - l, taut = F(m.tendon_rest[2 * t + 1]) - l;
     const F low = F(m.tendon_limit_lower[t]) - l, high = F(m.tendon_limit_upper[t]) - l;
     const F creep = F(m.tendon_creep[t]), speed = SQRT(v * v + creep * creep);
@@ -143,7 +149,8 @@ struct Driven : Articulated {
   FN int second(int e) { return first(e) + m.couplings; }
   FN Coupled coupling(int e, F h) {
     const real* p = m.coupling_poly + 5 * e;
-    const F l = length(first(e)), x = length(second(e)), ke = F(m.coupling_ke[e]), kd = F(m.coupling_kd[e]);
+    const F l = length(first(e)), x = length(second(e)), ke = F(m.coupling_ke[e]),
+            kd = F(m.coupling_kd[e]);
     F value = F(p[4]), slope = F(0), bend = F(0);  // Horner's scheme
     for (int k = 3; k >= 0; --k) {
       bend = bend * x + slope * F(2);
@@ -187,9 +194,12 @@ struct Driven : Articulated {
 
   // Add to the adjoints of parameters.
   FN void credit_actuator(int c, F x, const Pull& pull, At<const F> lambda) {
-    const F a = sum(c, qdd), b = sum(c, lambda), v = sum(c, qd), ahead = F(m.dt) * F(m.actuator_ahead[c]);
-    const F g_force = b * (pull.by_force - a * pull.weight_by_force), g_slope = -a * b * pull.weight_by_slope;
-    const F g[3] = {g_force, g_force * (length(c) + ahead * v) + g_slope * ahead, g_force * v + g_slope};
+    const F a = sum(c, qdd), b = sum(c, lambda), v = sum(c, qd),
+            ahead = F(m.dt) * F(m.actuator_ahead[c]);
+    const F g_force = b * (pull.by_force - a * pull.weight_by_force),
+            g_slope = -a * b * pull.weight_by_slope;
+    const F g[3] = {g_force, g_force * (length(c) + ahead * v) + g_slope * ahead,
+                    g_force * v + g_slope};
     for (int k = 0; k < 3; ++k) {
       credit(own.actuator_gain + 3 * c + k, g[k] * x);
       credit(own.actuator_bias + 3 * c + k, g[k]);
@@ -220,7 +230,8 @@ struct Driven : Articulated {
         continue;
       }
       const Activation next = activation(c);
-      const F after = gq[i] + (m.activation_early[c] ? g : F(0)), by_rate = after * next.on * F(m.dt);
+      const F after = gq[i] + (m.activation_early[c] ? g : F(0)),
+              by_rate = after * next.on * F(m.dt);
       credit(own.activation_rate + c, by_rate * u[c]);
       credit(own.activation_decay + c, -by_rate * q[i]);
       gq[i] = after * next.by_before + (m.activation_early[c] ? F(0) : g);
@@ -238,7 +249,8 @@ struct Driven : Articulated {
       const F ke = F(m.coupling_ke[e]), damping = F(m.coupling_kd[e]) + h * ke;
       const F a2 = sum(second(e), qdd), b2 = sum(second(e), lambda);
       const F a = sum(first(e), qdd) - at.slope * a2, b = sum(first(e), lambda) - at.slope * b2;
-      const F by_slope = b * damping * sum(second(e), qd) - b2 * at.force + at.weight * (a2 * b + a * b2);
+      const F by_slope =
+          b * damping * sum(second(e), qd) - b2 * at.force + at.weight * (a2 * b + a * b2);
       add_length(first(e), -b * ke, gq);
       add_length(second(e), b * ke * at.slope + by_slope * at.bend, gq);
       add(first(e), -b * damping, gqd);

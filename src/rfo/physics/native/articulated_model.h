@@ -9,7 +9,7 @@ struct Model : Fields {
   int nq = integer();  // coordinates, then activations
   int nv = integer();
   int nu = integer();
-  int nm = integer();  // numbers of the mass matrix H
+  int nm = integer();      // numbers of the mass matrix H
   int filled = integer();  // whether rows of H hold more than the links' own
   int lengths = integer();
   int terms = integer();
@@ -44,7 +44,7 @@ struct Model : Fields {
   const int* dof_above = integers(nv);
   const int* level = integers(nv);  // number of ancestors in that tree
   const int* dof_q = integers(nv);  // coordinate of a SLIDE or HINGE, else -1
-  const int* row = integers(nv);  // where a row of H starts: its diagonal, then its ancestors upwards
+  const int* row = integers(nv);    // start of a row of H: its diagonal, then its ancestors upwards
   const real* armature = reals(nv);
   const real* damping = reals(nv);
   const real* stiffness = reals(nv);
@@ -62,12 +62,12 @@ struct Model : Fields {
   const real* actuator_gain = reals(3 * nu);
   const real* actuator_bias = reals(3 * nu);
   const real* force_range = reals(2 * nu);
-  const real* actuator_mass = reals(nu);   // effective mass at the reference pose
-  const real* actuator_ahead = reals(nu);  // 1 where the length is implicit too, else 0
+  const real* actuator_mass = reals(nu);    // effective mass at the reference pose
+  const real* actuator_ahead = reals(nu);   // 1 where the length is implicit too, else 0
   const int* actuator_soft = integers(nu);  // whether something is implicit
   const int* activation_q = integers(nu);   // where q holds its activation, or -1
   const int* activation_early = integers(nu);
-  const real* activation_rate = reals(nu);   // a' = rate u - decay a [1/s]
+  const real* activation_rate = reals(nu);  // a' = rate u - decay a [1/s]
   const real* activation_decay = reals(nu);
   const real* activation_range = reals(2 * nu);
   // per tendon

@@ -8,7 +8,8 @@ struct Driven : Articulated {
   using Articulated::Articulated;
 
   FN void drive(F) {
-    for (int c = 0; c < m.nu; ++c) qdd[m.length_dof[c]] += F(m.length_coef[c]) * F(own.actuator_gain[3 * c]) * u[c];
+    for (int c = 0; c < m.nu; ++c)
+      qdd[m.length_dof[c]] += F(m.length_coef[c]) * F(own.actuator_gain[3 * c]) * u[c];
   }
   FN void activate() {}
   FN void hold(F) {}

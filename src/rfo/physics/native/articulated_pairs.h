@@ -31,12 +31,12 @@ struct Meeting {
   V3 gap;     // from the target's centre to that of the other shape
 };
 struct Touch {
-  V3 p, u;          // the segment, in the target's frame
-  F s, tau;         // places where they touch, on the segment and on the axis
-  F enter, leave;   // where the segment enters and leaves a box
+  V3 p, u;         // the segment, in the target's frame
+  F s, tau;        // places where they touch, on the segment and on the axis
+  F enter, leave;  // where the segment enters and leaves a box
   F distance, depth;
-  V3 n, x;          // normal towards the segment and point of contact, in the world
-  F on;             // the part that counts where they touch, else 0
+  V3 n, x;  // normal towards the segment and point of contact, in the world
+  F on;     // the part that counts where they touch, else 0
 };
 
 constexpr real softness = real(1e-2);
@@ -89,7 +89,9 @@ struct Inside {
   V3 m;             // gradient, not of unit length
 };
 FN F inside_box(const V3& p, const real* h, Inside& in) {
-  auto face = [&](F p, real h) { return F(1) / MAX((F(h) - p) * (F(h) + p) * F(real(0.5) / h), F(hair)); };
+  auto face = [&](F p, real h) {
+    return F(1) / MAX((F(h) - p) * (F(h) + p) * F(real(0.5) / h), F(hair));
+  };
   const V3 r{face(p.x, h[0]), face(p.y, h[1]), face(p.z, h[2])};
   const F depth = F(1) / SQRT(r.dot(r));
   in.ratio = r * depth;
@@ -113,7 +115,8 @@ FN void box_distance(const V3& p, const real* h, F& distance, V3& n) {
   Mixed mixed;
   const V3 inner = mix(in.m, ahead(), F(near_middle), mixed);
   const F scale = F(1) / length;
-  n = V3{outside ? d.x * scale : inner.x, outside ? d.y * scale : inner.y, outside ? d.z * scale : inner.z};
+  n = V3{outside ? d.x * scale : inner.x, outside ? d.y * scale : inner.y,
+         outside ? d.z * scale : inner.z};
 }
 
 // Closest points of a segment and an axis of half length h.
@@ -132,7 +135,9 @@ struct Pairs : Supports {
   FN V3 pos_of(int i) { return i < 0 ? V3{} : pos[i]; }
   FN Quat rot_of(int i) { return i < 0 ? Quat{F(0), F(0), F(0), F(1)} : rot[i]; }
   FN V3 origin_of(int i) { return i < 0 ? V3{} : origin[i]; }
-  FN V3 velocity_at(At<const Spatial> v, int i, const V3& x) { return i < 0 ? V3{} : v[i].l + v[i].a.cross(x); }
+  FN V3 velocity_at(At<const Spatial> v, int i, const V3& x) {
+    return i < 0 ? V3{} : v[i].l + v[i].a.cross(x);
+  }
 
   // Poses of a pair's shapes; false if they are too far from each other in every environment.
   FN bool meet(int k, Meeting& at) {
@@ -153,7 +158,8 @@ struct Pairs : Supports {
     if (m.pair_box[k] == BOX_ON_BOX)
       return meet_boxes(m.pair_target_half + 3 * k, m.pair_own_half + 3 * k, m.pair_sign[k],
                         rot_of(at.a) * quat_of(m.pair_own_quat + 4 * k), at.turn, at.gap, two);
-    for (int j = 0; j < 3; ++j) two.half[j] = F(m.pair_target_half[3 * k + j]) + F(m.pair_radius[k]);
+    for (int j = 0; j < 3; ++j)
+      two.half[j] = F(m.pair_target_half[3 * k + j]) + F(m.pair_radius[k]);
     return true;
   }
 

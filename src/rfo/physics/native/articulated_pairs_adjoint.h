@@ -5,10 +5,12 @@
 #include "articulated_pairs.h"
 
 // `g_half` is the adjoint of the half extent.
-FN void clip_adjoint(F p, F u, F h, const Touch& t, F g_enter, F g_leave, F& g_p, F& g_u, F& g_half) {
+FN void clip_adjoint(F p, F u, F h, const Touch& t, F g_enter, F g_leave, F& g_p, F& g_u,
+                     F& g_half) {
   const F inverse = inverse_of(u), t0 = (-h - p) * inverse, t1 = (h - p) * inverse;
   const F first = MIN(t0, t1), last = MAX(t0, t1);
-  const F g = ((first >= t.enter) ? g_enter * inverse : F(0)), l = ((last <= t.leave) ? g_leave * inverse : F(0));
+  const F g = ((first >= t.enter) ? g_enter * inverse : F(0)),
+          l = ((last <= t.leave) ? g_leave * inverse : F(0));
   g_p -= g + l;
   g_u -= g * first + l * last;
   g_half = (inverse > F(0)) ? l - g : g - l;
@@ -35,7 +37,8 @@ FN V3 box_distance_adjoint(const V3& p, const real* h, F g_distance, const V3& g
   const V3 n = d * scale, g_out = (g_n - n * n.dot(g_n)) * scale;  // adjoint of d, outside
   V3 g_ahead;
   const V3 g = mix_adjoint(in.m, ahead(), F(near_middle), g_n, g_ahead);  // adjoint of m, inside
-  const V3 c{F(3) * in.ratio.x * in.steep.x * in.slope.x * g.x, F(3) * in.ratio.y * in.steep.y * in.slope.y * g.y,
+  const V3 c{F(3) * in.ratio.x * in.steep.x * in.slope.x * g.x,
+             F(3) * in.ratio.y * in.steep.y * in.slope.y * g.y,
              F(3) * in.ratio.z * in.steep.z * in.slope.z * g.z};
   // c_i: adjoint of the depth through its ratio to a_i
   const F g_depth = c.x + c.y + c.z - g_distance;
@@ -51,10 +54,10 @@ FN V3 box_distance_adjoint(const V3& p, const real* h, F g_distance, const V3& g
 struct PairsAdjoint : Pairs {
   using Pairs::Pairs;
 
-  // From the adjoint g of the point on the segment, of distance (or less depth), normal and the part
-  // that counts to those of p and u, in the target's frame, and of what the boxes share.
-  FN void touch_adjoint(int k, int j, const Touch& t, const Boxes& two, V3 g, F g_distance, const V3& g_n, F g_on,
-                        V3& g_p, V3& g_u, BoxesAdjoint& shared) {
+  // From the adjoint g of the point on the segment, of distance (or less depth), normal and the
+  // part that counts to those of p and u, in the target's frame, and of what the boxes share.
+  FN void touch_adjoint(int k, int j, const Touch& t, const Boxes& two, V3 g, F g_distance,
+                        const V3& g_n, F g_on, V3& g_p, V3& g_u, BoxesAdjoint& shared) {
     const real* h = m.pair_target_half + 3 * k;
     const V3 point = t.p + t.u * t.s;
     const F radius = F(m.pair_radius[k]);
@@ -88,8 +91,9 @@ struct PairsAdjoint : Pairs {
     const V3 d = point - V3{F(0), F(0), t.tau};
     const real length = m.segment_length[j];
     V3 g_way;
-    const V3 g_d = mix_adjoint(d, across(t.u, length, m.pair_sign[k]), radius * near_axis, g_n, g_way) +
-                   d * (g_distance / t.distance);
+    const V3 g_d =
+        mix_adjoint(d, across(t.u, length, m.pair_sign[k]), radius * near_axis, g_n, g_way) +
+        d * (g_distance / t.distance);
     g = g + g_d;
     // where they are not at an end, s and tau solve
     // A s - B tau + u.p = 0  and  C tau - B s - p_z = 0
@@ -108,12 +112,14 @@ struct PairsAdjoint : Pairs {
     g_p.z += y_tau;
     g_u = g * t.s - (t.p + t.u * (F(2 * soft) * t.s)) * y_s;
     g_u.z += t.tau * y_s + t.s * y_tau;
-    const F scale = F(length > 0 ? 1 / length : real(0)), bend = g_way.x * scale * scale * (real(-2) * m.pair_sign[k]);
+    const F scale = F(length > 0 ? 1 / length : real(0)),
+            bend = g_way.x * scale * scale * (real(-2) * m.pair_sign[k]);
     g_u.x += t.u.x * bend - g_way.y * scale;
     g_u.y += t.u.y * bend + g_way.x * scale;
   }
 
-  FN void pair_powers(At<const Spatial> W, At<Spatial> P_V, At<Spatial> P_W, At<Spatial> G, At<V3> P_origin) {
+  FN void pair_powers(At<const Spatial> W, At<Spatial> P_V, At<Spatial> P_W, At<Spatial> G,
+                      At<V3> P_origin) {
     for (int k = 0; k < m.pairs; ++k) {
       Meeting at;
       Boxes two;
@@ -126,7 +132,8 @@ struct PairsAdjoint : Pairs {
         const int a = at.a, b = at.b;
         const auto law = own.pair_law + 5 * k;
         const V3 x_b = t.x - at.shift;
-        const V3 v = velocity_at(V, a, t.x) - velocity_at(V, b, x_b), w = velocity_at(W, a, t.x) - velocity_at(W, b, x_b);
+        const V3 v = velocity_at(V, a, t.x) - velocity_at(V, b, x_b),
+                 w = velocity_at(W, a, t.x) - velocity_at(W, b, x_b);
         const V3 omega_a = a < 0 ? V3{} : V[a].a, omega = omega_a - (b < 0 ? V3{} : V[b].a);
         const V3 alpha_a = a < 0 ? V3{} : W[a].a, alpha = alpha_a - (b < 0 ? V3{} : W[b].a);
         const ContactAdjoint g = contact_force_adjoint(law, t.n, t.depth, v, t.on, w * F(-1));
@@ -137,13 +144,15 @@ struct PairsAdjoint : Pairs {
         V3 g_p, g_u;
         const Quat back = at.turn.conjugate();
         const F g_on = (t.on > F(0)) ? g.on : F(0);
-        touch_adjoint(k, j, t, two, back.rotate(g_x), -g.depth, back.rotate(g_n), g_on, g_p, g_u, shared);
+        touch_adjoint(k, j, t, two, back.rotate(g_x), -g.depth, back.rotate(g_n), g_on, g_p, g_u,
+                      shared);
         g_p = at.turn.rotate(g_p);
         g_u = at.turn.rotate(g_u);
         const V3 u = at.turn.rotate(t.u), p = at.centre + at.turn.rotate(t.p);
         // displacing both rigidly, with their twists, changes nothing: what remains belongs to the
         // target
-        const V3 g_b = g_x - g_p, twist = (p - t.x).cross(g_p) + u.cross(g_u) + v.cross(g_v) - w.cross(push);
+        const V3 g_b = g_x - g_p,
+                 twist = (p - t.x).cross(g_p) + u.cross(g_u) + v.cross(g_v) - w.cross(push);
         const V3 carried = g_p - g_v.cross(omega_a) - alpha_a.cross(push);
         if (a >= 0) {
           P_W[a] = P_W[a] - Spatial{t.x.cross(push), push};
@@ -159,11 +168,13 @@ struct PairsAdjoint : Pairs {
         }
       }
       if (m.pair_box[k] != BOX_ON_BOX) continue;
-      meet_boxes_adjoint(m.pair_target_half + 3 * k, m.pair_own_half + 3 * k, m.pair_sign[k], two, shared);
+      meet_boxes_adjoint(m.pair_target_half + 3 * k, m.pair_own_half + 3 * k, m.pair_sign[k], two,
+                         shared);
       const V3 g = at.turn.rotate({shared.c[0], shared.c[1], shared.c[2]});
       V3 torque = V3{};
       for (int i = 0; i < 3; ++i) {
-        const V3 axis{two.a[i][0], two.a[i][1], two.a[i][2]}, g_axis{shared.a[i][0], shared.a[i][1], shared.a[i][2]};
+        const V3 axis{two.a[i][0], two.a[i][1], two.a[i][2]},
+            g_axis{shared.a[i][0], shared.a[i][1], shared.a[i][2]};
         torque = torque + axis.cross(g_axis);
       }
       torque = at.turn.rotate(torque);

@@ -43,7 +43,8 @@ struct Step : Equations {
   }
 
 #ifdef PARAMETERS
-  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters, real* q_out, real* qd_out) {
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters,
+              real* q_out, real* qd_out) {
     receive(parameters);
     run(q_in, qd_in, control, q_out, qd_out);
   }

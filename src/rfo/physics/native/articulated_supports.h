@@ -2,8 +2,8 @@
 // Contact of ellipsoids with planes that are fixed in the world.
 //
 // Of an ellipsoid of centre c, axes R and semi-axes a, the point furthest against the normal n of a
-// plane is  c - R f  with  f = D R^T n / s,  D = diag(a^2),  s = |diag(a) R^T n|,  and s its distance
-// from c along n. A vertex has a = 0, a disc one small semi-axis.
+// plane is  c - R f  with  f = D R^T n / s,  D = diag(a^2),  s = |diag(a) R^T n|,  and s its
+// distance from c along n. A vertex has a = 0, a disc one small semi-axis.
 
 #include "articulated_welds.h"
 #include "contact.h"
@@ -67,9 +67,11 @@ struct Supports : Welds {
     const V3 lowered = at.n * g.depth, g_x = W.a.cross(g.force) + g.velocity.cross(v.a);
     // adjoint of R^T n, through f and the size
     const V3 local = at.turn.conjugate().rotate(g_x);
-    const V3 by_f = at.f * local.dot(at.f) - V3{local.x * at.square.x, local.y * at.square.y, local.z * at.square.z};
+    const V3 by_f = at.f * local.dot(at.f) -
+                    V3{local.x * at.square.x, local.y * at.square.y, local.z * at.square.z};
     const V3 g_n = at.turn.rotate(by_f * (F(1) / at.size) + at.f * g.depth);
     return {Spatial{at.x.cross(g.force), g.force}, Spatial{at.x.cross(g.velocity), g.velocity},
-            Spatial{at.x.cross(g_x) - at.centre.cross(lowered) + g_n.cross(at.n), g_x - lowered}, lowered};
+            Spatial{at.x.cross(g_x) - at.centre.cross(lowered) + g_n.cross(at.n), g_x - lowered},
+            lowered};
   }
 };

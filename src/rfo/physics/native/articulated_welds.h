@@ -4,10 +4,10 @@
 #include "articulated_driven.h"
 
 struct Weld {
-  int a, b;      // links, -1 is the world
-  V3 x_a, x_b;   // the points, about the origins of their links' trees
-  V3 gap, rate;  // distance of the points in the world, and its rate
-  Quat turned;   // turn of the first frame against the second, in the world
+  int a, b;          // links, -1 is the world
+  V3 x_a, x_b;       // the points, about the origins of their links' trees
+  V3 gap, rate;      // distance of the points in the world, and its rate
+  Quat turned;       // turn of the first frame against the second, in the world
   V3 force, torque;  // wrench on the first link
 };
 
@@ -16,7 +16,9 @@ struct Welds : Driven {
 
   FN Spatial motion_of(At<const Spatial> v, int i) { return i < 0 ? Spatial{} : v[i]; }
   FN V3 rate_at(const Spatial& v, const V3& x) { return v.l + v.a.cross(x); }
-  FN V3 point_of(int i, const real* p) { return i < 0 ? broadcast(p) : pos[i] + rot[i].rotate(broadcast(p)); }
+  FN V3 point_of(int i, const real* p) {
+    return i < 0 ? broadcast(p) : pos[i] + rot[i].rotate(broadcast(p));
+  }
   FN Quat frame_of(int i, const real* t) { return i < 0 ? quat_of(t) : rot[i] * quat_of(t); }
 
   FN Weld weld(int k) {
@@ -28,9 +30,11 @@ struct Welds : Driven {
     at.gap = at.x_a - at.x_b + (at.a < 0 ? V3{} : origin[at.a]) - (at.b < 0 ? V3{} : origin[at.b]);
     const Spatial v_a = motion_of(V, at.a), v_b = motion_of(V, at.b);
     at.rate = rate_at(v_a, at.x_a) - rate_at(v_b, at.x_b);
-    at.turned = frame_of(at.a, m.weld_quat + 8 * k) * frame_of(at.b, m.weld_quat + 8 * k + 4).conjugate();
+    at.turned =
+        frame_of(at.a, m.weld_quat + 8 * k) * frame_of(at.b, m.weld_quat + 8 * k + 4).conjugate();
     at.force = at.gap * F(-m.weld_ke[k]) - at.rate * F(m.weld_kd[k]);
-    at.torque = at.turned.vector() * (at.turned.w * F(-2 * m.weld_turn_ke[k])) - (v_a.a - v_b.a) * F(m.weld_turn_kd[k]);
+    at.torque = at.turned.vector() * (at.turned.w * F(-2 * m.weld_turn_ke[k])) -
+                (v_a.a - v_b.a) * F(m.weld_turn_kd[k]);
     return at;
   }
 
@@ -43,12 +47,14 @@ struct Welds : Driven {
   }
 
   // See articulated_adjoint.h.
-  FN void weld_powers(At<const Spatial> W, At<Spatial> P_V, At<Spatial> P_W, At<Spatial> G, At<V3> P_origin) {
+  FN void weld_powers(At<const Spatial> W, At<Spatial> P_V, At<Spatial> P_W, At<Spatial> G,
+                      At<V3> P_origin) {
     for (int k = 0; k < m.welds; ++k) {
       const Weld at = weld(k);
       const Spatial w_a = motion_of(W, at.a), w_b = motion_of(W, at.b);
       const V3 w = rate_at(w_a, at.x_a) - rate_at(w_b, at.x_b), turn = w_a.a - w_b.a;
-      const V3 g_gap = w * F(m.weld_ke[k]), g_rate = w * F(m.weld_kd[k]), g_turn = turn * F(m.weld_turn_kd[k]);
+      const V3 g_gap = w * F(m.weld_ke[k]), g_rate = w * F(m.weld_kd[k]),
+               g_turn = turn * F(m.weld_turn_kd[k]);
       const V3 g = turn * F(m.weld_turn_ke[k]), v = at.turned.vector();
       const F s = at.turned.w;
       const V3 common = v * -g.dot(v) + g * (s * s), twist = v.cross(g) * s;

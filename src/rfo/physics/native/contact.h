@@ -12,7 +12,8 @@ struct Contact {
   F grip;  // min(k_f, mu N / |v_t|)
 };
 constexpr real speed_floor = real(1e-6);
-template <class P> FN Contact contact_law(const P& law, const V3& n, F depth, const V3& velocity) {
+template <class P>
+FN Contact contact_law(const P& law, const V3& n, F depth, const V3& velocity) {
   Contact c;
   c.vn = n.dot(velocity);
   c.vt = velocity - n * c.vn;
@@ -25,7 +26,8 @@ template <class P> FN Contact contact_law(const P& law, const V3& n, F depth, co
 
 // Force on a point at this depth that moves with this velocity against a surface of normal n, times
 // `on`.
-template <class P> FN V3 contact_force(const P& law, const V3& n, F depth, const V3& velocity, F on) {
+template <class P>
+FN V3 contact_force(const P& law, const V3& n, F depth, const V3& velocity, F on) {
   const Contact c = contact_law(law, n, depth, velocity);
   return (n * c.pressure - c.vt * c.grip) * on;
 }
@@ -37,7 +39,8 @@ struct ContactAdjoint {
   V3 velocity, n;
 };
 template <class P>
-FN ContactAdjoint contact_force_adjoint(const P& law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
+FN ContactAdjoint contact_force_adjoint(const P& law, const V3& n, F depth, const V3& velocity,
+                                        F on, const V3& w) {
   const Contact c = contact_law(law, n, depth, velocity);
   const V3 whole = n * c.pressure - c.vt * c.grip, g = w * on;
   const F along = c.vt.dot(g), none = F(0);
@@ -47,7 +50,8 @@ FN ContactAdjoint contact_force_adjoint(const P& law, const V3& n, F depth, cons
   const F damping = F(law[1]) + MAX(depth, none) * F(law[4]);
   const F g_vn = ((c.vn < none) ? -g_pressure * damping : none) - n.dot(g_vt);
   const F g_depth = g_pressure * (F(law[0]) + MAX(-c.vn, none) * F(law[4]));
-  return {whole * on, g_depth, whole.dot(w), g_vt + n * g_vn, g * c.pressure + velocity * g_vn - g_vt * c.vn};
+  return {whole * on, g_depth, whole.dot(w), g_vt + n * g_vn,
+          g * c.pressure + velocity * g_vn - g_vt * c.vn};
 }
 
 // The adjoints of the law's constants.
@@ -55,13 +59,14 @@ struct LawAdjoint {
   F of[5];
 };
 template <class P>
-FN LawAdjoint contact_law_adjoint(const P& law, const V3& n, F depth, const V3& velocity, F on, const V3& w) {
+FN LawAdjoint contact_law_adjoint(const P& law, const V3& n, F depth, const V3& velocity, F on,
+                                  const V3& w) {
   const Contact c = contact_law(law, n, depth, velocity);
   const F along = c.vt.dot(w) * on, none = F(0), d = MAX(depth, none), into = MAX(-c.vn, none);
   auto slides = c.grip < F(law[2]);
   const F g_pressure = n.dot(w) * on - (slides ? along * F(law[3]) / c.speed : none);
-  return {{g_pressure * d, g_pressure * into, slides ? none : -along, slides ? -along * c.pressure / c.speed : none,
-           g_pressure * into * d}};
+  return {{g_pressure * d, g_pressure * into, slides ? none : -along,
+           slides ? -along * c.pressure / c.speed : none, g_pressure * into * d}};
 }
 
 // --------------------------------------------------------------- nodes of a grid: another velocity
@@ -81,7 +86,8 @@ FN R3 slide(const R3& r, const R3& n, real friction) {
 FN R3 slide_adjoint(const R3& r, const R3& n, real friction, const R3& g, R3& g_n) {
   const real into = r.dot(n);
   const R3 t = r - n * into;
-  const real size = sqrt(larger(t.dot(t), LEAST_SQUARE)), keep = larger(real(0), 1 + friction * into / size);
+  const real size = sqrt(larger(t.dot(t), LEAST_SQUARE)),
+             keep = larger(real(0), 1 + friction * into / size);
   const real along = keep > 0 ? g.dot(t) * friction / size : real(0);
   const R3 g_t = g * keep - t * (along * into / (size * size));
   const real g_into = along - g_t.dot(n);

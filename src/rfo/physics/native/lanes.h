@@ -28,8 +28,14 @@ typedef REAL real;
 constexpr int W = LANES;
 
 // Returns b if a is not a number.
-template <class T> FN T smaller(T a, T b) { return a < b ? a : b; }
-template <class T> FN T larger(T a, T b) { return a > b ? a : b; }
+template <class T>
+FN T smaller(T a, T b) {
+  return a < b ? a : b;
+}
+template <class T>
+FN T larger(T a, T b) {
+  return a > b ? a : b;
+}
 
 #if LANES == 1
 typedef real F;
@@ -52,12 +58,15 @@ FN real magnitude(real x) { return larger(x, -x); }
 
 FN F magnitude(F x) { return MAX(x, -x); }
 
-template <class T> struct Vector {
+template <class T>
+struct Vector {
   T x, y, z;
   FN Vector operator+(const Vector& o) const { return {x + o.x, y + o.y, z + o.z}; }
   FN Vector operator-(const Vector& o) const { return {x - o.x, y - o.y, z - o.z}; }
   FN Vector operator*(T s) const { return {x * s, y * s, z * s}; }
-  FN Vector cross(const Vector& o) const { return {y * o.z - z * o.y, z * o.x - x * o.z, x * o.y - y * o.x}; }
+  FN Vector cross(const Vector& o) const {
+    return {y * o.z - z * o.y, z * o.x - x * o.z, x * o.y - y * o.x};
+  }
   FN T dot(const Vector& o) const { return x * o.x + y * o.y + z * o.z; }
 };
 typedef Vector<F> V3;
@@ -86,7 +95,8 @@ struct Quat {
 struct Sym {
   F xx, yy, zz, xy, xz, yz;
   FN V3 operator*(const V3& v) const {
-    return {xx * v.x + xy * v.y + xz * v.z, xy * v.x + yy * v.y + yz * v.z, xz * v.x + yz * v.y + zz * v.z};
+    return {xx * v.x + xy * v.y + xz * v.z, xy * v.x + yy * v.y + yz * v.z,
+            xz * v.x + yz * v.y + zz * v.z};
   }
   FN Sym operator+(const Sym& o) const {
     return {xx + o.xx, yy + o.yy, zz + o.zz, xy + o.xy, xz + o.xz, yz + o.yz};
@@ -101,10 +111,14 @@ struct Spatial {
   FN Spatial operator*(F s) const { return {a * s, l * s}; }
   FN F dot(const Spatial& o) const { return a.dot(o.a) + l.dot(o.l); }
   // rate of a motion vector carried along by this motion
-  FN Spatial cross_motion(const Spatial& o) const { return {a.cross(o.a), a.cross(o.l) + l.cross(o.a)}; }
+  FN Spatial cross_motion(const Spatial& o) const {
+    return {a.cross(o.a), a.cross(o.l) + l.cross(o.a)};
+  }
   // rate of a force vector carried along by this motion;
   // f.dot(X.cross_motion(m)) == X.dot(m.cross_force(f))
-  FN Spatial cross_force(const Spatial& f) const { return {a.cross(f.a) + l.cross(f.l), a.cross(f.l)}; }
+  FN Spatial cross_force(const Spatial& f) const {
+    return {a.cross(f.a) + l.cross(f.l), a.cross(f.l)};
+  }
 };
 
 struct Inertia {
@@ -119,7 +133,10 @@ struct Inertia {
   }
 };
 
-template <class P> FN V3 broadcast(const P& v) { return {F(v[0]), F(v[1]), F(v[2])}; }
+template <class P>
+FN V3 broadcast(const P& v) {
+  return {F(v[0]), F(v[1]), F(v[2])};
+}
 FN Quat quat_of(const real* t) { return {F(t[0]), F(t[1]), F(t[2]), F(t[3])}; }  // (x, y, z, w)
 
 // Sine and cosine. In single precision a Cody-Waite reduction and the minimax polynomials of the
@@ -135,11 +152,16 @@ FN void sincos_lanes(F x, F& sine, F& cosine) {
     return;
   }
   F n = __builtin_elementwise_rint(x * real(0.636619772367581));
-  F r = ((x - n * real(1.5703125)) - n * real(4.837512969970703125e-4)) - n * real(7.5497899548918821e-8);
+  F r = ((x - n * real(1.5703125)) - n * real(4.837512969970703125e-4)) -
+        n * real(7.5497899548918821e-8);
   F r2 = r * r;
-  F s = r + r * r2 * (real(-1.6666654611e-1) + r2 * (real(8.3321608736e-3) - r2 * real(1.9515295891e-4)));
+  F s =
+      r +
+      r * r2 * (real(-1.6666654611e-1) + r2 * (real(8.3321608736e-3) - r2 * real(1.9515295891e-4)));
   F c = real(1) - real(0.5) * r2 +
-        r2 * r2 * (real(4.166664568298827e-2) + r2 * (real(-1.388731625493765e-3) + r2 * real(2.443315711809948e-5)));
+        r2 * r2 *
+            (real(4.166664568298827e-2) +
+             r2 * (real(-1.388731625493765e-3) + r2 * real(2.443315711809948e-5)));
   F quarter = n - real(4) * __builtin_elementwise_floor(n * real(0.25));  // 0, 1, 2, 3
   auto odd = (quarter == real(1)) | (quarter == real(3));
   F s1 = odd ? c : s;

@@ -28,7 +28,8 @@ struct Mat {
   FN Mat operator*(const Mat& o) const {
     Mat r;
     for (int i = 0; i < 9; i += 3)
-      for (int j = 0; j < 3; ++j) r.a[i + j] = a[i] * o.a[j] + a[i + 1] * o.a[3 + j] + a[i + 2] * o.a[6 + j];
+      for (int j = 0; j < 3; ++j)
+        r.a[i + j] = a[i] * o.a[j] + a[i + 1] * o.a[3 + j] + a[i + 2] * o.a[6 + j];
     return r;
   }
   FN Mat operator+(const Mat& o) const {
@@ -49,7 +50,8 @@ struct Mat {
              a[1] * a[5] - a[2] * a[4], a[2] * a[3] - a[0] * a[5], a[0] * a[4] - a[1] * a[3]}};
   }
   FN F det() const {
-    return a[0] * (a[4] * a[8] - a[5] * a[7]) + a[1] * (a[5] * a[6] - a[3] * a[8]) + a[2] * (a[3] * a[7] - a[4] * a[6]);
+    return a[0] * (a[4] * a[8] - a[5] * a[7]) + a[1] * (a[5] * a[6] - a[3] * a[8]) +
+           a[2] * (a[3] * a[7] - a[4] * a[6]);
   }
   FN F trace() const { return a[0] + a[4] + a[8]; }
 };
@@ -64,10 +66,12 @@ FN F log_lanes(F x) {
   if (sizeof(real) == 8) return __builtin_elementwise_log(x);
   typedef decltype(x < x) Bits;
   Bits exponent = ((Bits)x - 0x3f3504f3) >> 23;
-  F f = (F)((Bits)x - (exponent << 23)) - real(1), e = __builtin_convertvector(exponent, F), f2 = f * f;
+  F f = (F)((Bits)x - (exponent << 23)) - real(1), e = __builtin_convertvector(exponent, F),
+    f2 = f * f;
   F p = F(real(7.0376836292e-2));
-  const real terms[8] = {real(-1.1514610310e-1), real(1.1676998740e-1),  real(-1.2420140846e-1), real(1.4249322787e-1),
-                         real(-1.6668057665e-1), real(2.0000714765e-1), real(-2.4999993993e-1), real(3.3333331174e-1)};
+  const real terms[8] = {real(-1.1514610310e-1), real(1.1676998740e-1),  real(-1.2420140846e-1),
+                         real(1.4249322787e-1),  real(-1.6668057665e-1), real(2.0000714765e-1),
+                         real(-2.4999993993e-1), real(3.3333331174e-1)};
   for (int i = 0; i < 8; ++i) p = p * f + terms[i];
   return f + (f * f2 * p - real(2.12194440e-4) * e - real(0.5) * f2) + real(0.693359375) * e;
 #endif
@@ -82,16 +86,16 @@ FN F exp_lanes(F x) {
   F n = __builtin_elementwise_floor(x * real(1.44269504088896341) + real(0.5));
   F r = x - n * real(0.693359375) + n * real(2.12194440e-4);
   F p = F(real(1.9875691500e-4));
-  const real terms[5] = {real(1.3981999507e-3), real(8.3334519073e-3), real(4.1665795894e-2), real(1.6666665459e-1),
-                         real(5.0000001201e-1)};
+  const real terms[5] = {real(1.3981999507e-3), real(8.3334519073e-3), real(4.1665795894e-2),
+                         real(1.6666665459e-1), real(5.0000001201e-1)};
   for (int i = 0; i < 5; ++i) p = p * r + terms[i];
   return (p * r * r + r + real(1)) * (F)((__builtin_convertvector(n, Bits) + 127) << 23);
 #endif
 }
 
 struct Principal {
-  Mat U;    // eigenvectors of b in columns
-  F l[3];   // its eigenvalues
+  Mat U;   // eigenvectors of b in columns
+  F l[3];  // its eigenvalues
 };
 
 // Jacobi's method for the eigenvalues of b.
@@ -145,7 +149,8 @@ struct Flow {
 FN Flow flow(const Material& m, const Principal& p, F sign) {
   Flow f;
   singular_values(p.l, sign, f.s);
-  for (int i = 0; i < 3; ++i) f.e[i] = f.s[i] > F(LEAST) ? F(real(0.5)) * log_lanes(p.l[i]) : log_lanes(F(LEAST));
+  for (int i = 0; i < 3; ++i)
+    f.e[i] = f.s[i] > F(LEAST) ? F(real(0.5)) * log_lanes(p.l[i]) : log_lanes(F(LEAST));
   f.volumetric = f.e[0] + f.e[1] + f.e[2];
   for (int i = 0; i < 3; ++i) f.d[i] = f.e[i] - f.volumetric * real(1.0 / 3);
   f.size = SQRT(f.d[0] * f.d[0] + f.d[1] * f.d[1] + f.d[2] * f.d[2]);
@@ -213,7 +218,8 @@ FN Mat flow_adjoint(const Material& m, const Principal& p, F sign, const Mat& T,
   }
   Mat B;
   for (int i = 0; i < 3; ++i) {
-    const F to_e = F(m.lambda) * trace + sum * third + f.k * (ge1[i] - sum * third - yields * along * dir[i]);
+    const F to_e =
+        F(m.lambda) * trace + sum * third + f.k * (ge1[i] - sum * third - yields * along * dir[i]);
     const F free = f.s[i] > F(LEAST) ? F(1) : F(0);
     B.a[4 * i] = (free * to_e - G.a[4 * i] * (f.g[i] + F(1))) / (F(2) * p.l[i]);
   }
@@ -224,15 +230,21 @@ FN Mat flow_adjoint(const Material& m, const Principal& p, F sign, const Mat& T,
     const auto near = w2 < F(real(0.0025));
     const auto regular = (f.s[i] > F(LEAST)) & (f.s[j] > F(LEAST));
     // (log a - log b) / (a - b) / 2 = atanh(w) / w / (a + b)
-    const F atanh_ratio = F(1) + w2 * (F(real(1.0 / 3)) + w2 * (F(real(0.2)) + w2 * (F(real(1.0 / 7)) + w2 * real(1.0 / 9))));
+    const F atanh_ratio =
+        F(1) + w2 * (F(real(1.0 / 3)) +
+                     w2 * (F(real(0.2)) + w2 * (F(real(1.0 / 7)) + w2 * real(1.0 / 9))));
     const F far = (f.e[i] - f.e[j]) / (near ? F(1) : a - b);
-    const F de = (regular & near) ? F(real(0.5)) * mean * atanh_ratio : near ? quotient(f.e[i] - f.e[j], a, b, F(0)) : far;
+    const F de = (regular & near) ? F(real(0.5)) * mean * atanh_ratio
+                 : near           ? quotient(f.e[i] - f.e[j], a, b, F(0))
+                                  : far;
     // (exp(c e_i) - exp(c e_j)) / (e_i - e_j) = c sqrt(g_i g_j) sinh(h)/h,  h = c (e_i - e_j)/2
     const F c = f.k - F(1), h = c * (f.e[i] - f.e[j]) * real(0.5), h2 = h * h;
-    const F sinh_ratio = F(1) + h2 * (F(real(1.0 / 6)) + h2 * (F(real(1.0 / 120)) + h2 * real(1.0 / 5040)));
+    const F sinh_ratio =
+        F(1) + h2 * (F(real(1.0 / 6)) + h2 * (F(real(1.0 / 120)) + h2 * real(1.0 / 5040)));
     const F root = SQRT(MAX((f.g[i] + F(1)) * (f.g[j] + F(1)), F(0)));
     const F limit = (f.g[i] + f.g[j] + F(2)) * real(-0.25) / a;
-    const F dg = (regular & near) ? c * root * sinh_ratio * de : quotient(f.g[i] - f.g[j], a, b, limit);
+    const F dg =
+        (regular & near) ? c * root * sinh_ratio * de : quotient(f.g[i] - f.g[j], a, b, limit);
     B.a[3 * i + j] = B.a[3 * j + i] = T.a[3 * i + j] * mu2 * f.k * de + G.a[3 * i + j] * dg;
   }
   return B;
@@ -245,7 +257,8 @@ FN Mat corotated_adjoint(const Material& m, const Principal& p, F sign, const Ma
   const F J = s[0] * s[1] * s[2], mu2 = F(2 * m.mu);
   const F to_J = F(m.lambda) * (F(2) * J - F(1)) * T.trace();
   Mat B;
-  for (int i = 0; i < 3; ++i) B.a[4 * i] = mu2 * T.a[4 * i] * (F(1) - real(0.5) / s[i]) + to_J * J / (F(2) * p.l[i]);
+  for (int i = 0; i < 3; ++i)
+    B.a[4 * i] = mu2 * T.a[4 * i] * (F(1) - real(0.5) / s[i]) + to_J * J / (F(2) * p.l[i]);
   for (int r = 0; r < 3; ++r) {
     const int i = r == 0 ? 1 : 0, j = r == 2 ? 1 : 2;
     B.a[3 * i + j] = B.a[3 * j + i] = T.a[3 * i + j] * mu2 * (F(1) - F(1) / (s[i] + s[j]));
@@ -254,7 +267,8 @@ FN Mat corotated_adjoint(const Material& m, const Principal& p, F sign, const Ma
 }
 
 // Adjoint of `respond`: that of F, given those of Fe and tau and the decomposition found there.
-FN Mat respond_adjoint(const Material& m, const Mat& A, const Principal& p, const Mat& gFe, const Mat& gtau) {
+FN Mat respond_adjoint(const Material& m, const Mat& A, const Principal& p, const Mat& gFe,
+                       const Mat& gtau) {
   const F mu = F(m.mu), lambda = F(m.lambda);
   if (m.law == FLUID) {
     const F J = A.det();
@@ -268,7 +282,8 @@ FN Mat respond_adjoint(const Material& m, const Mat& A, const Principal& p, cons
   }
   const Mat V = p.U.transposed(), Tp = conjugated(V, T);
   const F sign = A.det() < F(0) ? F(-1) : F(1);
-  if (m.law == COROTATED) return gFe + conjugated(p.U, corotated_adjoint(m, p, sign, Tp)) * A * F(2);
+  if (m.law == COROTATED)
+    return gFe + conjugated(p.U, corotated_adjoint(m, p, sign, Tp)) * A * F(2);
   const Flow f = flow(m, p, sign);
   const Mat G = gFe * A.transposed();
   const Mat Gp = conjugated(V, (G + G.transposed()) * F(real(0.5)));
@@ -280,11 +295,13 @@ FN Mat respond_adjoint(const Material& m, const Mat& A, const Principal& p, cons
 struct ModuliAdjoint {
   F mu, lambda, yield;
 };
-FN ModuliAdjoint moduli_adjoint(const Material& m, const Mat& A, const Principal& p, const Mat& gFe, const Mat& gtau) {
+FN ModuliAdjoint moduli_adjoint(const Material& m, const Mat& A, const Principal& p, const Mat& gFe,
+                                const Mat& gtau) {
   const F J = A.det(), trace = gtau.trace(), none = F(0);
   if (m.law == FLUID) return {none, J * (J - F(1)) * trace, none};
   const Mat T = (gtau + gtau.transposed()) * F(real(0.5));
-  if (m.law == NEO_HOOKEAN) return {(T * (A * A.transposed())).trace() - trace, log_lanes(MAX(J, F(LEAST))) * trace, none};
+  if (m.law == NEO_HOOKEAN)
+    return {(T * (A * A.transposed())).trace() - trace, log_lanes(MAX(J, F(LEAST))) * trace, none};
   const Mat V = p.U.transposed(), Tp = conjugated(V, T);
   const F sign = J < none ? F(-1) : F(1);
   F to_mu = none;

@@ -7,7 +7,8 @@ struct Adjoint : Pack {
   const Model& m;
   FN Adjoint(const Call& call, const Model& model) : Pack(call, 0, 0), m(model) {}
 
-  FN void run(const real* deformation, const real* g_elastic, const real* g_stress, real* g_deformation) {
+  FN void run(const real* deformation, const real* g_elastic, const real* g_stress,
+              real* g_deformation) {
     Mat A, Fe, tau, g_Fe, g_tau;
     Principal axes;
     gather(deformation, 9, A.a);

@@ -38,19 +38,19 @@ struct Particles : Team {
   const real stiffening = real(4) / (m.dx * m.dx);  // K
   const real load_of_stress = -m.dt * m.volume * stiffening;
   int* const order = take<int>(padded);
-  real* const node = take<real>(grid_numbers);    // momentum and mass of the nodes of the box
-  real* const moving = take<real>(grid_numbers);  // their velocity
+  real* const node = take<real>(grid_numbers);    // momentum and mass of the box's nodes
+  real* const moving = take<real>(grid_numbers);  // velocity of the box's nodes
 
   FN Particles(const Call& call, const Model& model) : Team(call), m(model) {}
 
   FN int cell(real x, int cells) {
     const real c = x / m.dx - real(0.5);
-    return c > 0 ? (c < cells - 1 ? (int)c : cells - 1) : 0;  // also of a number that is none
+    return c > 0 ? (c < cells - 1 ? (int)c : cells - 1) : 0;  // also for a NaN
   }
   FN int key(const real* x) {
     return (cell(x[0], m.nx) * m.ny + cell(x[1], m.ny)) * m.nz + cell(x[2], m.nz);
   }
-  // Counting sort, on the CPU; CUDA keeps the given order.
+  // Counting sort on the CPU; CUDA keeps the given order.
   FN void sort(const real* x) {
 #if LANES == 1
     EACH(p, m.particles) order[p] = p;
@@ -64,22 +64,23 @@ struct Particles : Team {
 #endif
     SYNC();
   }
-  // Environment-major arrays (particles, n) to a field of the blocks and back; idle lanes repeat the
-  // last particle.
+  // Copy environment-major arrays (particles, n) to a field of the blocks, and back. Idle lanes
+  // repeat the last particle.
   FN void gather(const real* from, int n, real* to, int at) {
     from += (long long)pack * m.particles * n;
     EACH(b, blocks)
-      for (int l = 0; l < W; ++l) {
-        const int i = b * W + l;
-        const real* particle = from + n * order[i < m.particles ? i : m.particles - 1];
-        for (int j = 0; j < n; ++j) LANE(part(to, STATE, b)[at + j], l) = particle[j];
-      }
+    for (int l = 0; l < W; ++l) {
+      const int i = b * W + l;
+      const real* particle = from + n * order[i < m.particles ? i : m.particles - 1];
+      for (int j = 0; j < n; ++j) LANE(part(to, STATE, b)[at + j], l) = particle[j];
+    }
   }
   FN void scatter(real* from, int at, int n, real* to) {
     to += (long long)pack * m.particles * n;
     EACH(b, blocks)
-      for (int l = 0; l < W && b * W + l < m.particles; ++l)
-        for (int j = 0; j < n; ++j) to[n * order[b * W + l] + j] = LANE(part(from, STATE, b)[at + j], l);
+    for (int l = 0; l < W && b * W + l < m.particles; ++l)
+      for (int j = 0; j < n; ++j)
+        to[n * order[b * W + l] + j] = LANE(part(from, STATE, b)[at + j], l);
   }
   // ------------------------------------------------------------------------------------- the box
 
@@ -118,16 +119,14 @@ struct Particles : Team {
 #endif
   }
   FN int nodes() { return box.nx * box.ny * box.nz; }
-  FN void clear(real* grid) {
-    EACH(i, 4 * nodes() + 4) grid[i] = real(0);
-  }
+  FN void clear(real* grid) { EACH(i, 4 * nodes() + 4) grid[i] = real(0); }
 
-  // Where the particles of a block lie among the nodes.
+  // Places of a block's particles among the nodes.
   struct Stencil {
-    F first;         // number of the first node in the box
-    F w[3][3];       // weights by axis and node
-    F slope[3][3];   // their derivatives by x
-    F d[3][3];       // distances x_n - x
+    F first;        // number of the first node in the box
+    F w[3][3];      // weights by axis and node
+    F slope[3][3];  // their derivatives by x
+    F d[3][3];      // distances x_n - x
   };
   FN Stencil stencil(const F* x) {
     Stencil s;
@@ -146,11 +145,12 @@ struct Particles : Team {
       s.slope[a][2] = near * inverse;
       for (int i = 0; i < 3; ++i) s.d[a][i] = (F(real(i)) - f) * m.dx;
     }
-    s.first = ((at[0] - real(box.x)) * real(box.ny) + (at[1] - real(box.y))) * real(box.nz) + (at[2] - real(box.z));
+    s.first = ((at[0] - real(box.x)) * real(box.ny) + (at[1] - real(box.y))) * real(box.nz) +
+              (at[2] - real(box.z));
     return s;
   }
-  // One particle's, and where its rows lie. Sums over nodes are done along z, then y, then x,
-  // weighted as late as possible.
+  // Place of one particle, and of its rows. Sums over nodes run along z, then y, then x, and take
+  // their weights as late as possible.
   struct Reach {
     real w[3][3], slope[3][3], d[3][3];
     Row wz, sz, dz;
@@ -170,10 +170,12 @@ struct Particles : Team {
     r.first = 4 * (long long)LANE(s.first, l);
     return r;
   }
-  FN long long row_of(const Reach& r, int i, int j) { return r.first + 4 * (long long)(i * box.ny + j) * box.nz; }
+  FN long long row_of(const Reach& r, int i, int j) {
+    return r.first + 4 * (long long)(i * box.ny + j) * box.nz;
+  }
   FN int active(int b) { return m.particles - b * W < W ? m.particles - b * W : W; }
 
-  // The affine field of values that a particle sheds on its nodes: value + A d, four numbers a node.
+  // The affine field that a particle gives to its nodes: value + A d, four numbers a node.
   struct Affine {
     Row value, x, y;
   };
@@ -187,7 +189,7 @@ struct Particles : Team {
 
   // ------------------------------------------------------------------------------------- transfers
 
-  // Particles' momentum and mass to the grid; `answer` is told every block's response and A.
+  // From particles to the grid: momentum and mass. `answer` receives every block's response and A.
   template <class Answer>
   FN void to_grid(real* state, Answer&& answer) {
     clear(node);
@@ -214,7 +216,7 @@ struct Particles : Team {
     SYNC();
   }
 
-  // Sums over a particle's nodes of w g and w g d^T, four numbers each.
+  // Sums of w g and w g d^T over a particle's nodes, four numbers each.
   struct Moments {
     Four value, x, y, z;
   };
@@ -238,7 +240,7 @@ struct Particles : Team {
     return MIN(MAX(x, F(real(0.5) * m.dx)), F((real(cells) - real(0.5)) * m.dx));
   }
 
-  // The grid's velocities to the particles, whose F is elastic by now.
+  // From the grid to the particles: velocities. F is elastic here.
   FN void from_grid(real* state) {
     const int cells[3] = {m.nx, m.ny, m.nz};
     EACH(b, blocks) {

@@ -1,6 +1,6 @@
 #pragma once
-// Adjoint of one control step: its substeps run again, their particles kept, then backwards, each
-// one's grid made anew.
+// Adjoint of one control step. Its substeps run again and their particles are kept. Then they run
+// backwards, and each makes its grid again.
 
 #include "mpm_tools.h"
 
@@ -33,7 +33,7 @@ struct Adjoint : Tools {
 
   // ------------------------------------------------------------------------------------- tools
 
-  // Adjoint of `touch`: from that of its result to that of v, and on to the shape's frames.
+  // Adjoint of `touch`: returns that of v, and adds to those of the shape's frames.
   FN R3 touch_adjoint(const Shape& s, const R3& at, const R3& v, const R3& g, real* gs) {
     const R3 x = s.now.R.back(at - s.now.p);
     const Surface f = surface(s, x);
@@ -76,8 +76,8 @@ struct Adjoint : Tools {
     return R3{stop_x ? 0 : g.x, stop_y ? 0 : g.y, g.z};
   }
 
-  // From the adjoint of the velocities to that of momentum and mass, in place; on to the tools'
-  // frames.
+  // Turns the adjoint of the velocities in place into that of momentum and mass, and adds to those
+  // of the tools' frames.
   FN void grid_adjoint() {
     EACH(ij, box.nx * box.ny) {
       const int i = ij / box.ny, j = ij % box.ny;
@@ -91,7 +91,7 @@ struct Adjoint : Tools {
         }
         const R3 free = free_flight(n), at = node_at(i, j, k);
 #if TEAM > 1
-        R3 v = free;  // what touched before is found again for each
+        R3 v = free;  // each finds again what touched before it
         for (int s = 0; s < m.shapes; ++s)
           if (inside(shapes[s], i, j, k)) v = touch(shapes[s], at, v);
         g = walls_adjoint(v, box.x + i, box.y + j, box.z + k, g);
@@ -108,7 +108,8 @@ struct Adjoint : Tools {
           before[s + 1] = inside(shapes[s], i, j, k) ? touch(shapes[s], at, before[s]) : before[s];
         g = walls_adjoint(before[m.shapes], box.x + i, box.y + j, box.z + k, g);
         for (int s = m.shapes - 1; s >= 0; --s)
-          if (inside(shapes[s], i, j, k)) g = touch_adjoint(shapes[s], at, before[s], g, gshape + 24 * s);
+          if (inside(shapes[s], i, j, k))
+            g = touch_adjoint(shapes[s], at, before[s], g, gshape + 24 * s);
 #endif
         if (VARIES) {
           credit.gravity[0] += g.x * m.dt;
@@ -125,7 +126,7 @@ struct Adjoint : Tools {
     SYNC();
   }
 
-  // From the frames' adjoints to those of the poses before and after the substep.
+  // Turns the frames' adjoints into those of the poses before and after the substep.
   FN void pose_adjoint(int k, int body, const Turn& gR, const R3& gp) {
     real* to = g_pose + (((long long)pack * (m.substeps + 1) + k) * m.bodies + body) * 7;
     const real* q = pose_at(k, body);
@@ -133,9 +134,12 @@ struct Adjoint : Tools {
     const real w = q[3], i = q[4], j = q[5], l = q[6];
     plus(to, gp);
     ADD(to[3], 2 * (-l * a[1] + j * a[2] + l * a[3] - i * a[5] - j * a[6] + i * a[7]));
-    ADD(to[4], 2 * (j * a[1] + l * a[2] + j * a[3] - w * a[5] + l * a[6] + w * a[7] - 2 * i * (a[4] + a[8])));
-    ADD(to[5], 2 * (i * a[1] + w * a[2] + i * a[3] + l * a[5] - w * a[6] + l * a[7] - 2 * j * (a[0] + a[8])));
-    ADD(to[6], 2 * (-w * a[1] + i * a[2] + w * a[3] + j * a[5] + i * a[6] + j * a[7] - 2 * l * (a[0] + a[4])));
+    ADD(to[4], 2 * (j * a[1] + l * a[2] + j * a[3] - w * a[5] + l * a[6] + w * a[7] -
+                    2 * i * (a[4] + a[8])));
+    ADD(to[5], 2 * (i * a[1] + w * a[2] + i * a[3] + l * a[5] - w * a[6] + l * a[7] -
+                    2 * j * (a[0] + a[8])));
+    ADD(to[6], 2 * (-w * a[1] + i * a[2] + w * a[3] + j * a[5] + i * a[6] + j * a[7] -
+                    2 * l * (a[0] + a[4])));
   }
   FN void tools_adjoint(int k) {
     EACH(i, m.shapes) {
@@ -158,7 +162,8 @@ struct Adjoint : Tools {
 
   // ------------------------------------------------------------------------------------- transfers
 
-  // Of `from_grid`: `adj` is of the state after; then its x, v and F parts are of x, nothing and Fe.
+  // Adjoint of `from_grid`. `adj` starts as that of the state after it. In the end its parts x and
+  // F belong to x and Fe, and v to nothing.
   FN void from_grid_adjoint(real* state, real* after) {
     const int cells[3] = {m.nx, m.ny, m.nz};
     EACH(b, blocks) {
@@ -204,7 +209,7 @@ struct Adjoint : Tools {
     SYNC();
   }
 
-  // Of `to_grid`, and of the response.
+  // Adjoint of `to_grid` and of the response.
   FN void to_grid_adjoint(real* state) {
     EACH(b, blocks) {
       const F* p = part(state, STATE, b);
@@ -239,7 +244,8 @@ struct Adjoint : Tools {
           y = y + lever * r.w[0][i];
         }
         value = value * r.wz;
-        const Four v = fold(value), ax = fold(x * r.wz), ay = fold(y * r.wz), az = fold(value * r.dz);
+        const Four v = fold(value), ax = fold(x * r.wz), ay = fold(y * r.wz),
+                   az = fold(value * r.dz);
         const real gv[3] = {v.x, v.y, v.z};
         const real ga[9] = {ax.x, ay.x, az.x, ax.y, ay.y, az.y, ax.z, ay.z, az.z};
         LANE(g[AT_X], l) += sum(fold(sx * r.wz));
@@ -254,7 +260,8 @@ struct Adjoint : Tools {
         }
       }
       if (VARIES) {
-        const ModuliAdjoint moduli = moduli_adjoint(m, Fb, axes, matrix(g + AT_F), gA * F(load_of_stress));
+        const ModuliAdjoint moduli =
+            moduli_adjoint(m, Fb, axes, matrix(g + AT_F), gA * F(load_of_stress));
         for (int l = 0; l < active(b); ++l) {
           *credit.mu += LANE(moduli.mu, l);
           *credit.lambda += LANE(moduli.lambda, l);
@@ -290,11 +297,13 @@ struct Adjoint : Tools {
   }
 
 #ifdef PARAMETERS
-  FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in, const real* pose_in,
-              const real* parameters, const real* g_x_out, const real* g_v_out, const real* g_c_out,
-              const real* g_f_out, real* g_x, real* g_v, real* g_c, real* g_f, real* g_pose_out, real* g_parameters) {
+  FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in,
+              const real* pose_in, const real* parameters, const real* g_x_out, const real* g_v_out,
+              const real* g_c_out, const real* g_f_out, real* g_x, real* g_v, real* g_c, real* g_f,
+              real* g_pose_out, real* g_parameters) {
     m.receive(parameters, pack);
-    run(x_in, v_in, c_in, f_in, pose_in, g_x_out, g_v_out, g_c_out, g_f_out, g_x, g_v, g_c, g_f, g_pose_out);
+    run(x_in, v_in, c_in, f_in, pose_in, g_x_out, g_v_out, g_c_out, g_f_out, g_x, g_v, g_c, g_f,
+        g_pose_out);
     const int numbers = parameter_numbers();
     real* const whole = g_parameters + (long long)pack * numbers;
     EACH(j, numbers) whole[j] = real(0);
@@ -302,9 +311,9 @@ struct Adjoint : Tools {
     for (int j = 0; j < numbers; ++j) ADD(whole[j], shares[j]);
   }
 #endif
-  FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in, const real* pose_in,
-              const real* g_x_out, const real* g_v_out, const real* g_c_out, const real* g_f_out, real* g_x, real* g_v,
-              real* g_c, real* g_f, real* g_pose_out) {
+  FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in,
+              const real* pose_in, const real* g_x_out, const real* g_v_out, const real* g_c_out,
+              const real* g_f_out, real* g_x, real* g_v, real* g_c, real* g_f, real* g_pose_out) {
     pose = pose_in;
     g_pose = g_pose_out;
     sort(x_in + (long long)pack * m.particles * 3);

@@ -14,7 +14,7 @@ struct Model : Material {
   int wall = integer();  // nodes
   real dt = number();
   real dx = number();
-  real mass = number();  // of a particle, as its volume
+  real mass = number();  // of a particle, as is its volume
   real volume = number();
   real softness = number();  // of the tools' influence, see mpm_tools.h
   real halo = number();

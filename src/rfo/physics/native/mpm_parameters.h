@@ -1,6 +1,6 @@
 #pragma once
-// What an environment may have of its own; the names are those of the model. What follows of what
-// is in ../mpm_parameters.py.
+// The constants that an environment may have of its own, by their names in the model. Python says
+// what they follow from (../mpm_parameters.py).
 
 #include "mpm_model.h"
 #include "parameters.h"

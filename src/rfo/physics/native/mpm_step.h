@@ -8,14 +8,15 @@ struct Step : Tools {
   using Tools::Tools;
 
 #ifdef PARAMETERS
-  FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in, const real* pose_in,
-              const real* parameters, real* x_out, real* v_out, real* c_out, real* f_out) {
+  FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in,
+              const real* pose_in, const real* parameters, real* x_out, real* v_out, real* c_out,
+              real* f_out) {
     m.receive(parameters, pack);
     run(x_in, v_in, c_in, f_in, pose_in, x_out, v_out, c_out, f_out);
   }
 #endif
-  FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in, const real* pose_in, real* x_out,
-              real* v_out, real* c_out, real* f_out) {
+  FN void run(const real* x_in, const real* v_in, const real* c_in, const real* f_in,
+              const real* pose_in, real* x_out, real* v_out, real* c_out, real* f_out) {
     pose = pose_in;
     sort(x_in + (long long)pack * m.particles * 3);
     gather(x_in, 3, state, AT_X);

@@ -1,5 +1,5 @@
 #pragma once
-// What the nodes of the grid feel: gravity, kinematic tools, walls and ground.
+// What acts on the nodes of the grid: gravity, kinematic tools, walls and ground.
 //
 // A tool's shape is a box of half extents `core` rounded by `radius` (a sphere and a capsule have a
 // core without volume), or a half-space below z = 0 of its frame. A node at signed distance d along
@@ -30,7 +30,8 @@ struct Turn {  // rotation or its adjoint, rows
   FN Turn operator*(const Turn& o) const {
     Turn r;
     for (int i = 0; i < 9; i += 3)
-      for (int j = 0; j < 3; ++j) r.a[i + j] = a[i] * o.a[j] + a[i + 1] * o.a[3 + j] + a[i + 2] * o.a[6 + j];
+      for (int j = 0; j < 3; ++j)
+        r.a[i + j] = a[i] * o.a[j] + a[i + 1] * o.a[3 + j] + a[i + 2] * o.a[6 + j];
     return r;
   }
   FN Turn transposed() const { return {{a[0], a[3], a[6], a[1], a[4], a[7], a[2], a[5], a[8]}}; }
@@ -42,14 +43,14 @@ struct Pose {
 FN R3 r3(const real* a) { return R3{a[0], a[1], a[2]}; }
 FN Pose to_pose(const real* q) {  // x, y, z, w, i, j, k
   const real w = q[3], i = q[4], j = q[5], k = q[6];
-  return Pose{{{1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j), 2 * (i * j + w * k),
-                1 - 2 * (i * i + k * k), 2 * (j * k - w * i), 2 * (i * k - w * j), 2 * (j * k + w * i),
-                1 - 2 * (i * i + j * j)}},
+  return Pose{{{1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j),
+                2 * (i * j + w * k), 1 - 2 * (i * i + k * k), 2 * (j * k - w * i),
+                2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)}},
               {q[0], q[1], q[2]}};
 }
 FN Pose times(const Pose& a, const Pose& b) { return Pose{a.R * b.R, a.p + a.R * b.p}; }
 
-// A shape in a substep: its frame, what it changes by, and the nodes that it may draw in.
+// A shape in a substep: its frame, the change of the frame, and the nodes that it may draw in.
 struct Shape {
   Pose now;
   Pose change;
@@ -59,15 +60,16 @@ struct Shape {
   int low[3], high[3];
 };
 struct Surface {
-  real d;   // signed distance
-  R3 n;     // outward normal, in the shape's frame
-  R3 free;  // 1 along axes in which the nearest point of the core stays
+  real d;           // signed distance
+  R3 n;             // outward normal, in the shape's frame
+  R3 free;          // 1 along axes in which the nearest point of the core stays
   real reciprocal;  // 1 / distance from the core, 0 inside
 };
 FN Surface surface(const Shape& s, const R3& x) {
   if (s.half_space) return Surface{x.z, {0, 0, 1}, {0, 0, 0}, 0};
   const R3 q{magnitude(x.x) - s.core.x, magnitude(x.y) - s.core.y, magnitude(x.z) - s.core.z};
-  const R3 side{x.x < 0 ? real(-1) : real(1), x.y < 0 ? real(-1) : real(1), x.z < 0 ? real(-1) : real(1)};
+  const R3 side{x.x < 0 ? real(-1) : real(1), x.y < 0 ? real(-1) : real(1),
+                x.z < 0 ? real(-1) : real(1)};
   const R3 o{q.x > 0 ? q.x : real(0), q.y > 0 ? q.y : real(0), q.z > 0 ? q.z : real(0)};
   const real far = sqrt(o.dot(o));
   if (far > 0) {
@@ -122,9 +124,12 @@ struct Tools : Particles {
     SYNC();
   }
 
-  FN real influence(real d) { return d > 0 ? (exp(-d * m.softness) - m.cut) / (1 - m.cut) : real(1); }
+  FN real influence(real d) {
+    return d > 0 ? (exp(-d * m.softness) - m.cut) / (1 - m.cut) : real(1);
+  }
   FN bool inside(const Shape& s, int i, int j, int k) {
-    return i >= s.low[0] && i < s.high[0] && j >= s.low[1] && j < s.high[1] && k >= s.low[2] && k < s.high[2];
+    return i >= s.low[0] && i < s.high[0] && j >= s.low[1] && j < s.high[1] && k >= s.low[2] &&
+           k < s.high[2];
   }
 
   FN R3 touch(const Shape& s, const R3& at, const R3& v) {
@@ -150,10 +155,11 @@ struct Tools : Particles {
     return R3{(box.x + i) * m.dx, (box.y + j) * m.dx, (box.z + k) * m.dx};
   }
   FN R3 free_flight(const real* n) {
-    return R3{n[0] / n[3] + m.gravity[0] * m.dt, n[1] / n[3] + m.gravity[1] * m.dt, n[2] / n[3] + m.gravity[2] * m.dt};
+    return R3{n[0] / n[3] + m.gravity[0] * m.dt, n[1] / n[3] + m.gravity[1] * m.dt,
+              n[2] / n[3] + m.gravity[2] * m.dt};
   }
 
-  // Momentum and mass of all nodes to velocities.
+  // Turns momentum and mass of all nodes into velocities.
   FN void move_grid(int step) {
     place_tools(step);
     EACH(ij, box.nx * box.ny) {
@@ -179,7 +185,9 @@ struct Tools : Particles {
   }
   FN void substep(real* state, int k) {
     enclose(state);
-    to_grid(state, [&](int b, const Mat& Fe, const Mat&, const Principal&) { put(Fe, part(state, STATE, b) + AT_F); });
+    to_grid(state, [&](int b, const Mat& Fe, const Mat&, const Principal&) {
+      put(Fe, part(state, STATE, b) + AT_F);
+    });
     move_grid(k);
     from_grid(state);
   }

@@ -1,7 +1,7 @@
 #pragma once
 // Parameters: constants of a model that each environment may have of its own. Where PARAMETERS is
-// defined, a simulator reads them from an input, and its adjoint yields theirs; else the model has
-// them, and nothing here is left of it.
+// defined, a simulator reads them from an input and its adjoint yields their adjoints. Elsewhere
+// the model has them, and this file adds nothing to a program.
 
 #include "pack.h"
 
@@ -15,7 +15,8 @@ constexpr bool VARIES = false;
 
 // The memory of a simulator's `Parameters`: arrays that follow each other. Python reads their names
 // and lengths from the same lines (../native.py).
-template <class T> struct Varied {
+template <class T>
+struct Varied {
   At<T> next;
   FN At<T> varied(int n) {
     const At<T> first = next;
@@ -24,7 +25,8 @@ template <class T> struct Varied {
   }
 };
 
-template <class Model, class Parameters> struct Varying : Pack {
+template <class Model, class Parameters>
+struct Varying : Pack {
   const Model& m;
 #ifdef PARAMETERS
   const Parameters own{{next()}, m};
@@ -44,5 +46,6 @@ template <class Model, class Parameters> struct Varying : Pack {
   FN void credit(const real*, F) {}
 #endif
 
-  FN Varying(const Call& call, const Model& model, int substeps, int width) : Pack(call, substeps, width), m(model) {}
+  FN Varying(const Call& call, const Model& model, int substeps, int width)
+      : Pack(call, substeps, width), m(model) {}
 };

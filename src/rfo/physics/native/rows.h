@@ -37,7 +37,8 @@ struct Four {
   real x, y, z, w;
 };
 FN Four fold(const Row& r) {
-  return Four{r.a[0] + r.a[4] + r.a[8], r.a[1] + r.a[5] + r.a[9], r.a[2] + r.a[6] + r.a[10], r.a[3] + r.a[7] + r.a[11]};
+  return Four{r.a[0] + r.a[4] + r.a[8], r.a[1] + r.a[5] + r.a[9], r.a[2] + r.a[6] + r.a[10],
+              r.a[3] + r.a[7] + r.a[11]};
 }
 #else
 typedef real Row __attribute__((ext_vector_type(16)));

@@ -22,15 +22,20 @@
 // which advance neighbouring packs, read neighbouring memory. Elsewhere an array is contiguous.
 #ifdef STRIDED
 constexpr bool strided = true;
-template <class T> struct At {
+template <class T>
+struct At {
   T* first;
   long long stride;
   FN At(T* first, long long stride) : first(first), stride(stride) {}
-  template <class U> FN At(const At<U>& other) : first(other.first), stride(other.stride) {}
+  template <class U>
+  FN At(const At<U>& other) : first(other.first), stride(other.stride) {}
   FN T& operator[](long long i) const { return first[i * stride]; }
   FN T& operator*() const { return *first; }
   FN At operator+(long long i) const { return {first + i * stride, stride}; }
-  template <class U> FN long long operator-(const At<U>& other) const { return (first - other.first) / stride; }
+  template <class U>
+  FN long long operator-(const At<U>& other) const {
+    return (first - other.first) / stride;
+  }
   FN At operator++(int) {
     const At here = *this;
     first += stride;
@@ -39,7 +44,8 @@ template <class T> struct At {
 };
 #else
 constexpr bool strided = false;
-template <class T> using At = T*;
+template <class T>
+using At = T*;
 #endif
 
 // The arguments that every kernel has.
@@ -65,7 +71,8 @@ struct Team {
               (strided ? 0 : (long long)slot * call.slot_size)) {}
 
   // Where the memory is that is taken next.
-  template <class T = F> FN At<T> next() const {
+  template <class T = F>
+  FN At<T> next() const {
 #ifdef STRIDED
     return {(T*)(start + used * slots) + slot, slots};
 #else
@@ -73,7 +80,8 @@ struct Team {
 #endif
   }
   // Memory for n numbers or structs.
-  template <class T = F> FN At<T> take(long long n) {
+  template <class T = F>
+  FN At<T> take(long long n) {
     const At<T> first = next<T>();
     used += (n * (long long)sizeof(T) + 63) / 64 * 64 / (long long)sizeof(F);
     return first;

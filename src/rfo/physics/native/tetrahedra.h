@@ -58,7 +58,7 @@ struct Tetrahedra : Varying<Model, Parameters> {
     return control < 0 ? F(0) : u[control] * F(own.gain[e]);
   }
 
-  // Of a vertex in the ground.
+  // Force on a vertex in the ground.
   FN F depth(int i) { return F(m.radius + m.ground_height) - x[i].z; }
   FN F touches(int i) { return depth(i) > F(0) ? F(1) : F(0); }
 };

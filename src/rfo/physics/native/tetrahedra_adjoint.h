@@ -69,16 +69,18 @@ struct Adjoint : Tetrahedra {
   }
 
   FN void contact(int i) {
-    const ContactAdjoint g = contact_force_adjoint(own.contact_law, up, depth(i), v[i], touches(i), l[i]);
+    const ContactAdjoint g =
+        contact_force_adjoint(own.contact_law, up, depth(i), v[i], touches(i), l[i]);
     gx[i].z -= g.depth;
     gv[i] = gv[i] + g.velocity;
     if (VARIES) {
-      const LawAdjoint law = contact_law_adjoint(own.contact_law, up, depth(i), v[i], touches(i), l[i]);
+      const LawAdjoint law =
+          contact_law_adjoint(own.contact_law, up, depth(i), v[i], touches(i), l[i]);
       for (int j = 0; j < 5; ++j) credit(own.contact_law + j, law.of[j]);
     }
   }
 
-  // Of gravity and mass: a vertex with force f gains (g + f/m) dt of velocity.
+  // Adjoint of gravity and mass: a vertex with force f gains (g + f/m) dt of velocity.
   FN void credit_gain(int k, int i) {
     const F dt = F(m.dt);
     const V3 g = gv[i], gravity = broadcast(own.gravity) * dt;
@@ -90,15 +92,16 @@ struct Adjoint : Tetrahedra {
   }
 
 #ifdef PARAMETERS
-  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters, const real* g_q_out,
-              const real* g_qd_out, real* g_q, real* g_qd, real* g_control, real* g_parameters) {
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters,
+              const real* g_q_out, const real* g_qd_out, real* g_q, real* g_qd, real* g_control,
+              real* g_parameters) {
     receive(parameters);
     run(q_in, qd_in, control, g_q_out, g_qd_out, g_q, g_qd, g_control);
     report(g_parameters);
   }
 #endif
-  FN void run(const real* q_in, const real* qd_in, const real* control, const real* g_q_out, const real* g_qd_out,
-              real* g_q, real* g_qd, real* g_control) {
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* g_q_out,
+              const real* g_qd_out, real* g_q, real* g_qd, real* g_control) {
     gather(q_in, 3 * m.nodes, (F*)x);
     gather(control, m.nu, u);
     gather(g_q_out, 3 * m.nodes, (F*)gx);

@@ -22,7 +22,7 @@ struct Model : Fields {
   const real* gain = reals(elements);
   const real* shape = reals(6 * elements);  // A = D D^T: xx, yy, zz, xy, xz, yz
   const real* det = reals(elements);
-  // these three times the rest volume
+  // the next three are times the rest volume
   const real* mu = reals(elements);
   const real* lambda = reals(elements);
   const real* damping = reals(elements);

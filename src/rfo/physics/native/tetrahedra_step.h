@@ -22,7 +22,8 @@ struct Step : Tetrahedra {
     const F J = t.s * X1.dot(C1);
     const F rate = t.s * (C1.dot(v1 - w0) + C2.dot(v2 - w0) + C3.dot(v3 - w0));
     const F p = t.s * (t.lambda * (J - t.alpha + activation(e)) + t.d * rate);
-    const F dxx = t.d * A.xx, dyy = t.d * A.yy, dzz = t.d * A.zz, dxy = t.d * A.xy, dxz = t.d * A.xz, dyz = t.d * A.yz;
+    const F dxx = t.d * A.xx, dyy = t.d * A.yy, dzz = t.d * A.zz, dxy = t.d * A.xy,
+            dxz = t.d * A.xz, dyz = t.d * A.yz;
     const V3 f1 = G1 * c + V1 * dxx + V2 * dxy + V3_ * dxz + C1 * p;
     const V3 f2 = G2 * c + V1 * dxy + V2 * dyy + V3_ * dyz + C2 * p;
     const V3 f3 = G3 * c + V1 * dxz + V2 * dyz + V3_ * dzz + C3 * p;
@@ -35,7 +36,8 @@ struct Step : Tetrahedra {
   FN V3 contact(int i) { return contact_force(own.contact_law, up, depth(i), v[i], touches(i)); }
 
 #ifdef PARAMETERS
-  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters, real* q_out, real* qd_out) {
+  FN void run(const real* q_in, const real* qd_in, const real* control, const real* parameters,
+              real* q_out, real* qd_out) {
     receive(parameters);
     run(q_in, qd_in, control, q_out, qd_out);
   }
