@@ -18,7 +18,7 @@ from rfo.experiment.presets import METHODS, TASKS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 NOTEBOOKS = sorted((DOCS / "tutorials").glob("*.ipynb"))
-LARGEST_NOTEBOOK = 150_000
+LARGEST_NOTEBOOK = 200_000
 
 
 class Loader(yaml.SafeLoader):
