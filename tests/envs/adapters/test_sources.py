@@ -62,6 +62,9 @@ def test_a_stepped_environment_agrees_with_its_source(name):
         theirs.append((state.obs, state.reward, state.done))
     assert_same(rows, theirs)
     assert task.spec.episode_length == 1000 and task.spec.differentiable
+    starts = task.reset(jax.random.key(1), 8)
+    assert len(np.unique(np.asarray(starts.obs), axis=0)) > 4
+    assert "rng" not in starts.info or len(np.unique(starts.info["rng"], axis=0)) == 8
     with pytest.raises(SettingError, match="has no environment nothing"):
         build_task(f"{name.partition(':')[0]}:nothing")
 

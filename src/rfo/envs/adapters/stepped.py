@@ -4,10 +4,14 @@ Such an environment has ``reset(rng) -> State`` and ``step(state, action) -> Sta
 environment, where a state has ``obs``, ``reward`` and ``done``. It is taken without the wrappers
 that reset it and that end its episodes: `rfo.envs.batch.Batch` does both, and keeps the observation
 before a reset.
+
+`Batch` draws starts in every step, and a reset of these packages is as much work as a step of the
+physics. So a task draws `STARTS` of them once, and takes its own from these.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import jax
@@ -17,6 +21,13 @@ from rfo.envs.base import EnvSpec, Step
 from rfo.errors import SettingError
 from rfo.types import Array, Float, Observation, PRNGKey, PyTree
 
+# A program of these packages is a long row of small operations, which XLA takes minutes to fuse and
+# to optimise on a CPU. XLA reads this when it starts; what the user has set comes last, and wins.
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}".strip()
+
+STARTS = 256
+"""Different starts of episodes."""
 SEEN = "state"
 """What a policy sees of an observation with several parts; the others are for critics."""
 
@@ -36,8 +47,8 @@ class Stepped:
 
     def __init__(self, env: Any, name: str, episode_length: int, differentiable: bool):
         self._env = env
-        start = jax.eval_shape(env.reset, jax.random.key_data(jax.random.key(0)))
-        shape = _seen(start.obs).shape
+        self._starts = jax.jit(jax.vmap(env.reset))(_raw_keys(jax.random.key(0), STARTS))
+        shape = _seen(self._starts.obs).shape[1:]
         if len(shape) != 1:
             raise SettingError(
                 f"{name} is seen by an array of the shape {shape}, and only vectors can be read",
@@ -53,9 +64,13 @@ class Stepped:
         )
 
     def reset(self, key: PRNGKey, batch: int) -> PyTree:
-        """Draw `batch` initial states."""
-        keys = jax.random.key_data(jax.random.split(key, batch))  # plain numbers, for checkpoints
-        return jax.vmap(self._env.reset)(keys)
+        """Draw `batch` initial states; those with a random key of their own get a new one."""
+        start_key, own_key = jax.random.split(key)
+        index = jax.random.randint(start_key, (batch,), 0, STARTS)
+        state = jax.tree.map(lambda x: x[index], self._starts)
+        if "rng" not in state.info:
+            return state
+        return state.replace(info={**state.info, "rng": _raw_keys(own_key, batch)})
 
     def observe(self, state: PyTree) -> Observation:
         """What the policy sees."""
@@ -66,6 +81,11 @@ class Stepped:
         after = jax.vmap(self._env.step)(state, jnp.clip(action, -1.0, 1.0))
         after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, state)
         return Step(after, _seen(after.obs), after.reward, after.done > 0)
+
+
+def _raw_keys(key: PRNGKey, count: int) -> Array:
+    """Keys as plain numbers (count, 2), which checkpoints can hold."""
+    return jax.random.key_data(jax.random.split(key, count))
 
 
 def _seen(observation: Any) -> Array:
