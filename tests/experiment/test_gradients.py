@@ -89,7 +89,9 @@ def test_a_check_in_double_precision_changes_no_setting_of_the_process():
     assert not jax.config.jax_enable_x64
 
 
-@pytest.mark.parametrize("name", ["soft_jumper_small", "rolling_flat_small"])
+@pytest.mark.parametrize(
+    "name", ["soft_jumper_small", pytest.param("rolling_flat_small", marks=pytest.mark.long)]
+)
 def test_the_gradient_in_each_array_of_parameters(name):
     found = gradients.check_gradient(name, 3, (1,), 2, threads=1, parameters=True)
     assert found.passed and found.worst_error < 1e-3
