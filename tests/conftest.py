@@ -44,8 +44,8 @@ if "RFO_TEST_PROGRAMS" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
-# Kernels compile in half the time by one level less. They give the same numbers, and are a twentieth
-# slower at most.
+# Kernels compile in half the time by one level less. They give the same numbers, some of them by a
+# twentieth slower.
 warp.config.optimization_level = 1
 
 # Every call checks the annotated shapes and types, except in physics and tasks. Functions there
