@@ -108,3 +108,10 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(fit, change, told):
     with pytest.raises(SettingError, match=told) as error:
         identify(CASES["pendulum"].file, recording, fit)
     assert "\n" not in str(error.value)
+
+
+def test_the_command_refuses_what_is_no_file_of_a_robot(capsys):
+    words = ["identify", "soft_jumper_small", "--data", "log.npz", "--fit", "tissue.young"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "MJCF file" in told

@@ -11,6 +11,7 @@ import tyro
 
 from rfo.cli.options import Threads
 from rfo.errors import SettingError
+from rfo.experiment.catalogue import is_robot
 
 Robot = tyro.conf.Positional[
     Annotated[str, tyro.conf.arg(metavar="ROBOT.xml", help_behavior_hint="")]
@@ -51,6 +52,11 @@ class Identify:
             raise SettingError(
                 "name a robot and a recording, as in `rfo identify robot.xml --data log.npz --fit "
                 "body.mass`"
+            )
+        if not is_robot(self.robot):
+            raise SettingError(
+                "only the constants of rigid robots can be identified: name an MJCF file, a path "
+                f"that ends in .xml, not {self.robot}"
             )
         from rfo.deploy.identify import identify
         from rfo.training.record import plain
