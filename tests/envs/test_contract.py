@@ -25,7 +25,8 @@ FIXED_START = {"bimodal"}
 """Tasks whose episodes all start in the same state."""
 
 VERSIONS = {"soft_jumper", "soft_jumper_corrected", "soft_jumper_camera", "soft_worm"}
-"""Tasks with the code of soft_jumper_small or soft_jumper_small_camera and another body."""
+VERSIONS |= {"humanoid_corrected", "hand_reorient_corrected", "hand_reorient_smooth"}
+"""Tasks with the code of another one, but another body or other constants."""
 VERSIONS |= {
     "humanoid",
     "humanoid_corrected",

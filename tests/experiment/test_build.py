@@ -78,7 +78,7 @@ def test_every_field_of_the_shared_records_is_read(record):
 @pytest.mark.parametrize("kind", [Experiment, Evaluation, TaskSettings, Task, Method])
 def test_every_setting_is_read(kind):
     read = set()
-    rooms = ("record", "catalogue", "build", "gradients", "run", "api")
+    rooms = ("record", "presets", "catalogue", "build", "gradients", "train", "run", "api")
     for name in (*(f"experiment/{room}.py" for room in rooms), "cli/list.py"):
         read |= read_attributes((SOURCE / name).read_text())
     assert {f.name for f in dataclasses.fields(kind)} <= read

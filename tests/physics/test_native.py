@@ -117,7 +117,7 @@ assert wp.config.log_level == wp.LOG_WARNING != before
     ("real", "lanes"),
     [
         ("float", 16),
-        ("double", 1),
+        pytest.param("double", 1, marks=pytest.mark.long),
         pytest.param("float", 1, marks=pytest.mark.long),
         pytest.param("double", 8, marks=pytest.mark.long),
     ],
@@ -153,7 +153,8 @@ SIMULATORS = {
     "mpm, parameters": mpm.NATIVE.varying,
     "material": materials.NATIVE,
 }
-SLOW = ("parameters", "mpm, parameters")
+SLOW = ("articulated", "parameters", "mpm, parameters")
+"""The text of the first is a part of the next one's, and of pairs."""
 
 
 ARCHITECTURES = [80, *(pytest.param(arch, marks=pytest.mark.long) for arch in (90, 100))]
