@@ -168,10 +168,10 @@ def draw(told: dict[str, Any], file: Path) -> None:
     figure, rows = plt.subplots(2, 3, figsize=(9, 5.2), layout="constrained")
     for name, ax in zip(BODIES, rows[0], strict=True):
         _line(ax, told[name]["rows"], ("forward_s", "adjoint_s"), 1e6)
-        ax.set(xlabel=name, title=f"{name}: one substep [µs]")
+        ax.set(xlabel=name, title="one substep [µs]")
     for name, ax in zip(TRAININGS, rows[1], strict=True):
         _line(ax, told[name]["rows"], ("update_seconds",), 1.0)
-        ax.set(xlabel=name, title=f"{name}: one update [s]")
+        ax.set(xlabel=name, title="one update [s]")
     rows[0, 0].legend(frameon=False)
     figure.savefig(file, dpi=100)
 
@@ -181,6 +181,9 @@ def _line(ax: Axes, rows: list[dict[str, float]], names: tuple[str, ...], unit: 
     time = np.array([sum(row[name] for name in names) for row in rows]) * unit
     ax.loglog(size, time, "o-", label="measured")
     ax.loglog(size, time[0] * size / size[0], ":", color="grey", label="proportional")
+    ax.minorticks_off()
+    shown = size[[0, len(size) // 2, -1]]
+    ax.set_xticks(shown, [f"{n:,}" for n in shown])
 
 
 def main(names: list[str]) -> None:
