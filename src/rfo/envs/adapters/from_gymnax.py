@@ -47,7 +47,8 @@ class GymnaxTask:
         if source not in gymnax.registered_envs:
             known = ", ".join(gymnax.registered_envs)
             raise SettingError(f"gymnax has no environment {source}; it has {known}", "task")
-        self._env, params = gymnax.make(source)
+        made: Any = gymnax.make(source)
+        self._env, params = made
         action, seen = self._env.action_space(params), self._env.observation_space(params)
         if not isinstance(action, spaces.Box):
             raise SettingError(

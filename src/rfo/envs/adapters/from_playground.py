@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rfo.envs.adapters.stepped import Stepped
 from rfo.errors import SettingError
 
@@ -36,8 +38,8 @@ class PlaygroundTask(Stepped):
             )
         if iterations < 0:
             raise SettingError(f"iterations must not be negative, not {iterations}", "iterations")
-        config = registry.get_default_config(source)
-        env = registry.load(source, config_overrides={"impl": "jax"})
+        config: Any = registry.get_default_config(source)
+        env: Any = registry.load(source, config_overrides={"impl": "jax"})
         model = env.mjx_model
         if iterations:
             model = model.replace(opt=model.opt.replace(iterations=iterations))

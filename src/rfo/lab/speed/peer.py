@@ -49,7 +49,8 @@ def rollout():
     from brax.envs.ant import Ant  # pyright: ignore[reportMissingImports]
     from brax.spring import pipeline  # pyright: ignore[reportMissingImports]
 
-    system = Ant(backend="spring").sys.tree_replace({"opt.timestep": DT / SUBSTEPS})
+    ant: Any = Ant(backend="spring")
+    system = ant.sys.tree_replace({"opt.timestep": DT / SUBSTEPS})
     start = pipeline.init(system, system.init_q, jax.numpy.zeros(system.qd_size()))
 
     def step(state: Any, action: Any) -> tuple[Any, Any]:
