@@ -18,15 +18,15 @@ class TetrahedraParameters(NamedTuple):
     """
 
     gravity: Float[Array, "R 3"]
-    """[m/s^2]"""
+    """Gravity [m/s^2]."""
     mass: Float[Array, "R N"]
-    """Of a vertex [kg]."""
+    """Mass of each vertex [kg]."""
     mu: Float[Array, "R M"]
-    """As `lambda_` and `damping`, see `rfo.physics.tetrahedra.SoftMaterial` [Pa]."""
+    """Shear modulus of each tetrahedron, see `rfo.physics.tetrahedra.SoftMaterial` [Pa]."""
     lambda_: Float[Array, "R M"]
-    """[Pa]"""
+    """Resistance of each tetrahedron to a change of volume [Pa]."""
     damping: Float[Array, "R M"]
-    """[Pa s]"""
+    """Damping of each tetrahedron [Pa s]."""
     gain: Float[Array, "R M"]
     """Activation of a tetrahedron per unit of its control."""
     contact_law: Float[Array, "R 5"]
