@@ -15,17 +15,19 @@ class MPMParameters(NamedTuple):
     """Constants of particles; R is the number of environments, or 1 for all alike."""
 
     gravity: Float[Array, "R 3"]
-    """[m/s^2]"""
+    """Gravity [m/s^2]."""
     density: Float[Array, " R"]
-    """As what follows, see `rfo.physics.materials` [kg/m^3]."""
+    """Density of the material, see `rfo.physics.materials` [kg/m^3]."""
     young: Float[Array, " R"]
-    """[Pa]"""
+    """Young's modulus [Pa]."""
     poisson: Float[Array, " R"]
+    """Poisson's ratio."""
     yield_stress: Float[Array, "R Y"]
-    """Y is 1 for a material that yields, else 0 [Pa]."""
+    """Yield stress [Pa]; Y is 1 for a material that yields, else 0."""
     friction: Float[Array, " R"]
-    """As `ground_friction`, see `rfo.physics.mpm.Contact`."""
+    """Friction coefficient of the tools, see `rfo.physics.mpm.Contact`."""
     ground_friction: Float[Array, " R"]
+    """Friction coefficient of the ground."""
 
 
 def constants(parameters: Any, volume: float) -> dict[str, Any]:

@@ -22,7 +22,8 @@ class TetrahedraParameters(NamedTuple):
     mass: Float[Array, "R N"]
     """Mass of each vertex [kg]."""
     mu: Float[Array, "R M"]
-    """Shear modulus of each tetrahedron, see `rfo.physics.tetrahedra.SoftMaterial` [Pa]."""
+    """Resistance of each tetrahedron to stretch and shear, see
+    `rfo.physics.tetrahedra.SoftMaterial` [Pa]."""
     lambda_: Float[Array, "R M"]
     """Resistance of each tetrahedron to a change of volume [Pa]."""
     damping: Float[Array, "R M"]
