@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rfo.physics.lengths import Tendons
 from rfo.physics.model import Model
-from rfo.physics.parameters import ONE, Quantity, columns, times
+from rfo.physics.parameters import ONE, Quantity, columns, contact_quantities, times
 from rfo.types import Array, Float
 
 
@@ -74,10 +74,7 @@ def quantities(model: Model) -> dict[str, Quantity]:
         "actuator.gain": Quantity(actuators, times("actuator_gain", "actuator_bias")),
         "actuator.damping": Quantity(actuators, columns((2,), "actuator_bias")),
         "actuator.rate": Quantity(actuators, times("activation_rate", "activation_decay")),
-        "contact.stiffness": Quantity(ONE, columns((0,), *LAWS)),
-        "contact.damping": Quantity(ONE, columns((1, 4), *LAWS)),
-        "contact.friction": Quantity(ONE, columns((3,), *LAWS)),
-        "contact.slope": Quantity(ONE, columns((2,), *LAWS)),
+        **contact_quantities(*LAWS),
     }
 
 

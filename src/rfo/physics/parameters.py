@@ -122,6 +122,12 @@ def columns(chosen: tuple[int, ...], *fields: str) -> Callable[[P, Array], P]:
     return apply
 
 
+def contact_quantities(*laws: str) -> dict[str, Quantity]:
+    """What can be scaled of a contact law, whose constants these arrays (R, ..., 5) hold."""
+    parts = {"stiffness": (0,), "damping": (1, 4), "friction": (3,), "slope": (2,)}
+    return {f"contact.{name}": Quantity(ONE, columns(at, *laws)) for name, at in parts.items()}
+
+
 def _wide(factors: Array, like: Array) -> Array:
     """Factors (R, n) for an array (R, n, ...) or (R,); one column is for all."""
     return factors.reshape(factors.shape[: like.ndim] + (1,) * (like.ndim - factors.ndim))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rfo.physics.parameters import ONE, Quantity, columns, times
+from rfo.physics.parameters import ONE, Quantity, contact_quantities, times
 from rfo.types import Array, Float
 
 
@@ -79,8 +79,5 @@ def quantities(muscle: np.ndarray) -> dict[str, Quantity]:
         "tissue.lambda": Quantity(ONE, times("lambda_")),
         "tissue.damping": Quantity(ONE, times("damping")),
         **muscles,
-        "contact.stiffness": Quantity(ONE, columns((0,), "contact_law")),
-        "contact.damping": Quantity(ONE, columns((1, 4), "contact_law")),
-        "contact.friction": Quantity(ONE, columns((3,), "contact_law")),
-        "contact.slope": Quantity(ONE, columns((2,), "contact_law")),
+        **contact_quantities("contact_law"),
     }
