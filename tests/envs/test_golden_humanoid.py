@@ -16,7 +16,7 @@ import pytest
 from golden import accelerations, coordinates, mass_matrices, model, recorded, replay
 from oracle import motion
 from rfo.envs.running import RunningState
-from rfo.envs.tasks.humanoid import TARGET_X, humanoid, humanoid_corrected, reward
+from rfo.envs.tasks.humanoid import TARGET_X, humanoid, humanoid_corrected
 from rfo.physics.articulated import Articulated, ArticulatedState
 
 
@@ -143,7 +143,7 @@ def test_observations_and_rewards_of_recorded_states():
         expected[:, 1:5] = upright(expected[:, [4, 1, 2, 3]])
         expected[:, 5:11] = expected[:, [5, 7, 6, 8, 10, 9]] * [1, -1, 1, 1, -1, 1]
         np.testing.assert_allclose(env.observe(state), expected, atol=5e-6)
-        np.testing.assert_allclose(reward(state), data()["traj_reward"][step], atol=2e-5)
+        np.testing.assert_allclose(env.reward(state), data()["traj_reward"][step], atol=2e-5)
 
 
 @pytest.mark.parametrize("probe", ["sub", "subc"])

@@ -10,15 +10,10 @@ import golden
 from compiled import reset
 from rfo.envs.running import RunningState
 from rfo.envs.tasks.ant import START_JOINTS, Ant, AntState
-from rfo.envs.tasks.ant import reward as ant_reward
 from rfo.envs.tasks.cartpole import CartPole
-from rfo.envs.tasks.cartpole import reward as cartpole_reward
 from rfo.envs.tasks.cheetah import Cheetah
-from rfo.envs.tasks.cheetah import reward as cheetah_reward
 from rfo.envs.tasks.hopper import Hopper
-from rfo.envs.tasks.hopper import reward as hopper_reward
 from rfo.envs.tasks.humanoid import humanoid
-from rfo.envs.tasks.humanoid import reward as humanoid_reward
 from rfo.physics.articulated import ArticulatedState
 from rfo.physics.kinematics import multiply
 
@@ -65,11 +60,11 @@ def relative(part, whole):
     return np.linalg.norm(part) / np.linalg.norm(whole)
 
 
-CASES = [("ant", Ant, ant_reward), ("cartpole", CartPole, cartpole_reward)]
+CASES = [("ant", Ant), ("cartpole", CartPole)]
 
 
-@pytest.mark.parametrize(("name", "kind", "reward"), CASES)
-def test_observation_and_reward_of_every_recorded_state(name, kind, reward):
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_observation_and_reward_of_every_recorded_state(name, kind):
     """They agree to float32, also at the start."""
     data, env = golden.recorded(name), kind()
     for step in range(-1, len(data["actions"])):
@@ -78,12 +73,12 @@ def test_observation_and_reward_of_every_recorded_state(name, kind, reward):
         np.testing.assert_allclose(env.observe(state), expected, atol=1e-6 * np.abs(expected).max())
         if step >= 0:
             np.testing.assert_allclose(
-                reward(state), data["traj_reward"][step], rtol=1e-6, atol=1e-6
+                env.reward(state), data["traj_reward"][step], rtol=1e-6, atol=1e-6
             )
 
 
-@pytest.mark.parametrize(("name", "kind", "reward"), CASES)
-def test_a_step_from_every_recorded_state(name, kind, reward):
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_a_step_from_every_recorded_state(name, kind):
     """A step ends where the recording does, up to the mass matrix, which Rewarped keeps fixed.
 
     This changes 3 % of the ant's step; a wrong axis, sign or gear would change all of it."""
@@ -101,8 +96,8 @@ def test_a_step_from_every_recorded_state(name, kind, reward):
     assert np.median(share) < 0.05
 
 
-@pytest.mark.parametrize(("name", "kind", "reward"), CASES)
-def test_constants_of_contact_and_limits(name, kind, reward):
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_constants_of_contact_and_limits(name, kind):
     theirs, ours = golden.model(golden.recorded(name)), kind().simulator.model
     bounded = np.isfinite(ours.limit_upper)
     for field in ("limit_ke", "limit_kd"):
@@ -168,7 +163,7 @@ def test_humanoid_starts():
 def test_cheetah_pays_for_speed_and_charges_for_torque():
     state = ArticulatedState(jnp.full((2, 9), 0.3), jnp.arange(18.0).reshape(2, 9))
     action = jnp.array([[1.0, -1.0, 0.5, 0, 0, 0], [0.0] * 6])
-    np.testing.assert_allclose(cheetah_reward(state, action), [-0.225, 9.0], rtol=1e-6)
+    np.testing.assert_allclose(Cheetah().reward(state, action), [-0.225, 9.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +186,7 @@ def test_humanoid_reward_by_hand(z, height):
         jnp.zeros((2, 21)).at[0, :4].set(0.5),
     )
     np.testing.assert_allclose(
-        humanoid_reward(state), [2 + 0.1 + 1 + height - 0.002, 2 + height], atol=1e-4
+        humanoid().reward(state), [2 + 0.1 + 1 + height - 0.002, 2 + height], atol=1e-4
     )
 
 
@@ -225,7 +220,7 @@ def test_cartpole_pays_for_the_angle_from_upright_however_often_it_turned():
         jnp.stack([jnp.full(5, 2.0), 0.5 + turns], axis=1), jnp.full((5, 2), 3.0)
     )
     by_hand = -(0.5**2) - 0.1 * 9 - 0.05 * 4 - 0.1 * 9
-    np.testing.assert_allclose(cartpole_reward(state), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(CartPole().reward(state), by_hand, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +236,9 @@ def test_hopper_reward_by_hand(z, height):
     )
     action = jnp.array([[1.0, -0.5, 0.0], [0.0, 0.0, 0.0]])
     expected = [2 + height + 1 - 0.125, 2 + height]
-    np.testing.assert_allclose(hopper_reward(ArticulatedState(q, qd), action), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        Hopper().reward(ArticulatedState(q, qd), action), expected, atol=1e-4
+    )
 
 
 def test_hopper_terminates_below_its_height_and_does_not_see_x():

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
-from typing import Any
-
-import jax.numpy as jnp
-
-from rfo.envs import running
-from rfo.envs.base import EnvSpec, Step
-from rfo.envs.running import RunningState
-from rfo.physics.articulated import Articulated
-from rfo.physics.articulated_parameters import ArticulatedParameters
-from rfo.physics.kinematics import link_poses
-from rfo.physics.mjcf import ContactParameters, load
-from rfo.physics.model import Model
-from rfo.types import Array, Bool, Float, PRNGKey
+from rfo.envs.rigid import asset
+from rfo.envs.running import Runner, RunningState, up
+from rfo.physics.mjcf import ContactParameters
+from rfo.types import Array, Float
 
 SUBSTEPS = 16
 CONTACT = ContactParameters(ke=5.2e4, kd=1e3, kf=650.0, mu=0.625)
@@ -37,7 +26,7 @@ UP_WEIGHT = 0.1
 AntState = RunningState
 
 
-class Ant:
+class Ant(Runner):
     """AntRun of Rewarped 1.3.3 (`rewarped/envs/dflex/ant.py`), with z up.
 
     **Action** (8): torques of hip and ankle of the four legs, -200 N m times the action. The minus
@@ -77,69 +66,14 @@ class Ant:
         threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
-    spec = EnvSpec(
-        "ant",
-        observation=37,
-        action_size=8,
-        episode_length=1000,
-        dt=1 / 60,
-        entries=running.entries(8),
-        control_range=((1.0, -1.0),) * 8,
-    )
+    start, joints = START_POSITION, START_JOINTS
+    target, lowest = TARGET_X, TERMINATION_HEIGHT
 
     def __init__(self, threads: int | None = None):
-        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
+        model = asset("ant", CONTACT, LIMIT_KE, LIMIT_KD)
+        super().__init__("ant", model, SUBSTEPS, threads)
 
-    def reset(self, key: PRNGKey, batch: int) -> AntState:
-        """Draw `batch` start states near the pose that the class gives."""
-        return running.start(key, batch, START_POSITION, START_JOINTS)
-
-    def observe(self, state: AntState) -> Float[Array, "B 37"]:
-        """Observation of a state; the class lists its entries."""
-        return running.observation(state, TARGET_X)
-
-    def step(
-        self,
-        state: AntState,
-        action: Float[Array, "B 8"],
-        parameters: ArticulatedParameters | None = None,
-    ) -> Step:
-        """Advance by one control step; the action is clipped to [-1, 1]."""
-        action = jnp.clip(action, -1.0, 1.0)
-        after = AntState(self.simulator.step(state.physics, -action, parameters), action)
-        return Step(after, self.observe(after), reward(after), terminated(after))
-
-    @property
-    def pose(self) -> tuple[float, ...]:
-        """The start pose, as `rfo.envs.base.Actuated` describes."""
-        return running.pose(START_POSITION, START_JOINTS)
-
-    def scene(self) -> dict[str, Any]:
-        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
-        return {"geoms": list(self.simulator.model.geoms)}
-
-    def frame(self, state: AntState) -> dict[str, Array]:
-        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
-        return {"poses": link_poses(self.simulator.model, state.physics.q)}
-
-
-def reward(state: AntState) -> Float[Array, " B"]:
-    """Reward for arriving in a state; `Ant` gives the formula."""
-    q, qd = state.physics
-    return (
-        qd[:, 0]
-        + UP_WEIGHT * running.up(q)
-        + running.heading(q, TARGET_X)
-        + (q[:, 2] - TERMINATION_HEIGHT)
-    )
-
-
-def terminated(state: AntState) -> Bool[Array, " B"]:
-    """Whether the torso is too low."""
-    return running.fallen(state, TERMINATION_HEIGHT)
-
-
-@cache
-def _model() -> Model:
-    text = files("rfo.envs").joinpath("assets/ant.xml").read_text()
-    return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)
+    def reward(self, state: RunningState) -> Float[Array, " B"]:
+        """Reward for arriving in a state; the class gives the formula."""
+        q, qd = state.physics
+        return qd[:, 0] + UP_WEIGHT * up(q) + self.heading(q) + (q[:, 2] - TERMINATION_HEIGHT)

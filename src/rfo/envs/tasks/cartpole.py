@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from rfo.envs.base import Entry, EnvSpec, Step
+from rfo.envs.rigid import RigidTask, asset, start_near
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.articulated_parameters import ArticulatedParameters
-from rfo.physics.kinematics import link_poses
-from rfo.physics.mjcf import ContactParameters, load
-from rfo.physics.model import Model
+from rfo.physics.mjcf import ContactParameters
 from rfo.types import Array, Float, PRNGKey
 
 SUBSTEPS = 4
@@ -35,7 +30,7 @@ ANGLE_COST, ANGULAR_VELOCITY_COST = 1.0, 0.1
 POSITION_COST, VELOCITY_COST = 0.05, 0.1
 
 
-class CartPole:
+class CartPole(RigidTask):
     """Cartpole of Rewarped 1.3.3 (`rewarped/envs/dflex/cartpole.py`), with z up.
 
     **Action** (1): force on the cart, 1000 N times the action.
@@ -69,18 +64,16 @@ class CartPole:
             Entry("angular_velocity", 1),
         ),
     )
+    pose = START
+    """The hanging pole, as `rfo.envs.base.Actuated` describes."""
 
     def __init__(self, threads: int | None = None):
-        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
+        model = asset("cartpole", CONTACT, LIMIT_KE, LIMIT_KD)
+        self.simulator = Articulated(model, self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
         """Draw `batch` start states with the pole hanging; the class gives the ranges."""
-        position, velocity = jnp.split(
-            jax.random.uniform(key, (batch, 4), minval=-1.0, maxval=1.0), 2, axis=-1
-        )
-        return ArticulatedState(
-            jnp.array(START) + POSITION_NOISE * position, VELOCITY_NOISE * velocity
-        )
+        return start_near(key, batch, START, POSITION_NOISE, VELOCITY_NOISE)
 
     def observe(self, state: ArticulatedState) -> Float[Array, "B 5"]:
         """Observation of a state; the class lists its entries."""
@@ -95,31 +88,11 @@ class CartPole:
     ) -> Step:
         """Advance by one control step; the action is clipped to [-1, 1]."""
         after = self.simulator.step(state, jnp.clip(action, -1.0, 1.0), parameters)
-        return Step(after, self.observe(after), reward(after), jnp.zeros(len(action), bool))
+        return Step(after, self.observe(after), self.reward(after), jnp.zeros(len(action), bool))
 
-    @property
-    def pose(self) -> tuple[float, ...]:
-        """The hanging pole, as `rfo.envs.base.Actuated` describes."""
-        return START
-
-    def scene(self) -> dict[str, Any]:
-        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
-        return {"geoms": list(self.simulator.model.geoms)}
-
-    def frame(self, state: ArticulatedState) -> dict[str, Array]:
-        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
-        return {"poses": link_poses(self.simulator.model, state.q)}
-
-
-def reward(state: ArticulatedState) -> Float[Array, " B"]:
-    """Reward for arriving in a state; `CartPole` gives the formula."""
-    (x, theta), (velocity, omega) = state.q.T, state.qd.T
-    angle = jnp.arctan2(jnp.sin(theta), jnp.cos(theta))
-    pole = ANGLE_COST * angle**2 + ANGULAR_VELOCITY_COST * omega**2
-    return -pole - POSITION_COST * x**2 - VELOCITY_COST * velocity**2
-
-
-@cache
-def _model() -> Model:
-    text = files("rfo.envs").joinpath("assets/cartpole.xml").read_text()
-    return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)
+    def reward(self, state: ArticulatedState) -> Float[Array, " B"]:
+        """Reward for arriving in a state; the class gives the formula."""
+        (x, theta), (velocity, omega) = state.q.T, state.qd.T
+        angle = jnp.arctan2(jnp.sin(theta), jnp.cos(theta))
+        pole = ANGLE_COST * angle**2 + ANGULAR_VELOCITY_COST * omega**2
+        return -pole - POSITION_COST * x**2 - VELOCITY_COST * velocity**2

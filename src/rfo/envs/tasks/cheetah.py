@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 
 from rfo.envs.base import Entry, EnvSpec, Step
+from rfo.envs.rigid import RigidTask, asset, start_near
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.articulated_parameters import ArticulatedParameters
-from rfo.physics.kinematics import link_poses
-from rfo.physics.mjcf import ContactParameters, load
-from rfo.physics.model import Model
+from rfo.physics.mjcf import ContactParameters
 from rfo.types import Array, Float, PRNGKey
 
 SUBSTEPS = 16
@@ -29,7 +23,7 @@ VELOCITY_NOISE = 0.25
 """Largest velocity at the start [m/s, rad/s]."""
 
 
-class Cheetah:
+class Cheetah(RigidTask):
     """Half-cheetah with DFlex's reward and sizes of observation and action, on Gymnasium's body.
 
     Coordinates q: position x and height z of the torso relative to the start [m], its pitch, and
@@ -65,16 +59,16 @@ class Cheetah:
         dt=1 / 60,
         entries=(Entry("coordinates_without_x", 8), Entry("velocities", 9)),
     )
+    pose = (0.0,) * 9
+    """The standing pose, as `rfo.envs.base.Actuated` describes."""
 
     def __init__(self, threads: int | None = None):
-        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
+        model = asset("cheetah", CONTACT, LIMIT_KE, LIMIT_KD)
+        self.simulator = Articulated(model, self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
         """Draw `batch` start states near the standing pose; the class gives the ranges."""
-        position, velocity = jnp.split(
-            jax.random.uniform(key, (batch, 18), minval=-1.0, maxval=1.0), 2, axis=-1
-        )
-        return ArticulatedState(POSITION_NOISE * position, VELOCITY_NOISE * velocity)
+        return start_near(key, batch, self.pose, POSITION_NOISE, VELOCITY_NOISE)
 
     def observe(self, state: ArticulatedState) -> Float[Array, "B 17"]:
         """Observation of a state; the class lists its entries."""
@@ -90,28 +84,8 @@ class Cheetah:
         action = jnp.clip(action, -1.0, 1.0)
         after = self.simulator.step(state, action, parameters)
         never = jnp.zeros(len(action), bool)
-        return Step(after, self.observe(after), reward(after, action), never)
+        return Step(after, self.observe(after), self.reward(after, action), never)
 
-    @property
-    def pose(self) -> tuple[float, ...]:
-        """The standing pose, as `rfo.envs.base.Actuated` describes."""
-        return (0.0,) * 9
-
-    def scene(self) -> dict[str, Any]:
-        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
-        return {"geoms": list(self.simulator.model.geoms)}
-
-    def frame(self, state: ArticulatedState) -> dict[str, Array]:
-        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
-        return {"poses": link_poses(self.simulator.model, state.q)}
-
-
-def reward(state: ArticulatedState, action: Float[Array, "B 6"]) -> Float[Array, " B"]:
-    """Reward for arriving in a state by an action in [-1, 1]; `Cheetah` gives the formula."""
-    return state.qd[:, 0] - ACTION_COST * jnp.sum(action**2, axis=-1)
-
-
-@cache
-def _model() -> Model:
-    text = files("rfo.envs").joinpath("assets/cheetah.xml").read_text()
-    return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)
+    def reward(self, state: ArticulatedState, action: Float[Array, "B 6"]) -> Float[Array, " B"]:
+        """Reward for arriving in a state by an action in [-1, 1]; the class gives the formula."""
+        return state.qd[:, 0] - ACTION_COST * jnp.sum(action**2, axis=-1)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rfo.envs import running
 from rfo.envs.base import Entry, EnvSpec, Step
+from rfo.envs.rigid import RigidTask, asset
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.articulated_parameters import ArticulatedParameters
-from rfo.physics.kinematics import link_poses, rotate
-from rfo.physics.mjcf import ContactParameters, load
-from rfo.physics.model import Model
+from rfo.physics.kinematics import rotate
+from rfo.physics.mjcf import ContactParameters
 from rfo.types import Array, Bool, Float, PRNGKey
 
 SUBSTEPS = 16
@@ -64,7 +61,7 @@ class Go2State(NamedTuple):
     """The last action; zero after a reset."""
 
 
-class Go2:
+class Go2(RigidTask):
     """A Unitree Go2 follows a velocity command, which is drawn anew for every episode.
 
     **Action** (12): targets of the joint servos. The target is the standing pose plus 0.5 rad times
@@ -116,9 +113,12 @@ class Go2:
             Entry("last_action", 12),
         ),
     )
+    pose = (0.0, 0.0, START_HEIGHT, 1.0, 0.0, 0.0, 0.0, *START_JOINTS)
+    """The standing pose, as `rfo.envs.base.Actuated` describes."""
 
     def __init__(self, threads: int | None = None):
-        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
+        model = asset("go2", CONTACT, LIMIT_KE, LIMIT_KD)
+        self.simulator = Articulated(model, self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> Go2State:
         """Draw `batch` start states and commands; the class gives the ranges."""
@@ -162,19 +162,6 @@ class Go2:
         )
         return Step(after, self.observe(after), reward(after, state.action), terminated(after))
 
-    @property
-    def pose(self) -> tuple[float, ...]:
-        """The standing pose, as `rfo.envs.base.Actuated` describes."""
-        return running.pose((0.0, 0.0, START_HEIGHT), START_JOINTS)
-
-    def scene(self) -> dict[str, Any]:
-        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
-        return {"geoms": list(self.simulator.model.geoms)}
-
-    def frame(self, state: Go2State) -> dict[str, Array]:
-        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
-        return {"poses": link_poses(self.simulator.model, state.physics.q)}
-
 
 def reward(state: Go2State, last_action: Float[Array, "B 12"]) -> Float[Array, " B"]:
     """Reward for arriving in a state; `Go2` gives the formula."""
@@ -207,9 +194,3 @@ def _seen_by_trunk(state: Go2State) -> tuple[Array, Array, Array]:
     back = q[:, 3:7] * jnp.array([1.0, -1.0, -1.0, -1.0])
     down = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), (len(q), 3))
     return rotate(back, qd[:, :3]), rotate(back, qd[:, 3:6]), rotate(back, down)
-
-
-@cache
-def _model() -> Model:
-    text = files("rfo.envs").joinpath("assets/go2.xml").read_text()
-    return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)

@@ -7,8 +7,6 @@ This is Rewarped's HandFlip (its ``flip``), built from its constants. Rewarped h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -26,9 +24,10 @@ from rfo.envs.particles import (
     radius,
     yielding,
 )
+from rfo.envs.rigid import asset
 from rfo.physics.kinematics import link_poses
 from rfo.physics.materials import Plasticine
-from rfo.physics.mjcf import ContactParameters, load
+from rfo.physics.mjcf import ContactParameters
 from rfo.physics.model import Model
 from rfo.physics.mpm import MPM, Contact, Grid, MPMState, Tool
 from rfo.types import Array, Float, PRNGKey
@@ -133,7 +132,8 @@ class HandFlip(ParticleTask):
     ):
         self.size = size
         self.version = version
-        self.hand = _hand()
+        # The hand touches nothing but particles, and the particle simulator handles that contact.
+        self.hand = asset("shadow_hand", ContactParameters(0.0, 0.0, 0.0, 0.0), 1e3, 1e1)
         self.reach = REACH
         self.limits = np.array([self.hand.limit_lower, self.hand.limit_upper])
         self.simulator = MPM(
@@ -211,13 +211,6 @@ def _tools(hand: Model) -> list[Tool]:
         Tool(g["type"], tuple(g["size"]), g["body"], tuple(g["pos"]), tuple(g["quat"]))
         for g in hand.geoms
     ]
-
-
-@cache
-def _hand() -> Model:
-    text = files("rfo.envs").joinpath("assets/shadow_hand.xml").read_text()
-    # The hand touches nothing but particles, and the particle simulator handles that contact.
-    return load(text, ContactParameters(0.0, 0.0, 0.0, 0.0), limit_ke=1e3, limit_kd=1e1)
 
 
 def hand_flip(threads: int | None = None, dtype: Any = np.float32) -> HandFlip:

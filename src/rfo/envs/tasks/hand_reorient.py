@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from rfo.envs.base import Entry, EnvSpec, Step
+from rfo.envs.rigid import RigidTask, asset
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.articulated_parameters import ArticulatedParameters
-from rfo.physics.kinematics import axis_angle, link_poses, multiply
-from rfo.physics.mjcf import ContactParameters, load
-from rfo.physics.model import Model
+from rfo.physics.kinematics import axis_angle, multiply
+from rfo.physics.mjcf import ContactParameters
 from rfo.types import Array, Bool, Float, PRNGKey, UInt
 
 SUBSTEPS = 64
@@ -77,7 +75,7 @@ class HandState(NamedTuple):
     """Key that later goals are drawn from."""
 
 
-class HandReorient:
+class HandReorient(RigidTask):
     """AllegroHand of Rewarped 1.3.3 (`rewarped/envs/isaacgymenvs/allegro_hand.py`).
 
     The palm is fixed. The cube is free, and only the hand holds it.
@@ -133,6 +131,9 @@ class HandReorient:
         threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
+    pose = (*(0.0,) * JOINTS, *CUBE_POSITION, 1.0, 0.0, 0.0, 0.0)
+    """Open hand and level cube, as `rfo.envs.base.Actuated` describes."""
+
     def __init__(
         self,
         name: str,
@@ -160,7 +161,8 @@ class HandReorient:
             ),
         )
         self.bonus = bonus
-        self.simulator = Articulated(_model(penalties), self.spec.dt, SUBSTEPS, threads=threads)
+        model = asset("hand", *penalties)
+        self.simulator = Articulated(model, self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> HandState:
         """Draw `batch` start states with the cube above the palm; the class gives the ranges."""
@@ -213,19 +215,6 @@ class HandReorient:
         earned = reward(after, self.bonus)
         after = _next_goal(after, angle(after) <= TOLERANCE)
         return Step(after, self.observe(after), earned, terminated(after))
-
-    @property
-    def pose(self) -> tuple[float, ...]:
-        """Open hand and level cube, as `rfo.envs.base.Actuated` describes."""
-        return (*(0.0,) * JOINTS, *CUBE_POSITION, 1.0, 0.0, 0.0, 0.0)
-
-    def scene(self) -> dict[str, Any]:
-        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
-        return {"geoms": list(self.simulator.model.geoms)}
-
-    def frame(self, state: HandState) -> dict[str, Array]:
-        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
-        return {"poses": link_poses(self.simulator.model, state.physics.q)}
 
     def _limits(self) -> tuple[Float[Array, " 16"], Float[Array, " 16"]]:
         model = self.simulator.model
@@ -292,11 +281,6 @@ def _orientation(angles: Float[Array, "*n 2"]) -> Float[Array, "*n 4"]:
     """Rotation about y by the second angle, then about x by the first."""
     x, y, _ = jnp.eye(3)
     return multiply(axis_angle(x, angles[..., 0]), axis_angle(y, angles[..., 1]))
-
-
-@cache
-def _model(penalties: Penalties) -> Model:
-    return load(files("rfo.envs").joinpath("assets/hand.xml").read_text(), *penalties)
 
 
 def hand_reorient(threads: int | None = None) -> HandReorient:

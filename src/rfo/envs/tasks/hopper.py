@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 
 from rfo.envs.base import Entry, EnvSpec, Step
+from rfo.envs.rigid import RigidTask, asset, start_near
 from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.articulated_parameters import ArticulatedParameters
-from rfo.physics.kinematics import link_poses
-from rfo.physics.mjcf import ContactParameters, load
-from rfo.physics.model import Model
+from rfo.physics.mjcf import ContactParameters
 from rfo.types import Array, Bool, Float, PRNGKey
 
 SUBSTEPS = 16
@@ -39,7 +33,7 @@ VELOCITY_NOISE = 0.05
 """Largest velocity at the start [m/s, rad/s]."""
 
 
-class Hopper:
+class Hopper(RigidTask):
     """DFlex's hopper with the reward of the SHAC paper (Xu et al. 2022, appendix).
 
     Coordinates q: position x and height z of the torso relative to the upright stance [m], its
@@ -75,16 +69,16 @@ class Hopper:
         dt=1 / 60,
         entries=(Entry("coordinates_without_x", 5), Entry("velocities", 6)),
     )
+    pose = (0.0,) * 6
+    """The upright stance, as `rfo.envs.base.Actuated` describes."""
 
     def __init__(self, threads: int | None = None):
-        self.simulator = Articulated(_model(), self.spec.dt, SUBSTEPS, threads=threads)
+        model = asset("hopper", CONTACT, LIMIT_KE, LIMIT_KD)
+        self.simulator = Articulated(model, self.spec.dt, SUBSTEPS, threads=threads)
 
     def reset(self, key: PRNGKey, batch: int) -> ArticulatedState:
         """Draw `batch` start states near the upright stance; the class gives the ranges."""
-        position, velocity = jnp.split(
-            jax.random.uniform(key, (batch, 12), minval=-1.0, maxval=1.0), 2, axis=-1
-        )
-        return ArticulatedState(POSITION_NOISE * position, VELOCITY_NOISE * velocity)
+        return start_near(key, batch, self.pose, POSITION_NOISE, VELOCITY_NOISE)
 
     def observe(self, state: ArticulatedState) -> Float[Array, "B 11"]:
         """Observation of a state; the class lists its entries."""
@@ -99,37 +93,16 @@ class Hopper:
         """Advance by one control step; the action is clipped to [-1, 1]."""
         action = jnp.clip(action, -1.0, 1.0)
         after = self.simulator.step(state, action, parameters)
-        return Step(after, self.observe(after), reward(after, action), terminated(after))
+        return Step(after, self.observe(after), self.reward(after, action), self.terminated(after))
 
-    @property
-    def pose(self) -> tuple[float, ...]:
-        """The upright stance, as `rfo.envs.base.Actuated` describes."""
-        return (0.0,) * 6
+    def reward(self, state: ArticulatedState, action: Float[Array, "B 3"]) -> Float[Array, " B"]:
+        """Reward for arriving in a state by an action in [-1, 1]; the class gives the formula."""
+        z, pitch = state.q[:, 1], state.q[:, 2]
+        lift = jnp.clip(z - TERMINATION_HEIGHT - HEIGHT_MARGIN, -1.0, HEIGHT_CAP)
+        height = jnp.where(lift < 0, -HEIGHT_COST * lift**2, lift)
+        upright = 1 - (pitch / ANGLE_SCALE) ** 2
+        return state.qd[:, 0] + height + upright - ACTION_COST * jnp.sum(action**2, axis=-1)
 
-    def scene(self) -> dict[str, Any]:
-        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
-        return {"geoms": list(self.simulator.model.geoms)}
-
-    def frame(self, state: ArticulatedState) -> dict[str, Array]:
-        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
-        return {"poses": link_poses(self.simulator.model, state.q)}
-
-
-def reward(state: ArticulatedState, action: Float[Array, "B 3"]) -> Float[Array, " B"]:
-    """Reward for arriving in a state by an action in [-1, 1]; `Hopper` gives the formula."""
-    z, pitch = state.q[:, 1], state.q[:, 2]
-    lift = jnp.clip(z - TERMINATION_HEIGHT - HEIGHT_MARGIN, -1.0, HEIGHT_CAP)
-    height = jnp.where(lift < 0, -HEIGHT_COST * lift**2, lift)
-    upright = 1 - (pitch / ANGLE_SCALE) ** 2
-    return state.qd[:, 0] + height + upright - ACTION_COST * jnp.sum(action**2, axis=-1)
-
-
-def terminated(state: ArticulatedState) -> Bool[Array, " B"]:
-    """Whether the torso is too low."""
-    return state.q[:, 1] < TERMINATION_HEIGHT
-
-
-@cache
-def _model() -> Model:
-    text = files("rfo.envs").joinpath("assets/hopper.xml").read_text()
-    return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)
+    def terminated(self, state: ArticulatedState) -> Bool[Array, " B"]:
+        """Whether the torso is too low."""
+        return state.q[:, 1] < TERMINATION_HEIGHT

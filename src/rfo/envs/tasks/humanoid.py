@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from importlib.resources import files
-from typing import Any
 
 import jax.numpy as jnp
 
-from rfo.envs import running
-from rfo.envs.base import EnvSpec, Step
-from rfo.envs.running import RunningState
-from rfo.physics.articulated import Articulated
-from rfo.physics.articulated_parameters import ArticulatedParameters
-from rfo.physics.kinematics import link_poses
-from rfo.physics.mjcf import ContactParameters, load
+from rfo.envs.rigid import asset
+from rfo.envs.running import Runner, RunningState, up
+from rfo.physics.mjcf import ContactParameters
 from rfo.physics.model import Model
-from rfo.types import Array, Bool, Float, PRNGKey
+from rfo.types import Array, Float
 
 SUBSTEPS = 48
 CONTACT = ContactParameters(ke=6e4, kd=3e3, kf=1e3, mu=0.625)
@@ -44,7 +38,7 @@ UP_WEIGHT = 0.1
 ACTION_COST = 0.002
 
 
-class Humanoid:
+class Humanoid(Runner):
     """Humanoid of Rewarped 1.3.3 (`rewarped/envs/dflex/humanoid.py`), with z up.
 
     **Action** (21): the torque of each joint is minus its gear (35 to 210 N m, see
@@ -69,7 +63,7 @@ class Humanoid:
     terminates when the height falls below 0.74 m; it is truncated after 1000 steps of 1/60 s. A
     step has 48 substeps.
 
-    **Reset**: torso at (0, 0, 1.35), joints at 0, with the noise of `rfo.envs.running.start`. (The
+    **Reset**: torso at (0, 0, 1.35), joints at 0, with the noise of `rfo.envs.running.Runner`. (The
     noise has the ant's amplitudes; the two recorded starts agree with them.)
 
     **Contact** with the ground: stiffness 6e4 N/m, damping 3e3 N s/m, friction slope 1e3 N s/m,
@@ -86,70 +80,24 @@ class Humanoid:
         threads: CPU threads of the physics; by default as many as speed up the batch.
     """
 
+    start, joints = START_POSITION, START_JOINTS
+    target, lowest = TARGET_X, TERMINATION_HEIGHT
+
     def __init__(self, name: str, model: Model, threads: int | None = None):
-        self.spec = EnvSpec(
-            name,
-            observation=76,
-            action_size=21,
-            episode_length=1000,
-            dt=1 / 60,
-            entries=running.entries(21),
-            control_range=((1.0, -1.0),) * 21,
-        )
-        self.simulator = Articulated(model, self.spec.dt, SUBSTEPS, threads=threads)
+        super().__init__(name, model, SUBSTEPS, threads)
 
-    def reset(self, key: PRNGKey, batch: int) -> RunningState:
-        """Draw `batch` start states near the pose that the class gives."""
-        return running.start(key, batch, START_POSITION, START_JOINTS)
-
-    def observe(self, state: RunningState) -> Float[Array, "B 76"]:
-        """Observation of a state; the class lists its entries."""
-        return running.observation(state, TARGET_X)
-
-    def step(
-        self,
-        state: RunningState,
-        action: Float[Array, "B 21"],
-        parameters: ArticulatedParameters | None = None,
-    ) -> Step:
-        """Advance by one control step; the action is clipped to [-1, 1]."""
-        action = jnp.clip(action, -1.0, 1.0)
-        after = RunningState(self.simulator.step(state.physics, -action, parameters), action)
-        return Step(after, self.observe(after), reward(after), terminated(after))
-
-    @property
-    def pose(self) -> tuple[float, ...]:
-        """The start pose, as `rfo.envs.base.Actuated` describes."""
-        return running.pose(START_POSITION, START_JOINTS)
-
-    def scene(self) -> dict[str, Any]:
-        """Geoms to draw, as `rfo.envs.base.Renderable.scene` describes."""
-        return {"geoms": list(self.simulator.model.geoms)}
-
-    def frame(self, state: RunningState) -> dict[str, Array]:
-        """Poses to draw, as `rfo.envs.base.Renderable.frame` describes."""
-        return {"poses": link_poses(self.simulator.model, state.physics.q)}
+    def reward(self, state: RunningState) -> Float[Array, " B"]:
+        """Reward for arriving in a state; the class gives the formula."""
+        q, qd = state.physics
+        lift = jnp.clip(q[:, 2] - TERMINATION_HEIGHT - HEIGHT_MARGIN, -1.0, HEIGHT_MARGIN)
+        height = jnp.where(lift < 0, -HEIGHT_COST * lift**2, HEIGHT_WEIGHT * lift)
+        progress = qd[:, 0] + UP_WEIGHT * up(q) + self.heading(q)
+        return progress + height - ACTION_COST * jnp.sum(state.action**2, axis=-1)
 
 
-def reward(state: RunningState) -> Float[Array, " B"]:
-    """Reward for arriving in a state; `Humanoid` gives the formula."""
-    q, qd = state.physics
-    lift = jnp.clip(q[:, 2] - TERMINATION_HEIGHT - HEIGHT_MARGIN, -1.0, HEIGHT_MARGIN)
-    height = jnp.where(lift < 0, -HEIGHT_COST * lift**2, HEIGHT_WEIGHT * lift)
-    progress = qd[:, 0] + UP_WEIGHT * running.up(q) + running.heading(q, TARGET_X)
-    return progress + height - ACTION_COST * jnp.sum(state.action**2, axis=-1)
-
-
-def terminated(state: RunningState) -> Bool[Array, " B"]:
-    """Whether the torso is too low."""
-    return running.fallen(state, TERMINATION_HEIGHT)
-
-
-@cache
 def upright() -> Model:
     """The model with the hips of the model file."""
-    text = files("rfo.envs").joinpath("assets/humanoid.xml").read_text()
-    return load(text, CONTACT, limit_ke=LIMIT_KE, limit_kd=LIMIT_KD)
+    return asset("humanoid", CONTACT, LIMIT_KE, LIMIT_KD)
 
 
 @cache

@@ -7,16 +7,13 @@ own is trained in the same way: docs/robots.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
 from rfo.envs.observations import Term
 from rfo.envs.purposes import PURPOSES
 from rfo.envs.rewards import Reward
+from rfo.envs.rigid import asset
 from rfo.envs.robot import Robot
-from rfo.physics.mjcf import load
-from rfo.physics.model import Model
 
 DT = 1 / 50
 """Duration of a control step [s]."""
@@ -73,7 +70,7 @@ def _follower(
             threads: CPU threads of the physics; by default as many as speed up the batch.
         """
         return Robot(
-            _model(name, substeps),
+            asset(name, substep=DT / substeps),
             reward or own_reward,
             observe=observe,
             goal="command",
@@ -91,12 +88,6 @@ def _follower(
         )
 
     return make
-
-
-@cache
-def _model(name: str, substeps: int) -> Model:
-    text = files("rfo.envs").joinpath(f"assets/{name}.xml").read_text()
-    return load(text, substep=DT / substeps)
 
 
 go2 = _follower("go2", GO2_REWARD, lowest=0.15, action_mode="control")
