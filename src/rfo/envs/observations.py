@@ -6,10 +6,12 @@ function of a `Moment` that returns an array (B, n) will do beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
+import numpy as np
 
+from rfo.envs.base import Entry
 from rfo.envs.moment import Moment
 from rfo.errors import SettingError, unknown
 from rfo.physics.model import Joint
@@ -128,3 +130,25 @@ def find(term: str | Term) -> tuple[str, Term]:
     if term not in TERMS:
         raise SettingError(unknown("observation term", term, TERMS), "observe")
     return term, TERMS[term]
+
+
+def largest_errors(sizes: Mapping[str, float], entries: tuple[Entry, ...]) -> np.ndarray | None:
+    """Largest error of each number of an observation, (O,); None if there is none.
+
+    Args:
+        sizes: by the term's name, in its own unit.
+        entries: the terms.
+
+    Raises:
+        SettingError: for an unknown name, or a negative size.
+    """
+    names = [entry.name for entry in entries]
+    for name, size in sizes.items():
+        if name not in names:
+            raise SettingError(unknown("observed term", name, names), "observation_noise")
+        if not (np.isfinite(size) and size >= 0):
+            raise SettingError(
+                f"observation_noise of {name} must not be negative, not {size}", "observation_noise"
+            )
+    each = [np.full(entry.size, sizes.get(entry.name, 0.0), np.float32) for entry in entries]
+    return np.concatenate(each) if sizes else None

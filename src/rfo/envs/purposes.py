@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
+
+from rfo.envs.rewards import GOALS
+from rfo.errors import SettingError, unknown
+from rfo.physics.kinematics import rotate
+from rfo.physics.model import Joint, Model
+
 Goal = Literal["none", "command", "target"]
 
 
@@ -72,3 +80,35 @@ PURPOSES: dict[str, Purpose] = {
     ),
 }
 """By name."""
+
+
+def purpose_of(reward: Any, goal: Goal | None, model: Model) -> Purpose:
+    """What goes with a reward and a goal that were asked for, see `rfo.envs.robot.Robot`.
+
+    Raises:
+        SettingError: for an unknown name, or another kind of value.
+    """
+    own = "forward" if _runs(model) else "hold"
+    if isinstance(reward, str) and reward not in PURPOSES:
+        raise SettingError(unknown("reward", reward, PURPOSES), "reward")
+    if isinstance(reward, str) or reward is None:
+        purpose = PURPOSES[reward or own]
+    else:
+        if not (callable(reward) or isinstance(reward, Mapping)):
+            raise SettingError(
+                f"reward must be a name, a table of weights or a function, not {reward!r}", "reward"
+            )
+        weights = {} if callable(reward) else reward
+        needed = [k for k, terms in GOALS.items() if any(term in weights for term in terms)]
+        if len(needed) > 1:
+            raise SettingError("a reward follows a command or reaches a target, not both", "reward")
+        of_goal = {"command": "velocity", "target": "reach", "none": own}
+        purpose = PURPOSES[of_goal[goal or next(iter(needed), "none")]]._replace(reward=weights)
+    return purpose if goal is None else purpose._replace(goal=goal)
+
+
+def _runs(model: Model) -> bool:
+    """Whether the first joint is free, or a slide along the world's x."""
+    along = np.asarray(rotate(jnp.asarray(model.quat[0]), jnp.asarray(model.axis[0])))
+    slides = model.joint[0] == Joint.SLIDE and along[0] > 0.999
+    return bool(model.joint[0] == Joint.FREE or slides)

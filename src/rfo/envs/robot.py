@@ -14,13 +14,13 @@ import numpy as np
 from rfo.envs import observations, rewards
 from rfo.envs.base import Entry, EnvSpec, Step
 from rfo.envs.moment import Body, Moment
-from rfo.envs.purposes import PURPOSES, Goal, Purpose
+from rfo.envs.purposes import Goal, purpose_of
 from rfo.envs.rewards import Reward
-from rfo.envs.servos import with_servos
+from rfo.envs.rigid import RigidTask
+from rfo.envs.servos import target_range, with_servos
 from rfo.errors import SettingError, unknown
 from rfo.physics.articulated import Articulated, State
 from rfo.physics.articulated_parameters import ArticulatedParameters
-from rfo.physics.kinematics import link_poses, rotate
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Joint, Model
 from rfo.physics.reference import stable_step
@@ -51,7 +51,7 @@ class RobotState(NamedTuple):
     """Key of each environment's observation noise, if there is any."""
 
 
-class Robot:
+class Robot(RigidTask):
     """A robot of your own as a task; `examples/own_robot.py` shows one.
 
     **Reward**: a name of `rfo.envs.purposes`, a table of `rfo.envs.rewards`, or a function of a
@@ -172,10 +172,10 @@ class Robot:
         if (pose != start).any():
             note = "joints that start beyond a limit are moved to it"
             model = replace(model, notes=(*model.notes, note))
-        purpose = _purpose(reward, goal, model)
+        purpose = purpose_of(reward, goal, model)
         position = action_mode == "position"
         model = with_servos(model, stiffness, damping) if position else model
-        ranges = _positions(model, pose, scale) if position else _control_range(model)
+        ranges = target_range(model, pose, scale) if position else _control_range(model)
         low, high = np.array(ranges, np.float32).T
         self.body = Body(model, pose, dt, (high + low) / 2, (high - low) / 2, _site(model, site))
         self.reward = reward if callable(reward) else rewards.weighted(purpose.reward)
@@ -199,7 +199,7 @@ class Robot:
             control_range=ranges,
             entries=entries,
         )
-        self._noise = _noise(observation_noise or {}, entries)
+        self._noise = observations.largest_errors(observation_noise or {}, entries)
 
     def reset(self, key: PRNGKey, batch: int) -> RobotState:
         """Draw `batch` start states; the class gives the ranges."""
@@ -247,16 +247,16 @@ class Robot:
 
     def scene(self) -> dict[str, Any]:
         """See `rfo.envs.base.Renderable`."""
-        geoms = list(self.simulator.model.geoms)
+        scene = super().scene()
         if self.goal == "target":
             ball = {"type": "sphere", "size": [TARGET_RADIUS], "pos": [0, 0, 0]}
             ball |= {"quat": [1, 0, 0, 0], "rgba": [0.9, 0.3, 0.2, 1.0]}
-            geoms.append({**ball, "body": self.simulator.model.links})
-        return {"geoms": geoms}
+            scene["geoms"].append({**ball, "body": self.simulator.model.links})
+        return scene
 
     def frame(self, state: RobotState) -> dict[str, Array]:
         """See `rfo.envs.base.Renderable`."""
-        poses = link_poses(self.simulator.model, state.physics.q)
+        poses = super().frame(state)["poses"]
         if self.goal == "target" and state.goal is not None:
             still = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0, 0.0]), (len(poses), 4))
             target = jnp.concatenate([state.goal, still], axis=-1)
@@ -320,61 +320,12 @@ def _require_positive(**values: float | None) -> None:
             raise SettingError(f"{field} must be positive, not {value}", field)
 
 
-def _purpose(reward: Any, goal: Goal | None, model: Model) -> Purpose:
-    """What goes with a reward and a goal that were asked for."""
-    own = "forward" if _runs(model) else "hold"
-    if isinstance(reward, str) and reward not in PURPOSES:
-        raise SettingError(unknown("reward", reward, PURPOSES), "reward")
-    if isinstance(reward, str) or reward is None:
-        purpose = PURPOSES[reward or own]
-    else:
-        if not (callable(reward) or isinstance(reward, Mapping)):
-            raise SettingError(
-                f"reward must be a name, a table of weights or a function, not {reward!r}", "reward"
-            )
-        weights = {} if callable(reward) else reward
-        needed = [k for k, terms in rewards.GOALS.items() if any(term in weights for term in terms)]
-        if len(needed) > 1:
-            raise SettingError("a reward follows a command or reaches a target, not both", "reward")
-        of_goal = {"command": "velocity", "target": "reach", "none": own}
-        purpose = PURPOSES[of_goal[goal or next(iter(needed), "none")]]._replace(reward=weights)
-    return purpose if goal is None else purpose._replace(goal=goal)
-
-
 def _site(model: Model, site: str | None) -> str:
     if site is not None and site not in model.sites:
         told = unknown("site", site, model.sites) if model.sites else "the file has no sites"
         raise SettingError(told, "site")
     carried = [name for name, place in model.sites.items() if place.link >= 0]
     return site or (carried[-1] if carried else "")
-
-
-def _positions(model: Model, pose: np.ndarray, scale: float) -> tuple[tuple[float, float], ...]:
-    """Targets of the servos at actions of -1 and 1."""
-    servo = (model.actuators.bias[:, 1] < 0) & (model.actuators.gain[:, 1:] == 0).all(axis=-1)
-    if not servo.all():
-        named = ", ".join(np.array(model.actuators.names)[~servo])
-        raise SettingError(
-            f"positions need motors or position servos, unlike {named}", "action_mode"
-        )
-    body = Body(model, pose, 1.0, np.zeros(model.nu), np.zeros(model.nu))
-    middle = np.asarray(body.lengths(jnp.asarray(pose)[None]))[0]
-    reach = scale * np.abs(body.along).sum(axis=-1)
-    return tuple((float(m - r), float(m + r)) for m, r in zip(middle, reach, strict=True))
-
-
-def _noise(sizes: Mapping[str, float], entries: tuple[Entry, ...]) -> np.ndarray | None:
-    """Largest error of each number of the observation; None if there is none."""
-    names = [entry.name for entry in entries]
-    for name, size in sizes.items():
-        if name not in names:
-            raise SettingError(unknown("observed term", name, names), "observation_noise")
-        if not (np.isfinite(size) and size >= 0):
-            raise SettingError(
-                f"observation_noise of {name} must not be negative, not {size}", "observation_noise"
-            )
-    each = [np.full(entry.size, sizes.get(entry.name, 0.0), np.float32) for entry in entries]
-    return np.concatenate(each) if sizes else None
 
 
 def _unit(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B nq"]:
@@ -423,13 +374,6 @@ def _substeps(model: Model, dt: float) -> int:
             "substeps",
         )
     return max(LEAST_SUBSTEPS, needed)
-
-
-def _runs(model: Model) -> bool:
-    """Whether the first joint is free, or a slide along the world's x."""
-    along = np.asarray(rotate(jnp.asarray(model.quat[0]), jnp.asarray(model.axis[0])))
-    slides = model.joint[0] == Joint.SLIDE and along[0] > 0.999
-    return bool(model.joint[0] == Joint.FREE or slides)
 
 
 def _refuse(model: Model, lowest: float | None) -> None:

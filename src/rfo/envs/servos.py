@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 
+from rfo.envs.moment import Body
+from rfo.errors import SettingError
 from rfo.physics.lengths import Actuators, Dynamics, Lengths
 from rfo.physics.model import Model
 from rfo.physics.reference import reference
@@ -62,3 +65,21 @@ def _direct(own: Actuators, motor: np.ndarray) -> Lengths:
     single = own.lengths.start[:-1][motor & (count == 1)]
     coef[single] = 1.0
     return Lengths(own.lengths.start, own.lengths.dof, coef)
+
+
+def target_range(model: Model, pose: np.ndarray, scale: float) -> tuple[tuple[float, float], ...]:
+    """Targets of the servos at actions of -1 and 1.
+
+    Raises:
+        SettingError: if an actuator is no servo.
+    """
+    servo = (model.actuators.bias[:, 1] < 0) & (model.actuators.gain[:, 1:] == 0).all(axis=-1)
+    if not servo.all():
+        named = ", ".join(np.array(model.actuators.names)[~servo])
+        raise SettingError(
+            f"positions need motors or position servos, unlike {named}", "action_mode"
+        )
+    body = Body(model, pose, 1.0, np.zeros(model.nu), np.zeros(model.nu))
+    middle = np.asarray(body.lengths(jnp.asarray(pose)[None]))[0]
+    reach = scale * np.abs(body.along).sum(axis=-1)
+    return tuple((float(m - r), float(m + r)) for m, r in zip(middle, reach, strict=True))
