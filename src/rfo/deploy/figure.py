@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyvista as pv
 
+from rfo.physics.reference import rotation
 from rfo.view.replay import Replay
 
 HAZE = "#dfe7ee"
@@ -247,10 +248,8 @@ def _flat(mesh: pv.PolyData) -> pv.PolyData:
 
 def _pose(pos: Any, quat: Any) -> np.ndarray:
     """Matrix (4, 4) of a place and a quaternion (w, x, y, z)."""
-    w, x, y, z = np.asarray(quat, float) / np.linalg.norm(quat)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     matrix = np.eye(4)
-    matrix[:3, :3] += 2 * w * cross + 2 * cross @ cross
+    matrix[:3, :3] = rotation(np.asarray(quat, float))
     matrix[:3, 3] = pos
     return matrix
 

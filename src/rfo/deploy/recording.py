@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from rfo.errors import SettingError
-from rfo.physics.model import Joint, Model
+from rfo.physics.kinematics import mujoco_velocities
+from rfo.physics.model import Model
 
 ARRAYS = ("qpos", "qvel", "ctrl")
 
@@ -53,7 +54,8 @@ class Recording:
                 raise SettingError(f"{name} holds numbers that are not finite", "data")
         if model.na:
             raise SettingError("a robot with activations cannot be identified yet", "robot")
-        states = np.concatenate([self.qpos, _our_velocities(model, self.qpos, self.qvel)], axis=-1)
+        velocities = mujoco_velocities(model, self.qpos, self.qvel, back=True)
+        states = np.concatenate([self.qpos, velocities], axis=-1)
         cuts = np.flatnonzero(np.diff(self.episode)) + 1
         parts = np.split(np.arange(len(states)), cuts)
         rows = min(rows, max(len(part) for part in parts))
@@ -118,15 +120,3 @@ def _interval(time: np.ndarray, episode: np.ndarray) -> float:
     if dt <= 0 or np.abs(steps - dt).max() > 0.01 * dt:
         raise SettingError("time must run evenly: interpolate the recording to one rate", "data")
     return dt
-
-
-def _our_velocities(model: Model, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-    """MuJoCo's velocities as ours, whose free joints spin in the world's axes."""
-    qvel = qvel.copy()
-    for link in np.flatnonzero(model.joint == Joint.FREE):
-        start, spin = model.q_start[link] + 3, model.v_start[link] + 3
-        quat = qpos[:, start : start + 4]
-        w, u = np.split(quat / np.linalg.norm(quat, axis=-1, keepdims=True), [1], axis=-1)
-        around = 2 * np.cross(u, qvel[:, spin : spin + 3])
-        qvel[:, spin : spin + 3] += w * around + np.cross(u, around)
-    return qvel

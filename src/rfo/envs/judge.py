@@ -26,8 +26,9 @@ from rfo.physics.articulated import Articulated, S
 from rfo.physics.articulated_parameters import ArticulatedParameters
 from rfo.physics.bridge import Bridge
 from rfo.physics.host import available_threads
+from rfo.physics.kinematics import mujoco_velocities
 from rfo.physics.mjcf.parse import compiled
-from rfo.physics.model import Joint, Model
+from rfo.physics.model import Model
 from rfo.physics.stream import Stream
 from rfo.types import Array
 
@@ -189,8 +190,8 @@ class Steps:
         """Coordinates with activations behind them, velocities and controls to the first two."""
         q, qd, control = inputs
         nq, nv = self._m.nq, self._m.nv
-        act = q[:, nq:]
-        before = np.concatenate([np.zeros((len(q), 1)), q[:, :nq], self._to(q, qd), act], axis=-1)
+        act, velocities = q[:, nq:], mujoco_velocities(self._model, q, qd)
+        before = np.concatenate([np.zeros((len(q), 1)), q[:, :nq], velocities, act], axis=-1)
         steps = np.repeat(control[:, None].astype(float), self._substeps, axis=1)
         with _quiet():
             states, _ = self._rollout.rollout(self._m, self._data, before, steps)
@@ -198,8 +199,8 @@ class Steps:
         # a rollout stops where something is not finite or huge, and its clock with it
         after[after[:, 0] < (self._substeps - 0.5) * self._m.opt.timestep] = np.nan
         place, velocity, act = np.split(after[:, 1:], [nq, nq + nv], axis=-1)
-        out = np.concatenate([place, act], axis=-1), self._to(place, velocity, back=True)
-        return tuple(x.astype(q.dtype) for x in out)
+        ours = mujoco_velocities(self._model, place, velocity, back=True)
+        return tuple(x.astype(q.dtype) for x in (np.concatenate([place, act], axis=-1), ours))
 
     def adjoint(self, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         """Refused.
@@ -208,19 +209,6 @@ class Steps:
             NotImplementedError: always.
         """
         raise NotImplementedError("MuJoCo's steps have no gradient here: train in rfo's physics")
-
-    def _to(self, q: np.ndarray, velocity: np.ndarray, back: bool = False) -> np.ndarray:
-        """Our velocities (B, nv) as MuJoCo's, whose free joints spin in the body's axes."""
-        velocity = velocity.astype(float)
-        for link in np.flatnonzero(self._model.joint == Joint.FREE):
-            start, spin = self._model.q_start[link] + 3, self._model.v_start[link] + 3
-            quat = q[:, start : start + 4]
-            w, u = np.split(quat / np.linalg.norm(quat, axis=-1, keepdims=True), [1], axis=-1)
-            u = u if back else -u
-            v = velocity[:, spin : spin + 3]
-            around = 2 * np.cross(u, v)
-            velocity[:, spin : spin + 3] = v + w * around + np.cross(u, around)
-        return velocity
 
 
 @contextmanager

@@ -103,7 +103,6 @@ class Articulated:
         self.substeps = substeps
         self.dtype = np.dtype(dtype)
         self.kernels = ArticulatedKernels(model, dt / substeps, substeps, self.dtype)
-        self._threads = threads
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, batch: int) -> State:
@@ -150,12 +149,8 @@ class Articulated:
             q, qd = self._bridge(*inputs)
         else:
             given = checked(parameters, self.parameters, len(control))._asdict()
-            q, qd = self._varying(*inputs, packed(given, NATIVE.parameters, len(control)))
+            q, qd = self._bridge.varying(*inputs, packed(given, NATIVE.parameters, len(control)))
         return type(state)(*self._parts(q, qd))
-
-    @cached_property
-    def _varying(self) -> Bridge:
-        return Bridge(self.kernels.varying(), threads=self._threads)
 
     def mass_matrix(self, state: State) -> np.ndarray:
         """Joint-space inertia with armature (B, nv, nv), in the coordinates of `Joint`.

@@ -12,8 +12,6 @@ from rfo.physics.lengths import Actuators, Dynamics
 from rfo.physics.model import Joint, Model
 from rfo.physics.native import Field
 from rfo.physics.reference import reference
-from rfo.physics.supports import Supports
-from rfo.physics.welds import Welds
 
 SYMMETRIC = [0, 4, 8, 1, 2, 5]
 """Entries xx, yy, zz, xy, xz, yz of a matrix whose rows follow each other."""
@@ -48,8 +46,8 @@ def values(fields: Sequence[Field], model: Model, dt: float, substeps: int) -> d
     own = {x.name: getattr(model, x.name) for x in fields if hasattr(model, x.name)}
     return (
         own
-        | _weld_values(model.welds)
-        | _support_values(model.supports)
+        | _named("weld", model.welds)
+        | _named("support", model.supports)
         | _pair_values(model)
         | lengths
         | {
@@ -59,6 +57,8 @@ def values(fields: Sequence[Field], model: Model, dt: float, substeps: int) -> d
             "nu": nu,
             "nm": nm,
             "contacts": len(model.contact_link),
+            "welds": len(model.welds.link),
+            "supports": len(model.supports.link),
             "substeps": substeps,
             "dt": dt,
             "ground_height": model.ground_height,
@@ -111,9 +111,9 @@ def _length_values(model: Model, dt: float) -> dict[str, Any]:
     pairs = moments[model.nu + len(tendons.lengths) :]
     acting = [*moments[: model.nu][soft], *moments[model.nu :][: len(tendons.lengths)]]
     acting += [np.abs(pairs[e]) + np.abs(pairs[n + e]) for e in range(n)]
-    tendon = {f"tendon_{name}": getattr(tendons, name) for name in TENDON_FIELDS}
     return (
-        tendon
+        _named("tendon", tendons)
+        | _named("coupling", couplings)
         | _activation_values(model, dt)
         | {
             "coupled": [np.flatnonzero(row) for row in acting],
@@ -130,25 +130,8 @@ def _length_values(model: Model, dt: float) -> dict[str, Any]:
             "actuator_mass": mass,
             "actuator_ahead": ahead,
             "actuator_soft": soft,
-            "coupling_poly": couplings.poly,
-            "coupling_ke": couplings.ke,
-            "coupling_kd": couplings.kd,
         }
     )
-
-
-TENDON_FIELDS = (
-    "stiffness",
-    "rest",
-    "damping",
-    "friction",
-    "creep",
-    "armature",
-    "limit_lower",
-    "limit_upper",
-    "limit_ke",
-    "limit_kd",
-)
 
 
 def _activation_values(model: Model, dt: float) -> dict[str, Any]:
@@ -168,50 +151,25 @@ def _activation_values(model: Model, dt: float) -> dict[str, Any]:
     }
 
 
-def _weld_values(welds: Welds) -> dict[str, Any]:
-    """The part of `values` that tells of welds."""
-    return {
-        "welds": len(welds.link),
-        **{f"weld_{x.name}": getattr(welds, x.name) for x in dataclasses.fields(welds)},
-        "weld_quat": welds.quat[:, [1, 2, 3, 0, 5, 6, 7, 4]],
-    }
-
-
-def _support_values(supports: Supports) -> dict[str, Any]:
-    """The part of `values` that tells of ellipsoids on planes."""
-    return {
-        "supports": len(supports.link),
-        **{
-            f"support_{field.name}": getattr(supports, field.name)
-            for field in dataclasses.fields(supports)
-        },
-        "support_quat": supports.quat[:, [1, 2, 3, 0]],
-    }
-
-
 def _pair_values(model: Model) -> dict[str, Any]:
-    """The part of `_values` that tells of contact between bodies."""
+    """The part of `values` that tells of contact between bodies."""
     pairs = model.pairs
-    return {
+    return _named("pair", pairs) | {
         "pairs": len(pairs.link),
         "pair_ends": len(pairs.start),
         "segments": len(pairs.segment_mid),
-        "pair_link": pairs.link,
-        "pair_target": pairs.target,
-        "pair_box": pairs.box,
-        "pair_start": pairs.start,
-        "pair_centre": pairs.centre,
-        "pair_reach": pairs.reach,
-        "pair_radius": pairs.radius,
-        "pair_thickness": pairs.thickness,
-        "pair_target_pos": pairs.target_pos,
-        "pair_target_quat": pairs.target_quat[:, [1, 2, 3, 0]],
-        "pair_target_half": pairs.target_half,
-        "pair_own_quat": pairs.own_quat[:, [1, 2, 3, 0]],
-        "pair_own_half": pairs.own_half,
-        "pair_sign": pairs.sign,
-        "pair_law": pairs.law,
         "segment_mid": pairs.segment_mid,
         "segment_half": pairs.segment_half,
         "segment_length": np.linalg.norm(pairs.segment_half, axis=-1),
     }
+
+
+def _named(prefix: str, record: Any) -> dict[str, Any]:
+    """The arrays of a record by name; quaternions become (x, y, z, w)."""
+    found = {}
+    for name in (field.name for field in dataclasses.fields(record)):
+        array = getattr(record, name)
+        if name.endswith("quat"):
+            array = array.reshape(-1, 4)[:, [1, 2, 3, 0]].reshape(array.shape)
+        found[f"{prefix}_{name}"] = array
+    return found

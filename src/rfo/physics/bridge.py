@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -71,6 +72,11 @@ class Bridge:
         share = PartitionSpec(ENVIRONMENTS) if ENVIRONMENTS in mesh.axis_names else PartitionSpec()
         step = jax.shard_map(self._step, in_specs=share, out_specs=share, check_vma=False)
         return step(*inputs)
+
+    @cached_property
+    def varying(self) -> Bridge:
+        """The same with the simulator's parameters as the last input."""
+        return Bridge(self.kernels.varying(), self.threads)
 
     def plan(self, envs: int) -> Host:
         """How the CPU advances a batch, made at the first call."""

@@ -30,6 +30,10 @@ class Kernels(Protocol):
     """Numbers per environment that a control step writes in all its substeps, as a measure of its
     cost."""
 
+    def varying(self) -> Kernels:
+        """Those that take parameters as their last input."""
+        ...
+
     def pack_size(self, device: str) -> int:
         """Environments that are advanced together."""
         ...

@@ -14,7 +14,7 @@ import numpy as np
 
 from rfo.physics.articulated_values import values
 from rfo.physics.bridge import Bridge
-from rfo.physics.model import Model, Site
+from rfo.physics.model import Joint, Model, Site
 from rfo.physics.native import Native
 from rfo.physics.packs import PackedKernels
 from rfo.types import Array, Float
@@ -53,6 +53,22 @@ def axis_angle(axis: Float[Array, "*#n 3"], angle: Float[Array, "*n"]) -> Float[
     """Unit quaternion of a rotation by `angle` [rad] about a unit `axis`."""
     half = angle[..., None] / 2
     return jnp.concatenate([jnp.cos(half), jnp.sin(half) * axis], axis=-1)
+
+
+def mujoco_velocities(
+    model: Model, q: np.ndarray, velocity: np.ndarray, back: bool = False
+) -> np.ndarray:
+    """Our velocities (B, nv) as MuJoCo's, whose free joints spin in the body's axes; or `back`."""
+    velocity = velocity.astype(float)
+    for link in np.flatnonzero(model.joint == Joint.FREE):
+        start, spin = model.q_start[link] + 3, model.v_start[link] + 3
+        quat = q[:, start : start + 4]
+        w, u = np.split(quat / np.linalg.norm(quat, axis=-1, keepdims=True), [1], axis=-1)
+        u = u if back else -u
+        v = velocity[:, spin : spin + 3]
+        around = 2 * np.cross(u, v)
+        velocity[:, spin : spin + 3] = v + w * around + np.cross(u, around)
+    return velocity
 
 
 def link_poses(model: Model, q: Float[Array, "*n nq"]) -> Float[Array, "*n links 7"]:

@@ -190,7 +190,6 @@ class MPM:
             "cut": LEAST_INFLUENCE if contact.fading else 0.0,
         }
         self.kernels = PackedKernels(NATIVE, values, self.dtype)
-        self._threads = threads
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, x: Float[Array, "B N 3"]) -> MPMState:
@@ -251,12 +250,8 @@ class MPM:
         else:
             given = checked(parameters, self.parameters, envs)
             rows = packed(constants(given, self.volume), NATIVE.parameters, envs)
-            results = self._varying(*inputs, rows)
+            results = self._bridge.varying(*inputs, rows)
         return MPMState(*(x.reshape(old.shape) for x, old in zip(results, state, strict=True)))
-
-    @cached_property
-    def _varying(self) -> Bridge:
-        return Bridge(self.kernels.varying(), threads=self._threads)
 
 
 def _refuse(

@@ -59,7 +59,7 @@ def reference(model: Model) -> Reference:
     )
     for i, (parent, kind) in enumerate(zip(model.parent, model.joint, strict=True)):
         q, v = model.q0[model.q_start[i] :], model.v_start[i]
-        frame, at.pos[i] = _rotation(model.quat[i]), model.pos[i]
+        frame, at.pos[i] = rotation(model.quat[i]), model.pos[i]
         if parent >= 0 and kind != Joint.FREE:
             arm = at.rot[parent] @ model.pos[i]
             at.pos[i] = at.pos[parent] + arm
@@ -68,10 +68,10 @@ def reference(model: Model) -> Reference:
             frame = at.rot[parent] @ frame
         axis = frame @ model.axis[i]
         if kind == Joint.FREE:
-            at.pos[i], frame = q[:3], _rotation(q[3:7])
+            at.pos[i], frame = q[:3], rotation(q[3:7])
             at.linear[i][:, v : v + 3] = at.angular[i][:, v + 3 : v + 6] = np.eye(3)
         elif kind == Joint.BALL:
-            frame = frame @ _rotation(q[:4])
+            frame = frame @ rotation(q[:4])
             at.angular[i][:, v : v + 3] += frame
         elif kind == Joint.SLIDE:
             at.pos[i] += q[0] * axis
@@ -206,7 +206,7 @@ def _largest(inverse: np.ndarray, matrix: np.ndarray) -> float:
     return max(0.0, float(np.linalg.eigvalsh(inverse @ matrix @ inverse.T).max(initial=0.0)))
 
 
-def _rotation(quat: np.ndarray) -> np.ndarray:
+def rotation(quat: np.ndarray) -> np.ndarray:
     """(w, x, y, z), of any length but 0, to a matrix."""
     w, *u = quat / np.linalg.norm(quat)
     cross = np.cross(np.eye(3), u)
@@ -214,4 +214,4 @@ def _rotation(quat: np.ndarray) -> np.ndarray:
 
 
 def _turn(axis: np.ndarray, angle: float) -> np.ndarray:
-    return _rotation(np.append(np.cos(angle / 2), np.sin(angle / 2) * axis))
+    return rotation(np.append(np.cos(angle / 2), np.sin(angle / 2) * axis))

@@ -164,7 +164,6 @@ class Tetrahedra:
             }
         )
         self.kernels = PackedKernels(NATIVE, values, self.dtype)
-        self._threads = threads
         self._bridge = Bridge(self.kernels, threads=threads)
 
     def init(self, batch: int) -> TetrahedraState:
@@ -214,12 +213,8 @@ class Tetrahedra:
             rows = packed(
                 constants(given, self.mesh.volumes.astype(self.dtype)), NATIVE.parameters, shape[0]
             )
-            after = self._varying(*flat, control, rows)
+            after = self._bridge.varying(*flat, control, rows)
         return TetrahedraState(*(x.reshape(shape) for x in after))
-
-    @cached_property
-    def _varying(self) -> Bridge:
-        return Bridge(self.kernels.varying(), threads=self._threads)
 
 
 def _elements(mesh: TetMesh) -> dict[str, np.ndarray]:
