@@ -21,7 +21,7 @@ from rfo.physics.articulated import Articulated, ArticulatedState
 from rfo.physics.materials import Plasticine, respond
 from rfo.physics.mesh import from_voxels
 from rfo.physics.mpm import MPM, Grid, Tool
-from rfo.physics.native import FOLDER, included, kernels, start_warp
+from rfo.physics.native import FOLDER, included, kernels, lanes, start_warp
 from rfo.physics.tetrahedra import Tetrahedra, TetrahedraState
 from rollouts import shipped
 
@@ -114,24 +114,24 @@ assert wp.config.log_level == wp.LOG_WARNING != before
 
 
 @pytest.mark.parametrize(
-    ("real", "lanes"),
+    ("real", "width"),
     [
-        ("float", 16),
+        ("float", lanes(np.dtype("float32"), "cpu")),
         pytest.param("double", 1, marks=pytest.mark.long),
         pytest.param("float", 1, marks=pytest.mark.long),
-        pytest.param("double", 8, marks=pytest.mark.long),
+        pytest.param("double", lanes(np.dtype("float64"), "cpu"), marks=pytest.mark.long),
     ],
 )
 @pytest.mark.parametrize("header", sorted(path.name for path in FOLDER.glob("*.h")))
-def test_a_header_includes_what_it_uses(header, real, lanes):
+def test_a_header_includes_what_it_uses(header, real, width):
     """It compiles by itself."""
     start_warp()
     options = wp.ModuleBuildOptions(
         extra_cpu_include_dirs=[FOLDER],
-        extra_cpu_preamble=f'#define REAL {real}\n#define LANES {lanes}\n#include "{header}"',
+        extra_cpu_preamble=f'#define REAL {real}\n#define LANES {width}\n#include "{header}"',
         extra_build_dependencies=included([header]),
     )
-    module = wp.get_module(f"rfo_tests.{header[:-2]}_{real}_{lanes}")
+    module = wp.get_module(f"rfo_tests.{header[:-2]}_{real}_{width}")
     settings = {"extra_build_options": options, "optimization_level": 0}
     wp.set_module_options(settings, module)
 
@@ -140,6 +140,38 @@ def test_a_header_includes_what_it_uses(header, real, lanes):
         x[wp.tid()] = 1
 
     assert module.load("cpu")
+
+
+def test_a_pack_of_environments_fits_the_registers(tmp_path):
+    """The compiler warns, in every user's terminal, where a number is wider than a register."""
+    code = f"""
+import sys
+import numpy as np, warp as wp
+from rfo.physics.native import FOLDER, lanes, start_warp
+
+start_warp()
+wp.config.kernel_cache_dir = {str(tmp_path)!r}
+text = f'#define LANES {{lanes(np.dtype("float32"), "cpu") * int(sys.argv[1])}}\\n'
+text += '#include "lanes.h"\\n__attribute__((noinline)) F twice(F x) {{{{ return x + x; }}}}'
+options = wp.ModuleBuildOptions(extra_cpu_include_dirs=[FOLDER], extra_cpu_preamble=text)
+module = wp.get_module("rfo_tests.wide")
+wp.set_module_options({{"extra_build_options": options, "optimization_level": 0}}, module)
+
+@wp.func_native("F y = twice(F(1));")
+def use(): ...
+
+@wp.kernel(module=module, enable_backward=False)
+def nothing(x: wp.array(dtype=wp.int32)):
+    use()
+assert module.load("cpu")
+"""
+    file = tmp_path / "wide.py"
+    file.write_text(code)
+    for factor, warns in ((1, False), (32, True)):
+        command = [sys.executable, str(file), str(factor)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert ("changes the ABI" in done.stderr) == warns, done.stderr
 
 
 SIMULATORS = {
