@@ -102,18 +102,17 @@ SMALL_REWARDS, TINY_REWARDS = {"return_scale": 10.0}, {"return_scale": 100.0}
 SAPO's entropy."""
 
 
-def _humanoid(name: str, summary: str) -> Task:
-    settings = {"network.hidden": (256, 128), "critic.hidden": (128, 128)}
-    return Task(
-        "rfo.envs.tasks.humanoid", name, summary, 8_192_000, simulated=True, settings=settings
-    )
+def _layers(network: tuple[int, ...], critic: tuple[int, ...]) -> dict[str, Any]:
+    return {"network.hidden": network, "critic.hidden": critic}
 
 
-def _hand(name: str, summary: str) -> Task:
-    settings = {"network.hidden": (512, 256), "critic.hidden": (256, 256)}
-    return Task(
-        "rfo.envs.tasks.hand_reorient", name, summary, 4_096_000, simulated=True, settings=settings
-    )
+def _task(module: str, name: str, summary: str, steps: int, *more: Any, **others: Any) -> Task:
+    return Task(f"rfo.envs.tasks.{module}", name, summary, steps, *more, **others)
+
+
+_robot = partial(_task, simulated=True)
+_runner = partial(_robot, "humanoid", steps=8_192_000, settings=_layers((256, 128), (128, 128)))
+_hand = partial(_robot, "hand_reorient", steps=4_096_000, settings=_layers((512, 256), (256, 256)))
 
 
 def _soft(
@@ -125,42 +124,27 @@ def _soft(
     environments: int = 32,
     **more: Any,
 ) -> Task:
-    module = f"rfo.envs.tasks.{module}"
-    return Task(
-        module, name, summary, steps, environments, simulated=True, settings=settings, **more
-    )
+    return _robot(module, name, summary, steps, environments, settings=settings, **more)
 
 
-_soft_walker = partial(_soft, "soft_jumper", fine=True)
+_walker = partial(_soft, "soft_jumper", fine=True)
 _rolling = partial(_soft, "rolling_flat", approach=((0.0, -0.9, 0.0), 14), fine=True)
 _carrying = partial(_soft, "fluid_move", fine=True)
 _folding = partial(_soft, "hand_flip", approach=((0.0,) * 24, 35), fine=True)
+_probe = partial(_task, "probe", steps=204_800)
 
 TASKS: dict[str, Task] = {
-    "ant": Task(
-        "rfo.envs.tasks.ant",
+    "ant": _robot(
+        "ant",
         "Ant",
         "a four-legged robot runs forward (AntRun)",
-        steps=4_096_000,
-        simulated=True,
-        settings={"network.hidden": (128, 64, 32), "critic.hidden": (64, 64)},
+        4_096_000,
+        settings=_layers((128, 64, 32), (64, 64)),
     ),
-    "hopper": Task(
-        "rfo.envs.tasks.hopper",
-        "Hopper",
-        "a one-legged robot hops forward",
-        steps=2_048_000,
-        simulated=True,
-    ),
-    "cheetah": Task(
-        "rfo.envs.tasks.cheetah",
-        "Cheetah",
-        "half a cheetah runs forward",
-        steps=4_096_000,
-        simulated=True,
-    ),
-    "humanoid": _humanoid("humanoid", "a two-legged robot runs forward"),
-    "humanoid_corrected": _humanoid(
+    "hopper": _robot("hopper", "Hopper", "a one-legged robot hops forward", 2_048_000),
+    "cheetah": _robot("cheetah", "Cheetah", "half a cheetah runs forward", 4_096_000),
+    "humanoid": _runner("humanoid", "a two-legged robot runs forward"),
+    "humanoid_corrected": _runner(
         "humanoid_corrected", "the same, with the hips of its model file"
     ),
     "hand_reorient": _hand(
@@ -170,59 +154,50 @@ TASKS: dict[str, Task] = {
     "hand_reorient_smooth": _hand(
         "hand_reorient_smooth", "the same, with damping that sets in softly"
     ),
-    "go2": Task(
-        "rfo.envs.tasks.go2",
+    "go2": _robot(
+        "go2",
         "Go2",
         "a Unitree Go2 follows a velocity command",
-        steps=4_096_000,
-        simulated=True,
-        settings={"network.hidden": (128, 64, 32), "critic.hidden": (128, 64)},
+        4_096_000,
+        settings=_layers((128, 64, 32), (128, 64)),
     ),
-    "go2_velocity": Task(
-        "rfo.envs.tasks.velocity",
+    "go2_velocity": _robot(
+        "velocity",
         "go2",
         "a Unitree Go2 follows a command, paid by terms that can be chosen",
-        steps=4_096_000,
-        simulated=True,
-        settings={"network.hidden": (128, 64, 32), "critic.hidden": (128, 64)},
+        4_096_000,
+        settings=_layers((128, 64, 32), (128, 64)),
     ),
-    "g1_velocity": Task(
-        "rfo.envs.tasks.velocity",
+    "g1_velocity": _robot(
+        "velocity",
         "g1",
         "a Unitree G1 humanoid follows a velocity command",
-        steps=8_192_000,
-        simulated=True,
-        settings={"network.hidden": (256, 128), "critic.hidden": (128, 128)},
+        8_192_000,
+        settings=_layers((256, 128), (128, 128)),
     ),
-    "cartpole": Task(
-        "rfo.envs.tasks.cartpole",
-        "CartPole",
-        "a cart swings up its pole",
-        steps=512_000,
-        simulated=True,
-    ),
-    "soft_jumper": _soft_walker(
+    "cartpole": _robot("cartpole", "CartPole", "a cart swings up its pole", 512_000),
+    "soft_jumper": _walker(
         "soft_jumper",
         "a soft table with 222 muscles jumps forward (SoftJumper)",
         6_144_000,
         MUSCLES,
     ),
-    "soft_jumper_corrected": _soft_walker(
+    "soft_jumper_corrected": _walker(
         "soft_jumper_corrected",
         "the same body, seen and scaled about its own centre",
         6_144_000,
         MUSCLES,
     ),
-    "soft_jumper_camera": _soft_walker(
+    "soft_jumper_camera": _walker(
         "soft_jumper_camera", "the corrected one, seen by a depth camera", 6_144_000, MUSCLES
     ),
-    "soft_jumper_small": _soft_walker(
+    "soft_jumper_small": _walker(
         "soft_jumper_small", "a soft bench with 25 muscles jumps forward", 512_000, SOFT_SMALL
     ),
-    "soft_jumper_small_camera": _soft_walker(
+    "soft_jumper_small_camera": _walker(
         "soft_jumper_small_camera", "the soft bench, seen by a depth camera", 512_000, SOFT_SMALL
     ),
-    "soft_worm": _soft_walker(
+    "soft_worm": _walker(
         "soft_worm", "a soft beam with 40 muscles moves forward", 512_000, SOFT_SMALL
     ),
     "rolling_flat": _rolling(
@@ -279,46 +254,15 @@ TASKS: dict[str, Task] = {
         SOFT_SMALL | SMALL_REWARDS,
         environments=8,
     ),
-    "pendulum": Task(
-        "rfo.envs.tasks.pendulum",
-        "Pendulum",
-        "Gymnasium's swing-up",
-        steps=204_800,
-        environments=16,
-    ),
-    "detour": Task(
-        "rfo.envs.tasks.detour",
-        "Detour",
-        "a disc flies around a column, left or right",
-        steps=204_800,
-    ),
-    "quadratic": Task(
-        "rfo.envs.tasks.probe", "Quadratic", "closed form: one step, one optimum", steps=204_800
-    ),
-    "reach_cloud": Task(
-        "rfo.envs.tasks.probe", "ReachCloud", "closed form: a point cloud to reach", steps=204_800
-    ),
-    "lqr": Task(
-        "rfo.envs.tasks.probe", "LQR", "closed form: linear dynamics, quadratic cost", steps=204_800
-    ),
-    "terminating": Task(
-        "rfo.envs.tasks.probe", "Terminating", "closed form: episodes that end", steps=204_800
-    ),
-    "truncating": Task(
-        "rfo.envs.tasks.probe",
-        "Truncating",
-        "closed form: episodes cut by the clock",
-        steps=204_800,
-    ),
-    "delayed": Task(
-        "rfo.envs.tasks.probe", "Delayed", "closed form: reward one step late", steps=204_800
-    ),
-    "bimodal": Task(
-        "rfo.envs.tasks.probe",
-        "Bimodal",
-        "closed form: two modes beat every Gaussian",
-        steps=204_800,
-    ),
+    "pendulum": _task("pendulum", "Pendulum", "Gymnasium's swing-up", 204_800, environments=16),
+    "detour": _task("detour", "Detour", "a disc flies around a column, left or right", 204_800),
+    "quadratic": _probe("Quadratic", "closed form: one step, one optimum"),
+    "reach_cloud": _probe("ReachCloud", "closed form: a point cloud to reach"),
+    "lqr": _probe("LQR", "closed form: linear dynamics, quadratic cost"),
+    "terminating": _probe("Terminating", "closed form: episodes that end"),
+    "truncating": _probe("Truncating", "closed form: episodes cut by the clock"),
+    "delayed": _probe("Delayed", "closed form: reward one step late"),
+    "bimodal": _probe("Bimodal", "closed form: two modes beat every Gaussian"),
 }
 
 REUSE: dict[str, Any] = {"reuse.steps": 8}

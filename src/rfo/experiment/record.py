@@ -283,6 +283,19 @@ def scheduled(experiment: Experiment) -> Experiment:
     )
 
 
+def differences(one: Experiment, other: Experiment) -> list[str]:
+    """Names of the settings in which two experiments differ.
+
+    Threads and devices do not count, and neither does the schedule, which follows from the steps.
+    """
+    if type(one.algorithm) is not type(other.algorithm):
+        return ["method"]
+    here, there = leaves(one), leaves(other)
+    names = {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)}
+    names = {name for name in names if not name.startswith("algorithm.schedule.")}
+    return sorted(name.removeprefix("algorithm.") for name in names - {"threads", "devices"})
+
+
 def _placed(experiment: Experiment, edits: Mapping[str, Any]) -> dict[str, Any]:
     """Edits by the full names of what they change."""
     own, inner = nested.names(experiment), nested.names(experiment.algorithm)

@@ -19,7 +19,7 @@ from rfo.experiment.finish import evaluate_run
 from rfo.experiment.folder import load_state, open_run
 from rfo.experiment.record import Experiment, require_positive, require_seed
 from rfo.training import metrics
-from rfo.training.record import RunFolder
+from rfo.training.record import RunFolder, status_of
 
 if TYPE_CHECKING:
     from rfo.algos.base import Policy
@@ -56,9 +56,7 @@ class Run:
     @property
     def status(self) -> str:
         """``finished``, ``diverged``, or ``unfinished``: stopped, or in training elsewhere."""
-        if (self.path / "evaluation.json").exists():
-            return "finished"
-        return "diverged" if (self.path / "diverged").exists() else "unfinished"
+        return status_of(self.path)
 
     @property
     def exit_status(self) -> int:
@@ -79,7 +77,7 @@ class Run:
             warnings.warn(file.complaint, stacklevel=2)
         rows = file.lines
         names = dict.fromkeys(name for row in rows for name in row)
-        return {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
+        return {name: np.array([metrics.number(row.get(name)) for row in rows]) for name in names}
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -271,7 +269,3 @@ def _without_batch(shape: Any) -> Any:
     if isinstance(shape, dict):
         return {name: inner[1:] for name, inner in shape.items()}
     return shape[1:]
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)

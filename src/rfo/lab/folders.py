@@ -14,16 +14,10 @@ import numpy as np
 
 from rfo.algos.base import DROPPED
 from rfo.experiment.catalogue import short_name
-from rfo.lab.results import (
-    RESULTS,
-    Curve,
-    ResultsError,
-    RunResult,
-    checked,
-    number,
-    read_collection,
-)
+from rfo.lab.results import RESULTS, Curve, ResultsError, RunResult, checked, read_collection
 from rfo.training import metrics
+from rfo.training.metrics import number
+from rfo.training.record import status_of
 
 APART = (
     *("seed", "method", "threads", "devices", "checkpoint_every", "evaluation", "parts"),
@@ -101,7 +95,7 @@ def read_run(folder: Path) -> RunResult:
         "algorithm": method,
         "seed": settings.get("seed"),
         "evaluation": _read_json(evaluation) if evaluation.exists() else {},
-        "status": _status(folder),
+        "status": status_of(folder),
     }
     lines = _read_lines(folder / "metrics.jsonl")
     try:
@@ -170,12 +164,6 @@ def _shown_task(settings: Mapping[str, Any], folder: Path) -> Any:
     if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest):
         marks.append(digest[:8])
     return " ".join([str(there.get("model", name)), *marks])
-
-
-def _status(folder: Path) -> str:
-    if (folder / "evaluation.json").exists():
-        return "finished"
-    return "diverged" if (folder / "diverged").exists() else "unfinished"
 
 
 def _read_lines(path: Path) -> list[metrics.MetricsLine]:

@@ -22,14 +22,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rfo.errors import RunError
-from rfo.experiment.nested import leaves
-from rfo.experiment.record import Experiment
+from rfo.experiment.record import differences
 from rfo.lab.board import Board, SuiteProgress
 from rfo.lab.cores import keep_on
 from rfo.lab.suite import Cell
 from rfo.training.guard import Interruption
 from rfo.training.lock import Lock
-from rfo.training.record import LOCK
+from rfo.training.record import LOCK, status_of
 
 TRAIN = (sys.executable, "-m", "rfo.cli", "train")
 POLL = 0.2
@@ -89,11 +88,8 @@ class Job:
     @property
     def progress(self) -> tuple[int, float]:
         """Environment steps done in each of its runs, and the training time so far [s]."""
-        try:
-            line = json.loads(last_line(self.runs[0] / "metrics.jsonl"))
-            return min(line["env_steps"], self.cell.experiment.steps), line["seconds"]
-        except (OSError, ValueError, KeyError):  # no line yet, or only a part of it
-            return 0, 0.0
+        steps, seconds = reached(self.runs[0])
+        return min(steps, self.cell.experiment.steps), seconds
 
     def options(self, threads: int | None = 1) -> list[str]:
         """Arguments of `rfo train`, with as many threads; None: with as many as help."""
@@ -108,10 +104,8 @@ class Job:
 
 def state_of(run: Path) -> str:
     """State of a run folder: `FINISHED`, `DIVERGED`, `STARTED` or `NEW`."""
-    if (run / "evaluation.json").exists():
-        return FINISHED
-    if (run / "diverged").exists():
-        return DIVERGED
+    if (status := status_of(run)) != "unfinished":
+        return status
     return STARTED if any((run / "checkpoints").glob("*.ckpt")) else NEW
 
 
@@ -158,19 +152,6 @@ def refuse_others(cells: Sequence[Cell], folder: Path) -> None:
                     f"{path.parent} was trained with other settings ({', '.join(other)}) than the "
                     f"suite has: name another folder with --out"
                 )
-
-
-def differences(one: Experiment, other: Experiment) -> list[str]:
-    """Names of the settings in which two experiments differ.
-
-    Threads and devices do not count, and neither does the schedule, which follows from the steps.
-    """
-    if type(one.algorithm) is not type(other.algorithm):
-        return ["method"]
-    here, there = leaves(one), leaves(other)
-    names = {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)}
-    names = {name for name in names if not name.startswith("algorithm.schedule.")}
-    return sorted(name.removeprefix("algorithm.") for name in names - {"threads", "devices"})
 
 
 class JobQueue:
@@ -374,6 +355,15 @@ def locked(folder: Path) -> Iterator[int]:
                 f"in {folder}"
             ) from None
         yield file.fileno()
+
+
+def reached(run: Path) -> tuple[int, float]:
+    """Environment steps that a run has come to, and its training time so far [s]."""
+    try:
+        line = json.loads(last_line(run / "metrics.jsonl"))
+        return line["env_steps"], line["seconds"]
+    except (OSError, ValueError, KeyError, TypeError):  # no line yet, or only a part of it
+        return 0, 0.0
 
 
 def last_line(path: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rfo.errors import RunError
+from rfo.training.metrics import number
 
 RESULTS = "results.json"
 NAME = ("task", "label", "algorithm", "seed")
@@ -125,11 +126,6 @@ def _refuse_evaluation(evaluation: Any) -> None:
         mean = summary.get("mean", "") if isinstance(summary, dict) else ""
         if mean is not None and type(mean) not in (int, float):
             raise ResultsError(f"an evaluation lacks the mean of its {protocol} part")
-
-
-def number(value: float | None) -> float:
-    """A value of a JSON file; NaN for null."""
-    return float("nan") if value is None else float(value)
 
 
 def thin(curve: Curve, points: int) -> Curve:

@@ -200,7 +200,7 @@ class Sweep:
         steps = self.search.experiment.steps
         rungs = [round(steps * i / RUNGS) for i in range(1, RUNGS)]
         folders = [self.folder / cell.name / f"s{seed}" for seed in cell.seeds]
-        reached = min(_env_steps(folder) for folder in folders)
+        reached = min(queue.reached(folder)[0] for folder in folders)
         new = [rung for rung in rungs if rung <= reached and rung not in trial.judged]
         curves = [metrics.read(folder / "metrics.jsonl").lines for folder in folders if new]
         for rung in new:
@@ -294,14 +294,6 @@ def _shown(drawn: Mapping[str, Any]) -> str:
     """Drawn settings in one line."""
     plain = {name: f"{x:.4g}" if isinstance(x, float) else x for name, x in drawn.items()}
     return ", ".join(f"{name} = {value}" for name, value in plain.items())
-
-
-def _env_steps(folder: Path) -> int:
-    """Environment steps that a run has come to."""
-    try:
-        return json.loads(queue.last_line(folder / "metrics.jsonl"))["env_steps"]
-    except (OSError, ValueError, KeyError, TypeError):  # no line yet, or only a part of it
-        return 0
 
 
 def _return_at(env_steps: int, lines: list[metrics.MetricsLine]) -> float | None:

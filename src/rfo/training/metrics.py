@@ -58,6 +58,11 @@ class MetricsFile:
         return b"".join(text + b"\n" for text, _ in kept)
 
 
+def number(value: float | None) -> float:
+    """A value of a line, or of another JSON file; NaN for null."""
+    return float("nan") if value is None else float(value)
+
+
 def read(path: Path) -> MetricsFile:
     """Read a metrics file; one that is missing holds nothing.
 

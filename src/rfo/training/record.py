@@ -315,6 +315,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return there.st_dev, there.st_ino
 
 
+def status_of(run: Path) -> str:
+    """``finished``, ``diverged``, or ``unfinished``: stopped, or in training."""
+    if (run / "evaluation.json").exists():
+        return "finished"
+    return "diverged" if (run / "diverged").exists() else "unfinished"
+
+
 def refuse_taken(path: Path) -> None:
     """Check that a run folder can be made.
 
