@@ -100,22 +100,14 @@ def _compiled(
 
 def _episodes(trace: _Trace, per_environment: int, task: str) -> Demonstrations:
     """The first episodes of each environment that stayed finite, one after the other."""
-    pieces = []
+    whole = []
     for b in range(trace.done.shape[1]):
         ends = np.flatnonzero(trace.done[:, b])[:per_environment] + 1
         for begin, end in zip([0, *ends[:-1]], ends, strict=True):
             if not trace.nonfinite[end - 1, b]:
-                pieces.append((b, begin, end))
-    if not pieces:
+                steps = trace.observation, np.asarray(trace.action)
+                seen, action = jax.tree.map(lambda x, a=begin, z=end, b=b: x[a:z, b], steps)
+                whole.append((seen, action, trace.episode_return[end - 1, b]))
+    if not whole:
         raise RunError("every episode ended because of NaN or infinity: nothing is collected")
-
-    def rows(x: np.ndarray) -> np.ndarray:
-        return np.concatenate([x[begin:end, b] for b, begin, end in pieces])
-
-    lengths = np.array([end - begin for _, begin, end in pieces])
-    start = np.zeros(lengths.sum(), bool)
-    start[np.concatenate([[0], np.cumsum(lengths)[:-1]])] = True
-    returns = np.array([trace.episode_return[end - 1, b] for b, _, end in pieces])
-    return Demonstrations(
-        jax.tree.map(rows, trace.observation), rows(np.asarray(trace.action)), start, returns, task
-    )
+    return Demonstrations.of_episodes(whole, task)

@@ -130,6 +130,23 @@ class Demonstrations:
             raise _fault(f"{path}: {error}") from None
 
     @classmethod
+    def of_episodes(
+        cls, episodes: Sequence[tuple[Any, np.ndarray, Any]], task: str = ""
+    ) -> Demonstrations:
+        """Whole episodes, one after the other.
+
+        Args:
+            episodes: observations before the steps, actions, and the return of each.
+            task: name of the task, if it is known.
+        """
+        seen, action, returns = zip(*episodes, strict=True)
+        lengths = [len(each) for each in action]
+        start = np.zeros(sum(lengths), bool)
+        start[np.cumsum([0, *lengths[:-1]])] = True
+        observation = jax.tree.map(lambda *x: np.concatenate(x), *seen)
+        return cls(observation, np.concatenate(action), start, np.array(returns), task)
+
+    @classmethod
     def joined(cls, parts: Sequence[Demonstrations]) -> Demonstrations:
         """Several as one, in order; the task is the first one's.
 

@@ -15,15 +15,16 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 import rfo
 from rfo.envs.base import EnvSpec
-from rfo.envs.batch import Batch, BatchState, BatchStep
+from rfo.envs.batch import BatchState, BatchStep
 from rfo.errors import SettingError
 from rfo.types import PRNGKey
 
@@ -47,7 +48,7 @@ class Task(gymnasium.Env):
 
     def __init__(self, task: str, threads: int | None = None, **options: Any):
         self._programs = _programs(task, 1, threads, tuple(sorted(options.items())))
-        spec = self._programs.env.spec
+        spec = self._programs.spec
         self.metadata = {"render_modes": []}
         self.observation_space, self.action_space = observations(spec), actions(spec)
         self._state: BatchState | None = None
@@ -87,7 +88,7 @@ class Tasks(VectorEnv):
 
     def __init__(self, task: str, num_envs: int = 1, threads: int | None = None, **options: Any):
         self._programs = _programs(task, num_envs, threads, tuple(sorted(options.items())))
-        spec = self._programs.env.spec
+        spec = self._programs.spec
         self.num_envs = num_envs
         self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_observation_space = observations(spec)
@@ -156,7 +157,7 @@ class Recorder(gymnasium.Wrapper):
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise SettingError(f"actions must be vectors, not in {space}", "action")
         self._box, self._task = space, task
-        self._whole: list[list[tuple[Any, Any, float]]] = []
+        self._whole: list[tuple[Any, np.ndarray, float]] = []
         self._now: list[tuple[Any, Any, float]] = []
         self._seen: Any = None
 
@@ -172,7 +173,10 @@ class Recorder(gymnasium.Wrapper):
         self._now.append((self._seen, np.array(action), float(reward)))
         self._seen = seen
         if terminated or truncated:
-            self._whole.append(self._now)
+            states, actions, rewards = zip(*self._now, strict=True)
+            states = jax.tree.map(lambda *x: np.stack(x), *states)
+            actions = unit_actions(np.stack(actions), self._box)
+            self._whole.append((states, actions, sum(rewards)))
             self._now = []
         return seen, reward, terminated, truncated, info
 
@@ -184,15 +188,7 @@ class Recorder(gymnasium.Wrapper):
         """
         if not self._whole:
             raise SettingError("no episode has come to its end yet", "data")
-        steps = [step for episode in self._whole for step in episode]
-        lengths = [len(episode) for episode in self._whole]
-        return rfo.Demonstrations(
-            jax.tree.map(lambda *x: np.stack(x), *(seen for seen, _, _ in steps)),
-            unit_actions(np.stack([action for _, action, _ in steps]), self._box),
-            np.isin(np.arange(len(steps)), np.cumsum([0, *lengths[:-1]])),
-            np.array([sum(reward for _, _, reward in episode) for episode in self._whole]),
-            self._task,
-        )
+        return rfo.Demonstrations.of_episodes(self._whole, self._task)
 
 
 def unit_actions(action: np.ndarray, space: spaces.Box) -> np.ndarray:
@@ -241,18 +237,12 @@ def register() -> None:
             )
 
 
-class _Programs:
+class _Programs(NamedTuple):
     """Compiled start and step of a batch of environments."""
 
-    def __init__(self, env: Batch):
-        self.env = env
-        self._init, self._step = jax.jit(env.init), jax.jit(env.step)
-
-    def init(self, key: PRNGKey) -> BatchState:
-        return self._init(key)
-
-    def step(self, state: BatchState, action: np.ndarray) -> BatchStep:
-        return self._step(state, action)
+    spec: EnvSpec
+    init: Callable[[PRNGKey], BatchState]
+    step: Callable[[BatchState, np.ndarray], BatchStep]
 
 
 @lru_cache(maxsize=8)
@@ -260,7 +250,8 @@ def _programs(
     task: str, size: int, threads: int | None, options: tuple[tuple[str, Any], ...]
 ) -> _Programs:
     """The same programs for equal arguments, so that they are compiled once."""
-    return _Programs(rfo.make(task, size, threads=threads, **dict(options)))
+    env = rfo.make(task, size, threads=threads, **dict(options))
+    return _Programs(env.spec, jax.jit(env.init), jax.jit(env.step))
 
 
 def _key(generator: np.random.Generator) -> PRNGKey:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 import rfo
 from rfo.errors import SettingError
 
@@ -44,17 +42,11 @@ def demonstrations(name: str, episodes: int | None = None) -> rfo.Demonstrations
             f"{name} has observations in {data.observation_space}; only boxes can be read", "data"
         )
     found = list(data.iterate_episodes(range(data.total_episodes)[:episodes]))
-    seen = [_before_steps(episode.observations) for episode in found]
-    lengths = [len(episode.actions) for episode in found]
-    start = np.zeros(sum(lengths), bool)
-    start[np.cumsum([0, *lengths[:-1]])] = True
-    return rfo.Demonstrations(
-        {k: np.concatenate([x[k] for x in seen]) for k in seen[0]}
-        if isinstance(seen[0], dict)
-        else np.concatenate(seen),
-        unit_actions(np.concatenate([episode.actions for episode in found]), space),
-        start,
-        np.array([episode.rewards.sum() for episode in found]),
+    return rfo.Demonstrations.of_episodes(
+        [
+            (_before_steps(x.observations), unit_actions(x.actions, space), x.rewards.sum())
+            for x in found
+        ],
         name,
     )
 
