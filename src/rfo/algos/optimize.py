@@ -6,6 +6,7 @@ cost more in the dispatch of operations than in arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -79,3 +80,11 @@ class Descent:
         )
         report = DescentStep(norm, norm * factor, ~finite)
         return unravel(after), DescentState(moments, state.skipped + report.skipped), report
+
+    def down(
+        self, loss: Callable[[P], tuple[Array, Metrics]], params: P, state: DescentState
+    ) -> tuple[P, DescentState, Metrics, DescentStep]:
+        """Descend once along the gradient of a loss, which also gives metrics."""
+        gradient, metrics = jax.grad(loss, has_aux=True)(params)
+        params, state, report = self.step(params, state, gradient)
+        return params, state, metrics, report

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
@@ -38,13 +37,6 @@ class Learner(NamedTuple):
     actor_optimizer: DescentState
     critic_optimizer: DescentState
     alpha_optimizer: DescentState
-
-
-class Networks(NamedTuple):
-    """How flat vectors become networks."""
-
-    actor: Callable[[Array], TanhGaussianPolicy]
-    critics: Callable[[Array], Critics]
 
 
 class SACState(NamedTuple):
@@ -190,34 +182,45 @@ class SAC(Method):
         """All steps on minibatches after one rollout; the state's other fields stay."""
         actor, as_actor = ravel_pytree(state.actor)
         critics, as_critics = ravel_pytree(state.critics)
-        nets = Networks(as_actor, as_critics)
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), buffer)
         target_entropy = self.target_entropy * buffer.action.shape[-1]
         actor_descent = self.descent(self.optimiser.learning_rate, state.updates)
         critic_descent = self.descent(self.critic.learning_rate, state.updates)
+        free = replace(self.optimiser, weight_decay=0.0, max_grad_norm=math.inf)
+        alpha_descent = Descent(free, self.alpha_learning_rate)
 
-        def step(learner: Learner, key: PRNGKey) -> tuple[Learner, Metrics]:
+        def step(now: Learner, key: PRNGKey) -> tuple[Learner, Metrics]:
             row_key, next_key, noise_key = jax.random.split(key, 3)
             row = jax.random.randint(row_key, (self.batch_size,), 0, filled)
             batch = drawn(rows, row, state.normalizer)
-            alpha, shape = jnp.exp(learner.log_alpha), batch.action.shape
+            alpha, shape = jnp.exp(now.log_alpha), batch.action.shape
             next_noise, noise = (jax.random.normal(k, shape) for k in (next_key, noise_key))
-            learner, fit = critic_step(learner, nets, critic_descent, alpha, batch, next_noise)
-            learner, climb = actor_step(learner, nets, actor_descent, alpha, batch, noise)
-            learner = self.alpha_step(learner, alpha, climb["entropy"] - target_entropy)
-            slow, fast = learner.target_critics, learner.critics
-            slow = slow + self.target_rate * (fast - slow)
-            return learner._replace(target_critics=slow), fit | climb
+            slow, acting = now.target_critics, as_actor(now.actor)
+            target = soft_target(acting, as_critics(slow), alpha, batch, next_noise)
+            critics, critic_optimizer, fit, report = critic_descent.down(
+                lambda x: critic_loss(as_critics(x), batch, target),
+                now.critics,
+                now.critic_optimizer,
+            )
+            fit |= {"critic_grad_norm": report.norm}
+            actor, actor_optimizer, climb, report = actor_descent.down(
+                lambda x: actor_loss(as_actor(x), as_critics(critics), alpha, batch, noise),
+                now.actor,
+                now.actor_optimizer,
+            )
+            # of alpha (H - target) in log alpha: alpha grows while H is below its target
+            slope = alpha * (climb["entropy"] - target_entropy)
+            log_alpha, alpha_optimizer, _ = alpha_descent.step(
+                now.log_alpha, now.alpha_optimizer, slope
+            )
+            slow = slow + self.target_rate * (critics - slow)
+            optimizers = actor_optimizer, critic_optimizer, alpha_optimizer
+            after = Learner(actor, critics, slow, log_alpha, *optimizers)
+            return after, fit | climb | report.metrics()
 
-        learner = Learner(
-            actor,
-            critics,
-            ravel_pytree(state.target_critics)[0],
-            state.log_alpha,
-            state.actor_optimizer,
-            state.critic_optimizer,
-            state.alpha_optimizer,
-        )
+        slow, _ = ravel_pytree(state.target_critics)
+        optimizers = state.actor_optimizer, state.critic_optimizer, state.alpha_optimizer
+        learner = Learner(actor, critics, slow, state.log_alpha, *optimizers)
         learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, self.gradient_steps))
         learnt = learner._replace(
             actor=as_actor(learner.actor),
@@ -227,66 +230,30 @@ class SAC(Method):
         means = {name: value.mean() for name, value in metrics.items()}
         return state._replace(**learnt._asdict()), means
 
-    def alpha_step(
-        self, learner: Learner, alpha: Float[Array, ""], excess: Float[Array, ""]
-    ) -> Learner:
-        """A step down ``alpha (H - target)`` in log alpha, where `excess` is ``H - target``.
 
-        Alpha grows while the entropy is below its target.
-        """
-        free = replace(self.optimiser, weight_decay=0.0, max_grad_norm=math.inf)
-        log_alpha, alpha_optimizer, _ = Descent(free, self.alpha_learning_rate).step(
-            learner.log_alpha, learner.alpha_optimizer, alpha * excess
-        )
-        return learner._replace(log_alpha=log_alpha, alpha_optimizer=alpha_optimizer)
+def critic_loss(
+    critics: Critics, batch: Transitions, target: Float[Array, " N"]
+) -> tuple[Float[Array, ""], Metrics]:
+    """Squared distance of every critic from the soft target, and metrics."""
+    value = critics(batch.observation, batch.action)
+    errors = jnp.mean((value - target) ** 2, axis=-1)
+    return jnp.sum(errors), {"critic_loss": errors.mean(), "value": value.mean()}
 
 
-def critic_step(
-    learner: Learner,
-    nets: Networks,
-    descent: Descent,
-    alpha: Float[Array, ""],
-    batch: Transitions,
-    next_noise: Float[Array, "N A"],
-) -> tuple[Learner, Metrics]:
-    """One step of the critics towards the soft target."""
-    target = soft_target(
-        nets.actor(learner.actor), nets.critics(learner.target_critics), alpha, batch, next_noise
-    )
-
-    def loss(flat: Array) -> tuple[Array, Metrics]:
-        value = nets.critics(flat)(batch.observation, batch.action)
-        errors = jnp.mean((value - target) ** 2, axis=-1)
-        return jnp.sum(errors), {"critic_loss": errors.mean(), "value": value.mean()}
-
-    gradient, metrics = jax.grad(loss, has_aux=True)(learner.critics)
-    critics, optimizer, report = descent.step(learner.critics, learner.critic_optimizer, gradient)
-    learner = learner._replace(critics=critics, critic_optimizer=optimizer)
-    return learner, metrics | {"critic_grad_norm": report.norm}
-
-
-def actor_step(
-    learner: Learner,
-    nets: Networks,
-    descent: Descent,
+def actor_loss(
+    actor: TanhGaussianPolicy,
+    critics: Critics,
     alpha: Float[Array, ""],
     batch: Transitions,
     noise: Float[Array, "N A"],
-) -> tuple[Learner, Metrics]:
-    """One step of the actor up the smallest critic plus alpha times the entropy."""
-
-    def loss(flat: Array) -> tuple[Array, Metrics]:
-        mean, log_std = nets.actor(flat).parameters(batch.observation)
-        entropy = -tanh_gaussian_log_prob(mean, log_std, noise)
-        action = jnp.tanh(mean + jnp.exp(log_std) * noise)
-        value = -largest(-nets.critics(learner.critics)(batch.observation, action), 0)
-        objective = jnp.mean(value + alpha * entropy)
-        return -objective, {"loss_actor": -objective, "entropy": entropy.mean()}
-
-    gradient, metrics = jax.grad(loss, has_aux=True)(learner.actor)
-    actor, optimizer, report = descent.step(learner.actor, learner.actor_optimizer, gradient)
-    learner = learner._replace(actor=actor, actor_optimizer=optimizer)
-    return learner, metrics | report.metrics()
+) -> tuple[Float[Array, ""], Metrics]:
+    """Minus the smallest critic and alpha times the entropy, and metrics."""
+    mean, log_std = actor.parameters(batch.observation)
+    entropy = -tanh_gaussian_log_prob(mean, log_std, noise)
+    action = jnp.tanh(mean + jnp.exp(log_std) * noise)
+    value = -largest(-critics(batch.observation, action), 0)
+    objective = jnp.mean(value + alpha * entropy)
+    return -objective, {"loss_actor": -objective, "entropy": entropy.mean()}
 
 
 def soft_target(

@@ -118,8 +118,7 @@ def epoch(
 
     def step(carry: tuple, batch: PyTree) -> tuple[tuple, tuple]:
         flat, state = carry
-        gradient, metrics = jax.grad(loss, has_aux=True)(flat, batch)
-        flat, state, report = descent.step(flat, state, gradient)
+        flat, state, metrics, report = descent.down(lambda x: loss(x, batch), flat, state)
         return (flat, state), (metrics, report)
 
     (flat, state), (metrics, reports) = jax.lax.scan(step, (flat, state), batches)
