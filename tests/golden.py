@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from rfo.physics.articulated import Articulated, ArticulatedState
-from rfo.physics.lengths import motors
 from rfo.physics.model import Joint, Model
+from rollouts import motors
 
 FOLDER = Path(os.environ.get("RFO_GOLDEN") or Path(__file__).parents[2] / "shared" / "golden")
 

@@ -13,9 +13,27 @@ import numpy as np
 from oracle import actuated_tree, motion, random_state, random_tree
 from rfo.physics.articulated import ArticulatedKernels
 from rfo.physics.host import Plan
-from rfo.physics.lengths import motors
+from rfo.physics.lengths import Actuators, Lengths
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Joint, Model
+
+
+def motors(dof: np.ndarray, gear: np.ndarray) -> Actuators:
+    """Motors with a gear [N or N m] on one degree of freedom each, their controls in [-1, 1]."""
+    n = len(dof)
+    free = np.tile([-np.inf, np.inf], (n, 1))
+    return Actuators(
+        names=tuple(f"actuator {i}" for i in range(n)),
+        lengths=Lengths.of([[(int(j), float(g))] for j, g in zip(dof, gear, strict=True)]),
+        gain=np.tile([1.0, 0.0, 0.0], (n, 1)),
+        bias=np.zeros((n, 3)),
+        force_range=free,
+        control_range=np.tile([-1.0, 1.0], (n, 1)),
+        dynamics=np.zeros(n, np.int32),
+        time_constant=np.ones(n),
+        activation_range=free,
+        early=np.zeros(n, bool),
+    )
 
 
 class Inputs(NamedTuple):

@@ -26,7 +26,6 @@ class CheckGrad(TaskChoice):
     seed: int = 0
     """Seed of the states, actions and directions."""
     threads: Threads = None
-    """CPU threads of the physics."""
     parameters: bool = False
     """Check the gradient in the parameters of the simulator: masses, gains, friction and all
     others, each array by itself."""

@@ -35,8 +35,6 @@ class Collect:
     seed: int = 0
     """Seed of the episodes."""
     task: OwnTask = None
-    """The run's task, where it is code of your own that has moved or that rfo has not run
-    before."""
 
     def run(self) -> int:
         """Collect, write and tell what it is."""

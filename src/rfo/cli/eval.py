@@ -27,8 +27,6 @@ class Eval:
     """Another task of the same sizes to evaluate on, such as hand_reorient after training on
     hand_reorient_smooth."""
     task: OwnTask = None
-    """The run's task, where it is code of your own that has moved or that rfo has not run
-    before."""
     physics: Literal["rfo", "mujoco"] = "rfo"
     """What moves the robot: mujoco lets MuJoCo do it, with its own contact and integrator, then our
     physics from the same starts, and prints both returns."""
@@ -41,7 +39,6 @@ class Eval:
     seed: int = 0
     """Seed of the evaluation's episodes."""
     threads: Threads = None
-    """CPU threads of the physics."""
     json: bool = False
     """Print one JSON object with mean, std, iqm, episodes, deterministic and more."""
 

@@ -31,8 +31,6 @@ class Export:
     deterministic: bool = False
     """Act with noise zero; without it the noise is an input."""
     task: OwnTask = None
-    """The run's task, where it is code of your own that has moved or that rfo has not run
-    before."""
 
     def run(self) -> int:
         """Export and tell what came of it."""

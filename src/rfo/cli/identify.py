@@ -42,7 +42,6 @@ class Identify:
     out: Picture = None
     """Picture of fit and residual to write: .png, .svg or .pdf."""
     threads: Threads = None
-    """CPU threads of the physics."""
     json: bool = False
     """Print one JSON object with the constants, their intervals and the noise."""
 

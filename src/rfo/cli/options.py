@@ -25,14 +25,25 @@ FLAT = tyro.conf.arg(name="")
 """Marks a field that holds a record whose options have no prefix."""
 
 Threads = Annotated[
-    int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as many as speed it up)")
+    int | None,
+    tyro.conf.arg(
+        metavar="INT",
+        help="CPU threads of the physics.",
+        help_behavior_hint="(default: as many as speed it up)",
+    ),
 ]
 TaskName = tyro.conf.Positional[
     Annotated[str, tyro.conf.arg(metavar="TASK", help_behavior_hint="")]
 ]
 RunPath = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN", help_behavior_hint="")]]
 OwnTask = Annotated[
-    str | None, tyro.conf.arg(metavar="TASK", help_behavior_hint="(default: the run's)")
+    str | None,
+    tyro.conf.arg(
+        metavar="TASK",
+        help="The run's task, where it is code of your own that has moved or that rfo has not run "
+        "before.",
+        help_behavior_hint="(default: the run's)",
+    ),
 ]
 
 

@@ -29,10 +29,7 @@ class Resume:
     """Environment steps of the whole training, to extend the run. The learning rate goes on from
     where it is, over the new length."""
     task: OwnTask = None
-    """The run's task, where it is code of your own that has moved or that rfo has not run
-    before."""
     threads: Threads = None
-    """CPU threads of the physics."""
     devices: RunDevices = None
     """Devices that share the environments."""
     distributed: bool = False

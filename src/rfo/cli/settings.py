@@ -87,7 +87,6 @@ class Settings(TaskChoice):
     seed: int = 0
     """Random seed. The same seed gives the same numbers."""
     threads: Threads = None
-    """CPU threads of the physics."""
     devices: int = 1
     """Devices that share the environments, or the seeds where several train together."""
     checkpoint_every: int = 100

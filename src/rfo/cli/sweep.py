@@ -37,7 +37,6 @@ class Sweep:
     out: SweepOut = None
     """Folder of the trials and of the report."""
     threads: Threads = None
-    """CPU threads of the physics."""
     json: bool = False
     """Print one JSON object: the best trial's value and settings, and the trials by state."""
 

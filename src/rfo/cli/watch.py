@@ -31,8 +31,6 @@ class Watch:
     run_folders: RunPaths = ()
     """Run folders, or folders of them."""
     task: OwnTask = None
-    """The runs' task, where it is code of your own that has moved or that rfo has not run
-    before."""
     out: Page = None
     """Page to write."""
     open: bool = True

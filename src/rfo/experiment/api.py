@@ -277,16 +277,11 @@ def make(
         >>> state.observation.shape
         (4, 2)
     """
-    from rfo.envs.batch import Batch
-    from rfo.envs.chunk import ChunkedBatch
-
     require_positive(environments=environments, chunk=chunk)
     settings = TaskSettings(task, options) if isinstance(task, str) else None
     built: Any = build.build_task(settings, threads) if settings else task
     build.refuse_double(built)
-    return (
-        Batch(built, environments) if chunk == 1 else ChunkedBatch(built, environments, chunk, 0.99)
-    )
+    return build.batched(built, environments, chunk, gamma=0.99)
 
 
 def evaluate(

@@ -221,15 +221,20 @@ def _batch(
     gamma: float,
 ) -> Batch:
     """The same batch for equal arguments, so that what was compiled for it is used again."""
+    built = build_task(TaskSettings(task, json.loads(options)), threads)
+    return batched(built, environments, chunk, gamma, executed)
+
+
+def batched(
+    task: Environment, environments: int, chunk: int, gamma: float, executed: int | None = None
+) -> Batch:
+    """Environments of a task, in which decisions are chunks of actions where `chunk` is above 1."""
     from rfo.envs.batch import Batch
     from rfo.envs.chunk import ChunkedBatch
 
-    built = build_task(TaskSettings(task, json.loads(options)), threads)
-    return (
-        Batch(built, environments)
-        if chunk == 1
-        else ChunkedBatch(built, environments, chunk, gamma, executed)
-    )
+    if chunk == 1:
+        return Batch(task, environments)
+    return ChunkedBatch(task, environments, chunk, gamma, executed)
 
 
 def check_fit(algorithm: Algorithm, env: Batch) -> None:

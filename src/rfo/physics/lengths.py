@@ -110,24 +110,6 @@ class Actuators:
         return self.lengths.coef * self.gain[:, 0]
 
 
-def motors(dof: np.ndarray, gear: np.ndarray) -> Actuators:
-    """Motors with a gear [N or N m] on one degree of freedom each, their controls in [-1, 1]."""
-    n = len(dof)
-    free = np.tile([-np.inf, np.inf], (n, 1))
-    return Actuators(
-        names=tuple(f"actuator {i}" for i in range(n)),
-        lengths=Lengths.of([[(int(j), float(g))] for j, g in zip(dof, gear, strict=True)]),
-        gain=np.tile([1.0, 0.0, 0.0], (n, 1)),
-        bias=np.zeros((n, 3)),
-        force_range=free,
-        control_range=np.tile([-1.0, 1.0], (n, 1)),
-        dynamics=np.zeros(n, np.int32),
-        time_constant=np.ones(n),
-        activation_range=free,
-        early=np.zeros(n, bool),
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class Tendons:
     """Springs, dampers, limits and dry friction along N lengths; friction of a joint is one.

@@ -64,7 +64,7 @@ class Shape(NamedTuple):
         """Radius of the sphere about the centre that holds the shape [m]."""
         return float(np.linalg.norm(self.half)) + self.radius
 
-    def segments(self, ends_only: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
+    def segments(self, ends_only: bool) -> list[tuple[np.ndarray, np.ndarray]]:
         """Middle and half vector of each segment, in the shape's frame [m]."""
         if self.kind is Kind.BOX:
             signs = [s for s in product((-1.0, 0.0, 1.0), repeat=3) if s.count(0.0) == 1]
@@ -116,15 +116,10 @@ def pairs(shapes: Iterable[tuple[Shape, Shape, tuple[float, ...]]]) -> Pairs:
             directed.append((second, first, True))
             laws.append(law)
     parts = [shape.segments(ends_only=again) for shape, _, again in directed]
-    mids = [
-        s.pos + s.rotation @ mid
-        for (s, _, _), part in zip(directed, parts, strict=True)
-        for mid, _ in part
-    ]
-    halves = [
-        s.rotation @ half
-        for (s, _, _), part in zip(directed, parts, strict=True)
-        for _, half in part
+    turned = [
+        (shape.pos + shape.rotation @ mid, shape.rotation @ half)
+        for (shape, _, _), part in zip(directed, parts, strict=True)
+        for mid, half in part
     ]
     return Pairs(
         link=np.array([a.link for a, _, _ in directed], np.int32),
@@ -142,8 +137,8 @@ def pairs(shapes: Iterable[tuple[Shape, Shape, tuple[float, ...]]]) -> Pairs:
         own_half=_rows([a.half for a, _, _ in directed], 3),
         sign=np.array([-1.0 if again else 1.0 for _, _, again in directed]),
         law=_rows(laws, 5),
-        segment_mid=_rows(mids, 3),
-        segment_half=_rows(halves, 3),
+        segment_mid=_rows([mid for mid, _ in turned], 3),
+        segment_half=_rows([half for _, half in turned], 3),
     )
 
 

@@ -48,12 +48,6 @@ class Quadratic:
         """Value of the best policy."""
         return jnp.zeros(len(state))
 
-    def reward_gradient(
-        self, state: Float[Array, "B size"], action: Float[Array, "B size"]
-    ) -> Float[Array, "B size"]:
-        """Gradient of the reward with respect to the action."""
-        return -2 * (action - self.best_action(state))
-
 
 @dataclass(frozen=True)
 class ReachCloud:
