@@ -53,16 +53,16 @@ PURPOSES: dict[str, Purpose] = {
     ),
     "velocity": Purpose(
         {
-            "alive": 0.5,  # to stand must pay more than to fall, whatever the command
-            "track_velocity": 1.0,
-            "velocity_error": -0.5,
-            "track_turn": 0.5,
-            "turn_error": -0.25,
+            "alive": 2.5,  # to stand must pay more than to fall, whatever the command
+            "track_velocity": {"weight": 1.0, "width": 0.25},
+            "velocity_error": -2.0,
+            "track_turn": {"weight": 0.75, "width": 0.25},
+            "turn_error": -1.0,
             "upright": 0.2,
-            "vertical_velocity": -0.5,
+            "vertical_velocity": -0.2,
             "rocking": -0.05,
-            "joint_deviation": -0.3,
-            "action_rate": -0.2,
+            "joint_deviation": -0.1,
+            "action_rate": -0.05,
         },
         (*BODY, "goal", *JOINTS, "activations"),
         goal="command",

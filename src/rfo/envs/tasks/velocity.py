@@ -26,12 +26,12 @@ SLOWEST, FASTEST = (-0.5, -0.3, -0.5), (1.0, 0.3, 0.5)
 GO2_REWARD: dict[str, Any] = {
     **PURPOSES["velocity"].reward,
     "foot_clearance": {"weight": -20.0, "height": 0.06},
-    "foot_slip": -0.05,
+    "foot_slip": -0.02,
 }
 G1_REWARD: dict[str, Any] = {
     **PURPOSES["velocity"].reward,
     "foot_clearance": {"weight": -20.0, "height": 0.08},
-    "foot_slip": -0.05,
+    "foot_slip": -0.02,
 }
 
 
