@@ -53,7 +53,7 @@ PURPOSES: dict[str, Purpose] = {
     ),
     "velocity": Purpose(
         {
-            "alive": 2.5,  # to stand must pay more than to fall, whatever the command
+            "alive": 1.5,  # less, and beginners fall; more, and they dare no step
             "track_velocity": {"weight": 1.0, "width": 0.25},
             "velocity_error": -2.0,
             "track_turn": {"weight": 0.75, "width": 0.25},
