@@ -1,9 +1,10 @@
 """What trained policies earn in MuJoCo, and which difference of the physics takes how much.
 
-    python bench/transfer/table.py RUN ... [--episodes 8]
+    python bench/transfer/table.py RUN ... [--rows "our physics" MuJoCo] [--name TASK-LABEL]
 
 Takes runs of one robot task. Every row has the same policies, starts and noise, and one thing
-changed. Writes results-TASK.json here and prints the table; rows that are there are not run again.
+changed. All act without the domain randomisation of their training. Writes results-NAME.json here
+and prints the table; rows that are there are not run again.
 """
 
 from __future__ import annotations
@@ -148,6 +149,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--episodes", type=int, default=8)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--name", help="of the file; by default the task's")
     options = parser.parse_args()
     runs = [rfo.load(path) for path in options.runs]
     experiment = runs[0].experiment
@@ -162,16 +165,16 @@ def main() -> None:
         "episodes": options.episodes,
         "rows": {},
     }
-    path = Path(__file__).parent / f"results-{experiment.task.name}.json"
+    path = Path(__file__).parent / f"results-{options.name or experiment.task.name}.json"
     before = json.loads(path.read_text()) if path.exists() else {}
     if {**before, "rows": {}} == found:
         found["rows"] = before["rows"]
-    for name, change in ROWS.items():
+    for name in options.rows:
         if name in found["rows"]:
             tell(name, **found["rows"][name])
             continue
         batch = env.resized(options.episodes)
-        batch.task = change(env.task)
+        batch.task = ROWS[name](env.task)
         evaluator = Evaluator(batch, deterministic=True)
         key = evaluation_key(0, deterministic=True)
         episodes = [evaluator(policy, key, 1) for policy in policies]
