@@ -77,7 +77,9 @@ def test_one_environment_ends_and_waits_for_its_reset():
 
 def test_settings_of_a_task_are_taken_and_checked():
     env = gymnasium.make_vec("rfo/Lqr-v0", num_envs=2, episode_length=10)
-    assert env.unwrapped._programs.env.spec.episode_length == 10
+    env.reset(seed=0)
+    truncated = [env.step(np.zeros((2, 1), np.float32))[3] for _ in range(10)]
+    assert np.argwhere(np.all(truncated, axis=1)).ravel().tolist() == [9]
     with pytest.raises(SettingError, match="unknown option 'gian'"):
         gymnasium.make("rfo/Lqr-v0", gian=1.0)
     with pytest.raises(SettingError, match="call reset before step"):
