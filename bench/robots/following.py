@@ -25,8 +25,6 @@ from rfo.envs.judge import in_mujoco
 from rfo.envs.moment import Moment
 from rfo.envs.robot import Robot
 from rfo.experiment.build import build, nominal
-from rfo.experiment.folder import load_state
-from rfo.training.record import RunFolder
 
 COMMANDS = (
     (0.0, 0.0, 0.0),
@@ -55,7 +53,7 @@ def follow(task: Any, policy: Any, command: tuple[float, ...]) -> dict[str, Any]
 
     def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Any]:
         state, fell = carry
-        out = task.step(state, policy(task.observe(state), None))
+        out = task.step(state, policy(task.observe(state)))
         physics = out.state.physics
         now = Moment(task.body, physics, out.state.action, out.state.goal)
         moved = jnp.concatenate([now.velocity[:, :2], now.spin[:, 2:]], axis=-1)
@@ -74,18 +72,15 @@ def follow(task: Any, policy: Any, command: tuple[float, ...]) -> dict[str, Any]
 
 def measured(run: Any) -> dict[str, list[dict[str, Any]]]:
     """Rows of one run, by simulator and in the order of the commands."""
-    plain = nominal(run.experiment)
-    task = build(plain)[1].task
+    task = build(nominal(run.experiment))[1].task
     if not isinstance(task, Robot) or task.goal != "command":
         raise SystemExit(
             f"{run.path} follows no commands: name runs of a task such as go2_velocity"
         )
-    state, _ = load_state(RunFolder.open(run.path), run.experiment)
-    policy = run.experiment.algorithm.policy(state)
     rows: dict[str, list[dict[str, Any]]] = {}
     for place, moved_by in PLACES.items():
         there = moved_by(task)
-        rows[place] = [follow(there, policy, command) for command in COMMANDS]
+        rows[place] = [follow(there, run.policy, command) for command in COMMANDS]
     return rows
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,10 +28,12 @@ from rfo.envs.batch import Batch
 from rfo.experiment.build import build
 from rfo.lab.cores import usable_cores
 from rfo.lab.speed.measure import cpu_name
+from rfo.lab.speed.worker import repeat
 from rfo.policies.nets import MLP
 from rfo.training.provenance import provenance
 
-REPETITIONS = 11
+SECONDS = 1.0
+"""Time for which a measurement is repeated [s]."""
 FILE = Path(__file__).with_name("profile.json")
 
 
@@ -104,13 +105,8 @@ def parts_of(method: SelfTunedRFO, env: Batch, state: Any) -> Iterator[Part]:
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """Median time of a call after two that do not count [s]."""
-    times = []
-    for _ in range(2 + REPETITIONS):
-        begin = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[2:])
+    """Median time of a call [s]."""
+    return statistics.median(repeat(lambda: jax.block_until_ready(call()), SECONDS))
 
 
 def profile(task: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ PURPOSES: dict[str, Purpose] = {
     ),
     "velocity": Purpose(
         {
-            "alive": 1.5,  # less, and beginners fall; more, and they dare no step
+            "alive": 1.5,  # with less, beginners fall; with more, they stand still
             "track_velocity": {"weight": 1.0, "width": 0.25},
             "velocity_error": -2.0,
             "track_turn": {"weight": 0.75, "width": 0.25},

@@ -107,7 +107,7 @@ def _layers(network: tuple[int, ...], critic: tuple[int, ...]) -> dict[str, Any]
 
 
 WALKING = {"horizon": 16, **_layers((128, 128, 128), (128, 128))}
-"""Of robots with the contacts of their files: over 32 steps their gradient is chaotic."""
+"""Settings of robots with the contacts of their files: over 32 steps their gradient is chaotic."""
 
 
 def _task(module: str, name: str, summary: str, steps: int, *more: Any, **others: Any) -> Task:
