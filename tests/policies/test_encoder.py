@@ -121,6 +121,28 @@ def test_any_leading_dimensions_are_one_batch():
     np.testing.assert_allclose(single, expected[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("clouds", [4, 5])
+def test_blocks_of_clouds_are_encoded_as_all_at_once(monkeypatch, clouds):
+    """Blocks of two, with and without one cloud left over; values and both gradients."""
+    with jax.enable_x64(True):
+        encoder = small({"particle_q": (7, 3)})
+        cloud = observed({"particle_q": (7, 3)}, lead=(clouds,))["particle_q"]
+
+        def results():
+            def loss(encoder, cloud):
+                encoding = encoder({"particle_q": cloud})
+                return jnp.sum(jnp.sin(3 * encoding)), encoding
+
+            return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(encoder, cloud)
+
+        whole = results()
+        monkeypatch.setattr("rfo.policies.encoder.BLOCK", 15)
+        text = str(jax.make_jaxpr(lambda x: encoder({"particle_q": x}))(cloud))
+        assert "scan" in text, "the clouds were not split"
+        for block, at_once in zip(jax.tree.leaves(results()), jax.tree.leaves(whole), strict=True):
+            np.testing.assert_allclose(block, at_once, rtol=1e-10, atol=1e-12)
+
+
 def test_matrices_are_orthogonal_with_gain_and_independent():
     encoder = encoder_for(
         jax.random.key(0), {"a": (2, 3), "b": (2, 3), "c": (4,)}, gain=1.5, **SMALL

@@ -21,6 +21,9 @@ from rfo.types import Array, Float, Observation, ObservationShape, PRNGKey
 POOLINGS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": largest}
 """Reductions over the points, by the names that settings use."""
 
+BLOCK = 2048
+"""Points that a CPU encodes together."""
+
 
 @runtime_checkable
 class Encoder(Protocol):
@@ -89,9 +92,37 @@ class CloudEncoder(eqx.Module):
     pooling: str = eqx.field(static=True)
 
     def __call__(self, cloud: Float[Array, "*batch P 3"]) -> Float[Array, "*batch features"]:
-        """Encode all clouds at once: the layers see one matrix whose rows are points."""
-        points = self.points(cloud.reshape(-1, cloud.shape[-1]))
-        return self.pooled(POOLINGS[self.pooling](points.reshape(*cloud.shape[:-1], -1), axis=-2))
+        """Encode all clouds: at once on an accelerator, in blocks on a CPU."""
+        clouds = cloud.reshape(-1, *cloud.shape[-2:])
+        block = max(1, BLOCK // clouds.shape[1])
+        if len(clouds) <= block:
+            encodings = self.encode(clouds)
+        else:
+            # lambdas, because JAX hashes what it calls, and a module cannot be hashed
+            encodings = jax.lax.platform_dependent(
+                clouds,
+                cpu=lambda clouds: self.encode_in_blocks(clouds, block),
+                default=lambda clouds: self.encode(clouds),
+            )
+        return encodings.reshape(*cloud.shape[:-2], -1)
+
+    def encode(self, clouds: Float[Array, "n P 3"]) -> Float[Array, "n features"]:
+        """Encode clouds at once: the layers see one matrix whose rows are points."""
+        points = self.points(clouds.reshape(-1, clouds.shape[-1]))
+        points = points.reshape(*clouds.shape[:-1], points.shape[-1])
+        return self.pooled(POOLINGS[self.pooling](points, axis=-2))
+
+    def encode_in_blocks(self, clouds: Float[Array, "n P 3"], block: int) -> Array:
+        """The same, `block` clouds after `block` clouds, so that a block stays in the CPU's cache.
+
+        The gradient computes each block again, which is cheaper than to keep its layers in memory.
+        """
+        whole = len(clouds) // block * block
+        blocks = clouds[:whole].reshape(-1, block, *clouds.shape[1:])
+        encode = jax.checkpoint(lambda clouds: self.encode(clouds))
+        encodings = jax.lax.map(encode, blocks)
+        rest = self.encode(clouds[whole:])
+        return jnp.concatenate([encodings.reshape(whole, rest.shape[-1]), rest])
 
 
 class PointEncoder(eqx.Module):
