@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from rfo.errors import SettingError, require_known
 from rfo.policies.encoder import Encoder
-from rfo.policies.nets import MLP
+from rfo.policies.nets import MLP, product
 from rfo.types import Array, Float, Observation, PRNGKey
 
 
@@ -193,7 +193,7 @@ class FlowPolicy(eqx.Module):
     def context(self, observation: Observation) -> Float[Array, "*batch width"]:
         """The state's part of the first layer, which is the same in all K steps."""
         weight, bias = self.net.affine(0)
-        return self.encoder(observation) @ weight[: self.encoder.size] + bias
+        return product(self.encoder(observation), weight[: self.encoder.size]) + bias
 
     def velocity(
         self,
@@ -205,7 +205,8 @@ class FlowPolicy(eqx.Module):
         weight, _ = self.net.affine(0)
         first = self.encoder.size + self.action_size
         time = time_features(jnp.asarray(u, z.dtype), self.frequencies) @ weight[first:]
-        return self.net.after_first(context + z @ weight[self.encoder.size : first] + time)
+        drawn = product(z, weight[self.encoder.size : first])
+        return self.net.after_first(context + drawn + time)
 
 
 def time_features(u: Float[Array, "*batch"], frequencies: int) -> Float[Array, "*batch features"]:

@@ -34,6 +34,16 @@ def largest(x: Array, axis: int) -> Array:
     return jnp.take_along_axis(x, jnp.argmax(x, axis, keepdims=True), axis).squeeze(axis)
 
 
+def product(
+    x: Float[Array, "*batch inputs"], weight: Float[Array, "inputs outputs"]
+) -> Float[Array, "*batch outputs"]:
+    """``x @ weight`` as a product of two matrices, whatever the number of leading dimensions.
+
+    With two of them, time and environment, XLA takes half as long again on a CPU for the gradient.
+    """
+    return (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], weight.shape[-1])
+
+
 def orthogonal(
     key: PRNGKey, shape: tuple[int, int], gain: float = 1.0
 ) -> Float[Array, "inputs outputs"]:
@@ -96,7 +106,7 @@ class MLP(eqx.Module):
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         """Apply the network to the last axis."""
         weight, bias = self.affine(0)
-        return self.after_first(x @ weight + bias)
+        return self.after_first(product(x, weight) + bias)
 
     def affine(self, layer: int) -> tuple[Float[Array, "inputs outputs"], Float[Array, " outputs"]]:
         """Weight and bias of a layer, centred over the outputs if a normalisation follows.
@@ -117,7 +127,7 @@ class MLP(eqx.Module):
             hidden = _normalize_activate(self.activation, hidden, scale, offset)
             if layer < len(self.weights):
                 weight, bias = self.affine(layer)
-                hidden = hidden @ weight + bias
+                hidden = product(hidden, weight) + bias
         return hidden
 
 
