@@ -8,6 +8,7 @@ bias_mujoco.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import mujoco
@@ -238,6 +239,52 @@ def actuated_tree(seed: int) -> str:
         <joint joint1="{c}" polycoef=".2" solref=".3 .5"/>
         <tendon tendon1="t0" tendon2="t2" polycoef="0 .5 .2" solref=".4 1"/></equality>
         <actuator>{servos}</actuator></mujoco>""",
+    )
+
+
+def corded_tree(seed: int) -> str:
+    """A random tree with spatial tendons between its bodies, the world among them, and all that
+    acts along one; one has no length in the reference pose, and one runs over pulleys."""
+    text, rng = random_tree(seed), np.random.default_rng(2000 + seed)
+    for i in range(7):
+        site = f'<site name="s{i}" pos="{_vector(rng)}"/><site name="o{i}"/>'
+        text = re.sub(f'(<body name="b{i}"[^>]*>)', rf"\1{site}", text)
+    text = text.replace("<worldbody>", '<worldbody><site name="w" pos=".3 -.2 .4"/>')
+
+    def cord(i: int, path: str, settings: str = "") -> str:
+        over = [
+            f'<pulley divisor="{x[1:]}"/>' if x[0] == "/" else f'<site site="{x}"/>'
+            for x in path.split()
+        ]
+        return f'<spatial name="c{i}" {settings}>{"".join(over)}</spatial>'
+
+    springs = 'stiffness="2" springlength=".3 .5" damping=".3" frictionloss=".2"'
+    tendons = (
+        cord(0, "s0 s1 s2", springs),
+        cord(
+            1,
+            "w s3 /2 s4 s5 s0 /3 s6 s1",
+            'limited="true" range=".2 .7" armature=".1" solreflimit=".3 1"',
+        ),
+        cord(2, "s2 s6"),
+        cord(3, "w s4 o4 s4"),
+        cord(4, "s1 s5"),
+        cord(5, "o0 o3", 'stiffness="1"'),
+        cord(6, "s6 o6", springs),
+    )
+    servos = (
+        '<motor tendon="c0" gear="1.3"/>',
+        '<position tendon="c1" gear="-.7" kp="3" kv=".4" forcerange="-.6 .3"/>',
+        '<position tendon="c2" kp="30" kv="4" timeconst=".05"/>',
+        '<general tendon="c3" gear=".8" dyntype="filter" dynprm=".1" gaintype="affine"'
+        ' gainprm="1 .3 -.2" biastype="affine" biasprm=".1 -.2 -.3" actearly="true"/>',
+        '<motor tendon="c4" armature=".2" damping=".3"/>',
+    )
+    return text.replace(
+        "</mujoco>",
+        f"""<tendon>{"".join(tendons)}</tendon><actuator>{"".join(servos)}</actuator><equality>
+        <tendon tendon1="c2" tendon2="c4" polycoef="0 .5 .2" solref=".4 1"/>
+        <tendon tendon1="c3" polycoef=".1" solref=".3 .5"/></equality></mujoco>""",
     )
 
 

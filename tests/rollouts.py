@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracle import actuated_tree, motion, random_state, random_tree
+from oracle import actuated_tree, corded_tree, motion, random_state, random_tree
 from rfo.physics.articulated import ArticulatedKernels
 from rfo.physics.host import Plan
-from rfo.physics.lengths import Actuators, Lengths
+from rfo.physics.lengths import Actuators, Length, Lengths
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Joint, Model
 
@@ -24,7 +24,7 @@ def motors(dof: np.ndarray, gear: np.ndarray) -> Actuators:
     free = np.tile([-np.inf, np.inf], (n, 1))
     return Actuators(
         names=tuple(f"actuator {i}" for i in range(n)),
-        lengths=Lengths.of([[(int(j), float(g))] for j, g in zip(dof, gear, strict=True)]),
+        lengths=Lengths.of([Length([(int(j), float(g))]) for j, g in zip(dof, gear, strict=True)]),
         gain=np.tile([1.0, 0.0, 0.0], (n, 1)),
         bias=np.zeros((n, 3)),
         force_range=free,
@@ -150,11 +150,14 @@ def tree(seed: int) -> Model:
 
 
 @cache
-def actuated(seed: int) -> Model:
-    """A random tree with all that acts along lengths, and soft contact with a tilted ground."""
-    bare, read = tree(seed), load(actuated_tree(seed), ContactParameters(0, 0, 0, 0))
+def actuated(seed: int, cords: bool = False) -> Model:
+    """A random tree with all that acts along lengths, or along cords, and soft contact with a
+    tilted ground."""
+    text = (corded_tree if cords else actuated_tree)(seed)
+    bare, read = tree(seed), load(text, ContactParameters(0, 0, 0, 0))
     return replace(
         bare,
+        cords=read.cords,
         actuators=read.actuators,
         tendons=read.tendons,
         couplings=read.couplings,

@@ -124,6 +124,27 @@ def test_forces_are_the_physics_own():
         np.testing.assert_allclose(now.forces[0] * 2, known[0, 6:], rtol=1e-5)
 
 
+ROPES = """<spatial name="rope"><site site="hook"/><site site="tip"/></spatial>
+  <spatial name="stay"><site site="tip"/><site site="hook"/></spatial>"""
+
+
+def test_forces_and_rates_along_tendons_are_the_physics_own():
+    """A servo on a spatial tendon beside one on the joint: their power is the physics own."""
+    text = FIGURE.replace("<motor", '<position kp="5" kv="0.3" forcerange="-1.2 1.2"')
+    text = text.replace("<worldbody>", '<worldbody><site name="hook" pos="1 0.3 1"/>')
+    text = text.replace('<joint name="arm"', '<site name="tip" pos="0 .1 .2"/><joint name="arm"')
+    pull = '<position tendon="rope" gear="2" kp="3" kv=".2"/>'
+    text = text.replace("</actuator>", f"{pull}</actuator>")
+    text = text.replace("<actuator>", f"<tendon>{ROPES}</tendon><actuator>")
+    task = Robot(text)
+    now = moment(q={7: 0.1}, qd={0: 0.7, 4: 0.2, 6: -0.5}, action=0.1, of=task.body)
+    control = task.body.middle + task.body.half * now.action[0]
+    known = task.simulator.actuator_forces(now.state, np.asarray(control)[None])
+    power = np.sum(np.asarray(now.qd) * known)
+    np.testing.assert_allclose(np.sum(now.forces * now.rates), power, rtol=1e-4)
+    assert abs(now.forces[0, 1]) > 0.1 and abs(now.rates[0, 1]) > 0.1
+
+
 def test_observation_terms_by_hand():
     now = moment(q={**facing_left(), 2: 0.6, 7: 0.5}, qd={1: 2.0, 3: 1.0, 6: 3.0}, action=0.7)
     seen = {name: np.asarray(term(now))[0] for name, term in observations.TERMS.items()}

@@ -258,11 +258,13 @@ def test_poses_of_a_tree():
     assert error.max() < TOLERANCE, error
 
 
+@pytest.mark.parametrize("cords", [False, True])
 @pytest.mark.parametrize("seed", range(2))
-def test_a_step_of_what_acts_along_lengths(seed):
+def test_a_step_of_what_acts_along_lengths(seed, cords):
     """Actuators with activations, tendons, dry friction and couplings."""
-    inputs = tree_inputs(actuated(seed), 12, 1)
-    error = step(actuated(seed), inputs.q, inputs.qd, inputs.controls[0])
+    model = actuated(seed, cords)
+    inputs = tree_inputs(model, 12, 1)
+    error = step(model, inputs.q, inputs.qd, inputs.controls[0])
     assert error.max() < TOLERANCE, error
 
 

@@ -8,9 +8,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from oracle import random_state, random_tree
+from oracle import corded_tree, random_state, random_tree, to_mujoco
 from oracle import rotation as matrix
-from rfo.physics.kinematics import axis_angle, link_poses, multiply, rotate
+from rfo.physics.kinematics import axis_angle, cord_lengths, link_poses, multiply, rotate
 from rfo.physics.mjcf import ContactParameters, load
 
 NO_CONTACT = ContactParameters(ke=0.0, kd=0.0, kf=0.0, mu=0.0)
@@ -47,3 +47,18 @@ def test_a_product_turns_by_its_right_factor_first():
     x, y, z = jnp.eye(3)
     np.testing.assert_allclose(rotate(multiply(about_y, about_x), y), x, atol=1e-6)
     np.testing.assert_allclose(rotate(multiply(about_x, about_y), y), z, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 4])
+def test_cords_are_as_long_and_as_fast_as_mujocos_tendons(seed):
+    """All joint types carry their ends; pulleys divide."""
+    text = corded_tree(seed)
+    model, reference = load(text, NO_CONTACT), mujoco.MjModel.from_xml_string(text)
+    data, rng = mujoco.MjData(reference), np.random.default_rng(3)
+    q, qd = random_state(model, rng)
+    data.qpos[:], data.qvel[:] = q, to_mujoco(model, q) @ qd
+    mujoco.mj_forward(reference, data)
+    at, speed = jnp.asarray(q, jnp.float32)[None], jnp.asarray(qd, jnp.float32)[None]
+    lengths, rates = cord_lengths(model, link_poses(model, at), speed)
+    np.testing.assert_allclose(lengths[0], data.ten_length, rtol=1e-5)
+    np.testing.assert_allclose(rates[0], data.ten_velocity, rtol=1e-4, atol=1e-5)

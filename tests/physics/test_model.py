@@ -154,10 +154,11 @@ def test_a_reference_coordinate_shifts_the_zero():
         (
             one_body(
                 '<site name="s" pos="1 0 0"/>',
-                '<worldbody><site name="t"/></worldbody><tendon><spatial name="cord">'
-                '<site site="s"/><site site="t"/></spatial></tendon>',
+                '<worldbody><site name="t"/><geom name="post" type="cylinder" size=".1 1"/>'
+                '</worldbody><tendon><spatial name="cord"><site site="s"/><geom geom="post"/>'
+                '<site site="t"/></spatial></tendon>',
             ),
-            "'cord' is spatial",
+            "'cord' wraps around geom 'post'.*over sites",
         ),
         (
             actuator('<muscle name="m" joint="elbow" lengthrange="0 1"/>'),

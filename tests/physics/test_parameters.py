@@ -67,9 +67,14 @@ def touching(parameters: ArticulatedParameters) -> list[str]:
     return [name for name, x in parameters._asdict().items() if x.size]
 
 
-@pytest.mark.parametrize("case", ["everything", "tree", "lengths"])
+@pytest.mark.parametrize("case", ["everything", "tree", "lengths", "cords"])
 def test_adjoints_of_a_step_against_dual_numbers(case):
-    model = {"everything": everything, "tree": partial(tree, 0), "lengths": partial(actuated, 1)}
+    model = {
+        "everything": everything,
+        "tree": partial(tree, 0),
+        "lengths": partial(actuated, 1),
+        "cords": partial(actuated, 1, cords=True),
+    }
     model, rng = model[case](), np.random.default_rng(1)
     # of all variants the one with everything, as to compile takes longest
     kernels = PackedKernels(

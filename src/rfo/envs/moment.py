@@ -14,7 +14,7 @@ import numpy as np
 
 from rfo.errors import SettingError
 from rfo.physics.articulated import ActivatedState, State
-from rfo.physics.kinematics import link_poses, rotate, site_positions
+from rfo.physics.kinematics import cord_lengths, link_poses, rotate, site_positions
 from rfo.physics.model import Joint, Model
 from rfo.types import Array, Float
 
@@ -65,13 +65,26 @@ class Body:
 
     @cached_property
     def along(self) -> np.ndarray:
-        """Rates of the actuators' lengths per unit of qd, (nu, nv)."""
+        """Rates of the actuators' lengths per unit of qd, (nu, nv); of cords, in one pose."""
         return self.model.actuators.lengths.jacobian(self.model.nv)
 
-    def lengths(self, q: Float[Array, "B nq"]) -> Float[Array, "B nu"]:
-        """Lengths of the actuators at coordinates [m, rad]."""
-        has = self.coordinate_of >= 0
-        return q[:, self.coordinate_of[has]] @ jnp.asarray(self.along[:, has].T, q.dtype)
+    def lengths(
+        self, q: Float[Array, "B nq"], qd: Float[Array, "B nv"]
+    ) -> tuple[Float[Array, "B nu"], Float[Array, "B nu"]]:
+        """Lengths of the actuators at coordinates [m, rad], and their rates [m/s, rad/s]."""
+        of, has = self.model.actuators.lengths, self.coordinate_of >= 0
+        along = np.where((of.cord >= 0)[:, None], 0, self.along)
+        lengths = q[:, self.coordinate_of[has]] @ jnp.asarray(along[:, has].T, q.dtype)
+        rates = qd @ jnp.asarray(along.T, q.dtype)
+        if not of.corded:
+            return lengths, rates
+        # a length is its joints' part, or its gear times its cord's; of the other it has none
+        pick = np.zeros((len(self.model.cords), len(of)))
+        corded = np.flatnonzero(of.cord >= 0)
+        pick[of.cord[corded], corded] = of.gear[corded]
+        stretched, stretching = cord_lengths(self.model, link_poses(self.model, q), qd)
+        share = jnp.asarray(pick, q.dtype)
+        return lengths + stretched @ share, rates + stretching @ share
 
     @cached_property
     def joint_names(self) -> tuple[str, ...]:
@@ -212,7 +225,11 @@ class Moment:
     @property
     def rates(self) -> Float[Array, "B nu"]:
         """Rates of the lengths along which the actuators act [m/s, rad/s]."""
-        return self.qd @ jnp.asarray(self.body.along.T, self.q.dtype)
+        return self._lengths[1]
+
+    @cached_property
+    def _lengths(self) -> tuple[Float[Array, "B nu"], Float[Array, "B nu"]]:
+        return self.body.lengths(self.q, self.qd)
 
     @property
     def forces(self) -> Float[Array, "B nu"]:
@@ -222,8 +239,8 @@ class Moment:
         control = jnp.asarray(self.body.middle) + jnp.asarray(self.body.half) * self.action
         if isinstance(self.state, ActivatedState):
             control = control.at[:, actuators.activations].set(self.state.act)
-        lengths = self.body.lengths(self.q)
-        driven = gain[:, 0] + gain[:, 1] * lengths + gain[:, 2] * self.rates
-        force = driven * control + bias[:, 0] + bias[:, 1] * lengths + bias[:, 2] * self.rates
+        lengths, rates = self._lengths
+        driven = gain[:, 0] + gain[:, 1] * lengths + gain[:, 2] * rates
+        force = driven * control + bias[:, 0] + bias[:, 1] * lengths + bias[:, 2] * rates
         low, high = (jnp.asarray(x, dtype) for x in actuators.force_range.T)
         return jnp.clip(force, low, high)

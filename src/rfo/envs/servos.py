@@ -62,9 +62,9 @@ def _direct(own: Actuators, motor: np.ndarray) -> Lengths:
     """The actuators' lengths, those of motors without their gear where they act on one joint."""
     coef = own.lengths.coef.copy()
     count = np.diff(own.lengths.start)
-    single = own.lengths.start[:-1][motor & (count == 1)]
+    single = own.lengths.start[:-1][motor & (count == 1) & (own.lengths.cord < 0)]
     coef[single] = 1.0
-    return Lengths(own.lengths.start, own.lengths.dof, coef)
+    return replace(own.lengths, coef=coef)
 
 
 def target_range(model: Model, pose: np.ndarray, scale: float) -> tuple[tuple[float, float], ...]:
@@ -80,6 +80,7 @@ def target_range(model: Model, pose: np.ndarray, scale: float) -> tuple[tuple[fl
             f"positions need motors or position servos, unlike {named}", "action_mode"
         )
     body = Body(model, pose, 1.0, np.zeros(model.nu), np.zeros(model.nu))
-    middle = np.asarray(body.lengths(jnp.asarray(pose)[None]))[0]
+    still = jnp.zeros((1, model.nv))
+    middle = np.asarray(body.lengths(jnp.asarray(pose)[None], still)[0])[0]
     reach = scale * np.abs(body.along).sum(axis=-1)
     return tuple((float(m - r), float(m + r)) for m, r in zip(middle, reach, strict=True))

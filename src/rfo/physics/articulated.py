@@ -43,7 +43,11 @@ NATIVE = Native(
 
 def native_of(model: Model) -> Native:
     """The variant without what the model lacks, because unused parts take long to compile."""
-    lacks = {"ALONE": not len(model.pairs.link), "MOTORS": model.motorised}
+    lacks = {
+        "ALONE": not len(model.pairs.link),
+        "MOTORS": model.motorised,
+        "CORDLESS": not len(model.cords),
+    }
     return _variant(tuple(name for name, lacking in lacks.items() if lacking))
 
 

@@ -83,9 +83,12 @@ LAWS = ("contact_law", "support_law", "pair_law")
 
 def tendon_names(tendons: Tendons, dofs: tuple[str, ...]) -> tuple[str, ...]:
     """A name for each row: the joint's, if it acts along one alone."""
-    lengths = tendons.lengths
-    rows = [lengths.dof[a:b] for a, b in zip(lengths.start, lengths.start[1:], strict=False)]
-    return tuple(dofs[r[0]] if len(r) == 1 else f"tendon {i}" for i, r in enumerate(rows))
+    rows = [tendons.lengths.one(i) for i in range(len(tendons.lengths))]
+    alone = [len(row.terms) == 1 and row.cord < 0 for row in rows]
+    return tuple(
+        dofs[row.terms[0][0]] if is_joint else f"tendon {i}"
+        for i, (row, is_joint) in enumerate(zip(rows, alone, strict=True))
+    )
 
 
 def _offset(parameters: ArticulatedParameters, added: Array) -> ArticulatedParameters:

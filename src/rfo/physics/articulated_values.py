@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rfo.physics.cords import HAIR
 from rfo.physics.lengths import Actuators, Dynamics
 from rfo.physics.model import Joint, Model
 from rfo.physics.native import Field
@@ -47,6 +48,7 @@ def values(fields: Sequence[Field], model: Model, dt: float, substeps: int) -> d
     return (
         own
         | _named("weld", model.welds)
+        | _named("cord", model.cords)
         | _named("support", model.supports)
         | _pair_values(model)
         | lengths
@@ -57,6 +59,9 @@ def values(fields: Sequence[Field], model: Model, dt: float, substeps: int) -> d
             "nu": nu,
             "nm": nm,
             "contacts": len(model.contact_link),
+            "cords": len(model.cords),
+            "cord_hair": HAIR,
+            "cord_segments": len(model.cords.link),
             "welds": len(model.welds.link),
             "supports": len(model.supports.link),
             "substeps": substeps,
@@ -98,7 +103,7 @@ def _length_values(model: Model, dt: float) -> dict[str, Any]:
     actuators, tendons, couplings = model.actuators, model.tendons, model.couplings
     own = actuators.lengths
     lengths = own.then(tendons.lengths).then(couplings.lengths)
-    moments = lengths.jacobian(model.nv)
+    moving = lengths.moving(model.nv)
     soft = np.zeros(model.nu, bool)
     mass, ahead = np.zeros(model.nu), np.zeros(model.nu)
     if not model.motorised:
@@ -108,9 +113,9 @@ def _length_values(model: Model, dt: float) -> dict[str, Any]:
         ahead = dt * np.sqrt(np.maximum(-actuators.bias[:, 1], 0) / mass) > COARSE
         soft = actuators.bias[:, 2].astype(bool) | actuators.gain[:, 2].astype(bool) | ahead
     n = len(couplings.ke)
-    pairs = moments[model.nu + len(tendons.lengths) :]
-    acting = [*moments[: model.nu][soft], *moments[model.nu :][: len(tendons.lengths)]]
-    acting += [np.abs(pairs[e]) + np.abs(pairs[n + e]) for e in range(n)]
+    pairs = moving[model.nu + len(tendons.lengths) :]
+    acting = [*moving[: model.nu][soft], *moving[model.nu :][: len(tendons.lengths)]]
+    acting += [pairs[e] | pairs[n + e] for e in range(n)]
     return (
         _named("tendon", tendons)
         | _named("coupling", couplings)
@@ -124,6 +129,8 @@ def _length_values(model: Model, dt: float) -> dict[str, Any]:
             "length_start": lengths.start,
             "length_dof": lengths.dof,
             "length_coef": lengths.coef,
+            "length_cord": lengths.cord,
+            "length_gear": lengths.gear,
             "actuator_gain": actuators.gain,
             "actuator_bias": actuators.bias,
             "force_range": actuators.force_range,

@@ -14,6 +14,7 @@ import numpy as np
 
 from rfo.physics.articulated_values import values
 from rfo.physics.bridge import Bridge
+from rfo.physics.cords import HAIR, Cords
 from rfo.physics.model import Joint, Model, Site
 from rfo.physics.native import Native
 from rfo.physics.packs import PackedKernels
@@ -107,3 +108,53 @@ def site_positions(
     quat = jnp.where(fixed, jnp.array([1.0, 0.0, 0.0, 0.0], poses.dtype), carried[..., 3:])
     origin = jnp.where(fixed, 0.0, carried[..., :3])
     return origin + rotate(quat, jnp.broadcast_to(local, origin.shape))
+
+
+def cord_lengths(
+    model: Model, poses: Float[Array, "B links 7"], qd: Float[Array, "B nv"]
+) -> tuple[Float[Array, "B cords"], Float[Array, "B cords"]]:
+    """Lengths of a model's cords [m] and their rates [m/s], for the poses of its links."""
+    cords = model.cords
+    places, velocities = (
+        x.reshape(len(x), -1, 2, 3) for x in _moving_points(model, poses, qd, cords)
+    )
+    gaps, rates = places[:, :, 0] - places[:, :, 1], velocities[:, :, 0] - velocities[:, :, 1]
+    sizes = jnp.sqrt(jnp.sum(gaps**2, axis=-1) + HAIR**2)
+    share = np.zeros((len(cords.link), len(cords)))
+    share[np.arange(len(share)), np.repeat(np.arange(len(cords)), np.diff(cords.start))] = (
+        cords.scale
+    )
+    to_cords = jnp.asarray(share, poses.dtype)
+    return sizes @ to_cords, (jnp.sum(gaps * rates, axis=-1) / sizes) @ to_cords
+
+
+def _moving_points(
+    model: Model, poses: Array, qd: Array, cords: Cords
+) -> tuple[Float[Array, "B ends 3"], Float[Array, "B ends 3"]]:
+    """Places and velocities of the ends of all segments, those of one after the other."""
+    links, nv = cords.link.reshape(-1), model.nv
+    ends = [Site(int(i), tuple(x)) for i, x in zip(links, cords.pos.reshape(-1, 3), strict=True)]
+    places = site_positions(poses, ends)
+    carried = np.zeros((model.links, nv))  # 1 where a degree of freedom moves a link
+    spins, slides, turned = np.zeros((3, nv, 3))
+    for i, (start, kind) in enumerate(zip(model.v_start, model.joint, strict=True)):
+        part = slice(start, start + model.v_count[i])
+        carried[i] = carried[model.parent[i]] if model.parent[i] >= 0 else 0
+        carried[i, part] = 1
+        turned[part] = kind != Joint.FREE
+        if kind == Joint.FREE:
+            slides[start : start + 3] = spins[start + 3 : start + 6] = np.eye(3)
+        elif kind == Joint.SLIDE:
+            slides[start] = model.axis[i]
+        else:
+            spins[part] = np.eye(3) if kind == Joint.BALL else model.axis[i]
+    of = poses[:, np.repeat(np.arange(model.links), model.v_count)]
+    quat = jnp.where(turned[:, :1] > 0, of[..., 3:], jnp.array([1.0, 0, 0, 0], poses.dtype))
+    spin, slide = (
+        rotate(quat, jnp.broadcast_to(jnp.asarray(x, poses.dtype), (*quat.shape[:-1], 3)))
+        * qd[..., None]
+        for x in (spins, slides)
+    )
+    moves = jnp.asarray(np.where((links >= 0)[:, None], carried[links], 0), poses.dtype)
+    of_origin = moves @ (slide - jnp.cross(spin, of[..., :3]))
+    return places, of_origin + jnp.cross(moves @ spin, places)

@@ -2,6 +2,8 @@
 
 A *length* is a sum of coefficients times coordinates of slides and hinges: that of one joint times
 its gear, or of a fixed tendon. A force along it acts on each of its joints times the coefficient.
+Or it is that of a cord (`rfo.physics.cords`), a spatial tendon, times a gear: then its coefficients
+change as the robot moves.
 """
 
 from __future__ import annotations
@@ -9,11 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
 Terms = Sequence[tuple[int, float]]
 """Degrees of freedom and their coefficients."""
+
+
+class Length(NamedTuple):
+    """One length."""
+
+    terms: Terms
+    """Of a cord: all that can move it, each with its coefficient in one pose."""
+    cord: int = -1
+    """Index of its cord, or -1."""
+    gear: float = 1.0
+    """By which the cord's length is multiplied."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,16 +36,20 @@ class Lengths:
 
     start: np.ndarray  # (N + 1,) int, where the terms of each begin
     dof: np.ndarray  # (n,) int, degree of freedom of each term
-    coef: np.ndarray  # (n,) [1, m/rad or rad/m]
+    coef: np.ndarray  # (n,) [1, m/rad or rad/m]; of a cord only what constants are taken from
+    cord: np.ndarray  # (N,) int, index of the cord that each is the length of, or -1
+    gear: np.ndarray  # (N,) of a cord [1], else 1
 
     @classmethod
-    def of(cls, lengths: Sequence[Terms]) -> Lengths:
-        """Lengths from the terms of each."""
-        terms = [term for one in lengths for term in one]
+    def of(cls, lengths: Sequence[Length]) -> Lengths:
+        """Lengths one after another."""
+        terms = [term for one in lengths for term in one.terms]
         return cls(
-            start=np.cumsum([0, *(len(one) for one in lengths)]).astype(np.int32),
+            start=np.cumsum([0, *(len(one.terms) for one in lengths)]).astype(np.int32),
             dof=np.array([dof for dof, _ in terms], np.int32),
             coef=np.array([coef for _, coef in terms], float),
+            cord=np.array([one.cord for one in lengths], np.int32),
+            gear=np.array([one.gear for one in lengths], float),
         )
 
     def __len__(self) -> int:
@@ -43,12 +61,32 @@ class Lengths:
             np.concatenate([self.start, other.start[1:] + self.start[-1]]),
             np.concatenate([self.dof, other.dof]),
             np.concatenate([self.coef, other.coef]),
+            np.concatenate([self.cord, other.cord]),
+            np.concatenate([self.gear, other.gear]),
         )
 
+    @property
+    def corded(self) -> bool:
+        """Whether one is that of a cord."""
+        return bool(np.any(self.cord >= 0))
+
+    def one(self, i: int | np.integer) -> Length:
+        """Length i."""
+        part = slice(*self.start[i : i + 2])
+        terms = [*zip(self.dof[part], self.coef[part], strict=True)]
+        return Length(terms, int(self.cord[i]), float(self.gear[i]))
+
     def jacobian(self, nv: int) -> np.ndarray:
-        """Rates of the lengths per unit of qd, (N, nv)."""
+        """Rates of the lengths per unit of qd, (N, nv); of cords, in the pose of their terms."""
         rows = np.zeros((len(self), nv))
         np.add.at(rows, (np.repeat(np.arange(len(self)), np.diff(self.start)), self.dof), self.coef)
+        return rows
+
+    def moving(self, nv: int) -> np.ndarray:
+        """Which degrees of freedom move the lengths in some pose, (N, nv)."""
+        rows = self.jacobian(nv) != 0
+        for i in np.flatnonzero(self.cord >= 0):
+            rows[i, self.dof[self.start[i] : self.start[i + 1]]] = True
         return rows
 
 
@@ -95,6 +133,7 @@ class Actuators:
         """Whether all are motors: a control times a gear, on one degree of freedom."""
         return bool(
             np.all(np.diff(self.lengths.start) == 1)
+            and not self.lengths.corded
             and not (self.bias.any() or self.gain[:, 1:].any() or self.dynamics.any())
             and not np.isfinite(self.force_range).any()
         )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rfo.physics.cords import NO_CORDS, Cords
 from rfo.physics.lengths import NO_COUPLINGS, NO_TENDONS, Actuators, Couplings, Tendons
 from rfo.physics.pairs import NO_PAIRS, Pairs
 from rfo.physics.supports import NO_SUPPORTS, Supports
@@ -95,6 +96,7 @@ class Model:
     pairs: Pairs = NO_PAIRS  # contact of bodies with one another
     tendons: Tendons = NO_TENDONS
     couplings: Couplings = NO_COUPLINGS
+    cords: Cords = NO_CORDS  # that lengths of actuators, tendons and couplings may be those of
     welds: Welds = NO_WELDS
     geoms: tuple[dict, ...] = ()  # for drawing, see rfo.envs.base.Renderable
     keyframes: dict[str, np.ndarray] = field(default_factory=dict)  # (nq,) coordinates, by name

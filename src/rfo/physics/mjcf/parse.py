@@ -27,6 +27,7 @@ from rfo.physics.mjcf.contacts import (
     ground_plane,
     refuse_contacts,
 )
+from rfo.physics.mjcf.cords import Ropes
 from rfo.physics.mjcf.drawing import drawn_geoms
 from rfo.physics.mjcf.flags import honour
 from rfo.physics.mjcf.lengths import actuators, couplings, tendons
@@ -76,7 +77,7 @@ def load(
     refuse_unsupported(m)
     refuse_contacts(m)
     links, frames = links_of(m)
-    touching = Touching(m, frames, margins=contact is None)
+    touching, ropes = Touching(m, frames, margins=contact is None), Ropes(m, frames)
     mass, com, inertia = inertias(m, frames, len(links))
     hinged = np.isin(m.jnt_type, (Joint.SLIDE, Joint.HINGE))
     spring = np.where(hinged, m.qpos_spring[m.jnt_qposadr], 0.0)
@@ -100,12 +101,13 @@ def load(
         limit_upper=np.where(limited, upper[m.dof_jntid], np.inf),
         limit_ke=np.zeros(m.nv),
         limit_kd=np.zeros(m.nv),
-        actuators=actuators(m),
+        actuators=actuators(m, ropes),
         **touching.spheres(),
         gravity=m.opt.gravity.copy(),
         **ground_plane(m, frames, touching.ground),
         link_names=tuple(link.name for link in links),
         dof_names=_dof_names(m),
+        cords=ropes.cords,
         geoms=drawn_geoms(m, frames),
         keyframes={name_of(m, "key", k): m.key_qpos[k].copy() for k in range(m.nkey)},
         sites=sites_of(m, frames),
@@ -114,7 +116,11 @@ def load(
     )
     laws = Laws(m, frames, reference(bare), contact)
     held = laws.at.mass_matrix, laws.gravity
-    bare = replace(bare, tendons=tendons(m, bare.actuators, *held), couplings=couplings(m, *held))
+    bare = replace(
+        bare,
+        tendons=tendons(m, ropes, bare.actuators, *held),
+        couplings=couplings(m, ropes, *held),
+    )
 
     def constants(soft: float) -> Model:
         """With those from the file times `soft`, stiffnesses times its square."""

@@ -130,11 +130,16 @@ def _refuse_actuators(m: mujoco.MjModel) -> None:
 
 
 def _refuse_tendons(m: mujoco.MjModel) -> None:
+    sphere, cylinder = mujoco.mjtWrap.mjWRAP_SPHERE, mujoco.mjtWrap.mjWRAP_CYLINDER
     for i in range(m.ntendon):
-        if np.any(m.wrap_type[m.tendon_adr[i] :][: m.tendon_num[i]] != mujoco.mjtWrap.mjWRAP_JOINT):
-            name = name_of(m, "tendon", i)
+        path = slice(m.tendon_adr[i], m.tendon_adr[i] + m.tendon_num[i])
+        around = np.flatnonzero(np.isin(m.wrap_type[path], (sphere, cylinder)))
+        if len(around):
+            tendon, geom = name_of(m, "tendon", i), m.wrap_objid[path][around[0]]
             raise SettingError(
-                f"tendon '{name}' is spatial, which is not supported: make it a fixed one"
+                f"tendon '{tendon}' wraps around geom '{name_of(m, 'geom', geom)}', which is not"
+                " supported: take the geom out of its path and lead it over sites, or make it a"
+                " fixed tendon"
             )
 
 

@@ -49,6 +49,14 @@ struct Articulated : Varying<Model, Parameters> {
     return sum;
   }
 
+  // Of a link, or of the world (-1): its motion, and a point of its frame about the origin of its
+  // tree.
+  FN Spatial motion_of(At<const Spatial> v, int i) { return i < 0 ? Spatial{} : v[i]; }
+  FN V3 rate_at(const Spatial& v, const V3& x) { return v.l + v.a.cross(x); }
+  FN V3 point_of(int i, const real* p) {
+    return i < 0 ? broadcast(p) : pos[i] + rot[i].rotate(broadcast(p));
+  }
+
   // Entry (j, k) of H, where k is j or above it.
   FN At<F> entry(int j, int k) { return H + (m.row[j] + m.level[j] - m.level[k]); }
 

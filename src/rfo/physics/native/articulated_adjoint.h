@@ -165,6 +165,7 @@ struct Adjoint : PairsAdjoint {
       G[i] = G[i] + joint.cross_force(P_joint) + joint_sum(i, qdd).cross_force(P_A[i]) +
              joint_sum(i, lambda).cross_force(P_W[i]);
     }
+    collect_cords(i, G);
     credit_coordinates(i, Spatial{} - G[i], gq);
     if (p < 0) {
       credit(own.gravity, P_A[i].l.x);
@@ -228,12 +229,15 @@ struct Adjoint : PairsAdjoint {
         move(i, true);
         Wv[i] = joint_sum(i, lambda);
         if (m.parent[i] >= 0) Wv[i] = Wv[i] + Wv[m.parent[i]];
+        follow(i);
         inertial_power(i);
         credit_inertia(i);
       }
+      measure();
       for (int c = 0; c < m.contacts; ++c) contact_power(c);
       supports_power();
       weld_powers(Wv, P_V, P_W, G, P_origin);
+      cord_powers(lambda, Wv, P_V, P_A, P_W, G, P_origin);
       pair_powers(Wv, P_V, P_W, G, P_origin);
       for (int i = m.links - 1; i >= 0; --i) collect(i);
       for (int j = 0; j < m.nv; ++j) {

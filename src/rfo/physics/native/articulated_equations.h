@@ -33,6 +33,7 @@ struct Equations : Pairs {
           contact_force(own.contact_law + 5 * c, up, depth, velocity, touches ? F(1) : F(0));
       f[i] = f[i] - Spatial{x.cross(push), push};
     }
+    measure();
     weld_forces();
     support_forces();
     pair_forces();

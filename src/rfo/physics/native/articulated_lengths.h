@@ -4,9 +4,14 @@
 // A force F along a length of rates J adds J^T F to the right-hand side, and w J J^T to H: what the
 // force takes back within the step, as it is linearly implicit in the velocity, and with `ahead` in
 // the length. For adjoints: the power of its part of the residual is
-// P = (J . lambda) (w J . qdd - F).
+// P = (J . lambda) (w J . qdd - F). Where J is that of a cord, `Cords` differentiates what P has of
+// it.
 
-#include "articulated.h"
+#ifdef CORDLESS
+#include "articulated_cordless.h"
+#else
+#include "articulated_cords.h"
+#endif
 
 // A force along a length, and its derivatives by the length, the speed and what drives it.
 struct Pull {
@@ -25,17 +30,18 @@ struct Coupled {
   F slope, bend;  // p', p''
 };
 
-struct Driven : Articulated {
+struct Driven : Cords {
   At<F> u = take(m.nu);
-  using Articulated::Articulated;
+  using Cords::Cords;
 
   FN F sum(int r, At<const F> x) {
     F total = F(0);
     for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k)
-      total += F(m.length_coef[k]) * x[m.length_dof[k]];
+      total += F(coef(r, k)) * x[m.length_dof[k]];
     return total;
   }
   FN F length(int r) {
+    if (corded(r)) return cord_length(r);
     F total = F(0);
     for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) {
       const int i = m.dof_q[m.length_dof[k]];
@@ -45,7 +51,7 @@ struct Driven : Articulated {
   }
   FN void add(int r, F force, At<F> to) {
     for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k)
-      to[m.length_dof[k]] += F(m.length_coef[k]) * force;
+      to[m.length_dof[k]] += F(coef(r, k)) * force;
   }
   // H += w (J_r J_s^T + J_s J_r^T), or w J_r J_r^T if s is r.
   FN void stiffen(int r, int s, F w) {
@@ -53,7 +59,7 @@ struct Driven : Articulated {
       for (int l = m.length_start[s]; l < m.length_start[s + 1]; ++l) {
         const int i = m.length_dof[k], j = m.length_dof[l];
         if (r == s && i < j) continue;
-        const real both = m.length_coef[k] * m.length_coef[l] * (r != s && i == j ? 2 : 1);
+        const auto both = coef(r, k) * coef(s, l) * real(r != s && i == j ? 2 : 1);
         *(i > j ? entry(i, j) : entry(j, i)) += w * F(both);
       }
   }
@@ -163,7 +169,9 @@ struct Driven : Articulated {
 
   FN void hold(F h) {
     for (int t = 0; t < m.tendons; ++t) {
-      const Pull pull = tendon(t, h);
+      Pull pull = tendon(t, h);
+      // of the armature what does not follow qdd
+      if (corded(m.nu + t)) pull.force -= F(own.tendon_armature[t]) * cord_bend(m.nu + t);
       add(m.nu + t, pull.force, qdd);
       stiffen(m.nu + t, m.nu + t, pull.weight);
     }
@@ -179,16 +187,22 @@ struct Driven : Articulated {
 
   // ------------------------------------------------------------------------------------- adjoints
 
+  // Add to the adjoints of q and qd what is due to a length and to its rate; `cord_powers` has done
+  // so for cords.
   FN void add_length(int r, F g, At<F> gq) {
+    if (corded(r)) return;
     for (int k = m.length_start[r]; k < m.length_start[r + 1]; ++k) {
       const int i = m.dof_q[m.length_dof[k]];
       if (i >= 0) gq[i] += F(m.length_coef[k]) * g;
     }
   }
+  FN void add_rate(int r, F g, At<F> gqd) {
+    if (!corded(r)) add(r, g, gqd);
+  }
   FN F power(int r, const Pull& pull, At<const F> lambda, At<F> gq, At<F> gqd) {
     const F a = sum(r, qdd), b = sum(r, lambda);
     add_length(r, b * (pull.by_length - a * pull.weight_by_length), gq);
-    add(r, b * (pull.by_speed - a * pull.weight_by_speed), gqd);
+    add_rate(r, b * (pull.by_speed - a * pull.weight_by_speed), gqd);
     return b * (pull.by_drive - a * pull.weight_by_drive);
   }
 
@@ -213,7 +227,7 @@ struct Driven : Articulated {
     credit(own.tendon_stiffness + t, b * (MAX(slack, none) + MIN(taut, none)));
     credit(own.tendon_damping + t, -resisted);
     credit(own.tendon_friction + t, -resisted / SQRT(v * v + creep * creep));
-    credit(own.tendon_armature + t, -a * b);
+    credit(own.tendon_armature + t, -(corded(r) ? cord_bend(r) : a) * b);
   }
 
   // Add to the adjoints of q, qd and u before a substep; gq holds those of the activations after
@@ -253,8 +267,41 @@ struct Driven : Articulated {
           b * damping * sum(second(e), qd) - b2 * at.force + at.weight * (a2 * b + a * b2);
       add_length(first(e), -b * ke, gq);
       add_length(second(e), b * ke * at.slope + by_slope * at.bend, gq);
-      add(first(e), -b * damping, gqd);
-      add(second(e), b * damping * at.slope, gqd);
+      add_rate(first(e), -b * damping, gqd);
+      add_rate(second(e), b * damping * at.slope, gqd);
     }
+  }
+
+  // Powers of what acts along cords; see articulated_adjoint.h.
+  FN void cord_power(int r, const Pull& pull, F armature, At<const F> lambda) {
+    const F a = sum(r, qdd), b = sum(r, lambda), implicit = pull.weight - armature;
+    weigh(r, b * (a * pull.weight_by_length - pull.by_length),
+          b * (a * pull.weight_by_speed - pull.by_speed),
+          a * implicit + cord_bend(r) * armature - pull.force, b * implicit, b * armature);
+  }
+  FN void cord_powers(At<const F> lambda, At<const Spatial> W, At<Spatial> P_V, At<Spatial> P_A,
+                      At<Spatial> P_W, At<Spatial> G, At<V3> P_origin) {
+    const F h = F(m.dt);
+    weightless();
+    for (int c = 0; c < m.nu; ++c)
+      if (corded(c)) cord_power(c, actuator(c, h, drive_of(c)), F(0), lambda);
+    for (int t = 0; t < m.tendons; ++t)
+      if (corded(m.nu + t)) cord_power(m.nu + t, tendon(t, h), F(own.tendon_armature[t]), lambda);
+    for (int e = 0; e < m.couplings; ++e) {
+      const int one = first(e), other = second(e);
+      if (!corded(one) && !corded(other)) continue;
+      const Coupled at = coupling(e, h);
+      const F ke = F(m.coupling_ke[e]), damping = F(m.coupling_kd[e]) + h * ke;
+      const F a2 = sum(other, qdd), b2 = sum(other, lambda);
+      const F a = sum(one, qdd) - at.slope * a2, b = sum(one, lambda) - at.slope * b2;
+      const F resists = at.weight * a - at.force;
+      if (corded(one)) weigh(one, b * ke, b * damping, resists, at.weight * b, F(0));
+      if (!corded(other)) continue;
+      const F by_slope =
+          b2 * at.force - b * damping * sum(other, qd) - at.weight * (a2 * b + a * b2);
+      weigh(other, by_slope * at.bend - b * ke * at.slope, -b * damping * at.slope,
+            -at.slope * resists, -at.slope * at.weight * b, F(0));
+    }
+    spread(W, P_V, P_A, P_W, G, P_origin);
   }
 };

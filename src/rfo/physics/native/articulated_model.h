@@ -15,6 +15,8 @@ struct Model : Fields {
   int terms = integer();
   int tendons = integer();
   int couplings = integer();
+  int cords = integer();
+  int cord_segments = integer();
   int welds = integer();
   int contacts = integer();
   int supports = integer();
@@ -24,6 +26,7 @@ struct Model : Fields {
   int substeps = integer();
   real dt = number();
   real ground_height = number();
+  real cord_hair = number();  // below which a segment of a cord has a smooth length [m]
   const real* gravity = reals(3);
   const real* ground_normal = reals(3);
   // per link
@@ -58,6 +61,13 @@ struct Model : Fields {
   const int* length_start = integers(lengths + 1);
   const int* length_dof = integers(terms);
   const real* length_coef = reals(terms);
+  const int* length_cord = integers(lengths);  // the cord that it is the length of, or -1
+  const real* length_gear = reals(lengths);    // times which it is that
+  // per cord, and per segment of one: see rfo.physics.cords.Cords
+  const int* cord_start = integers(cords + 1);
+  const int* cord_link = integers(2 * cord_segments);
+  const real* cord_pos = reals(6 * cord_segments);
+  const real* cord_scale = reals(cord_segments);
   // per actuator
   const real* actuator_gain = reals(3 * nu);
   const real* actuator_bias = reals(3 * nu);

@@ -1,11 +1,11 @@
 #pragma once
 // For models whose only forces along lengths are motors; in place of articulated_lengths.h.
 
-#include "articulated.h"
+#include "articulated_cordless.h"
 
-struct Driven : Articulated {
+struct Driven : Cords {
   At<F> u = take(m.nu);
-  using Articulated::Articulated;
+  using Cords::Cords;
 
   FN void drive(F) {
     for (int c = 0; c < m.nu; ++c)

@@ -14,11 +14,6 @@ struct Weld {
 struct Welds : Driven {
   using Driven::Driven;
 
-  FN Spatial motion_of(At<const Spatial> v, int i) { return i < 0 ? Spatial{} : v[i]; }
-  FN V3 rate_at(const Spatial& v, const V3& x) { return v.l + v.a.cross(x); }
-  FN V3 point_of(int i, const real* p) {
-    return i < 0 ? broadcast(p) : pos[i] + rot[i].rotate(broadcast(p));
-  }
   FN Quat frame_of(int i, const real* t) { return i < 0 ? quat_of(t) : rot[i] * quat_of(t); }
 
   FN Weld weld(int k) {
