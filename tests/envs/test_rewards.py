@@ -41,7 +41,7 @@ def body():
     return Body(model, pose, 0.1, np.zeros(1, np.float32), np.full(1, 3, np.float32))
 
 
-def moment(q=(), qd=(), action=0.0, goal=(0.0, 0.0, 0.0), before=None, of=None):
+def moment(q=(), qd=(), action=0.0, goal=(0.0, 0.0, 0.0), before=None, of=None, phase=0.0):
     """One robot, at the start but for the entries of q and qd that are given by index."""
     of = of or body()
     place, speed = np.array(of.pose), np.zeros(of.model.nv)
@@ -50,7 +50,7 @@ def moment(q=(), qd=(), action=0.0, goal=(0.0, 0.0, 0.0), before=None, of=None):
             target[index] = value
     state = ArticulatedState(*(jnp.asarray(x, jnp.float32)[None] for x in (place, speed)))
     actions = jnp.full((1, of.model.nu), action)
-    return Moment(of, state, actions, jnp.asarray(goal)[None], before)
+    return Moment(of, state, actions, jnp.asarray(goal)[None], before, jnp.full(1, phase))
 
 
 def leaning(angle):
@@ -93,6 +93,9 @@ def facing_left():
             {"q": {0: 0.05, 2: 0.02, 7: 0}},
             0.06**2 * np.tanh(0.5),
         ),
+        ("foot_swing", {"phase": np.pi / 2}, 0.08**2),  # it should be at the top, and stands
+        ("foot_swing", {"q": {2: 0.55}, "phase": np.pi / 6}, (0.05 - 0.08 / 4) ** 2),
+        ("foot_swing", {"q": {2: 0.55}, "phase": 3 * np.pi / 2}, 0.05**2),
     ],
 )
 def test_reward_terms_by_hand(term, now, expected):
@@ -146,7 +149,8 @@ def test_forces_and_rates_along_tendons_are_the_physics_own():
 
 
 def test_observation_terms_by_hand():
-    now = moment(q={**facing_left(), 2: 0.6, 7: 0.5}, qd={1: 2.0, 3: 1.0, 6: 3.0}, action=0.7)
+    place = {**facing_left(), 2: 0.6, 7: 0.5}
+    now = moment(q=place, qd={1: 2.0, 3: 1.0, 6: 3.0}, action=0.7, phase=np.pi / 3)
     seen = {name: np.asarray(term(now))[0] for name, term in observations.TERMS.items()}
     expected = {
         "velocity": [2, 0, 0],
@@ -157,6 +161,7 @@ def test_observation_terms_by_hand():
         "joint_velocities": [3],
         "last_action": [0.7],
         "goal": [0, 0, 0],
+        "gait_phase": [0.5, np.sqrt(0.75)],
         "activations": [],
         "velocities": [0, 2, 0, 1, 0, 0, 3],
     }
@@ -182,6 +187,8 @@ def test_observation_terms_by_hand():
         ({"reward": "velocity"}, "needs a first link on a free joint"),
         ({"observe": ("joint_postions",)}, "did you mean joint_positions"),
         ({"observe": ("goal",)}, "needs a goal"),
+        ({"observe": ("gait_phase",)}, "needs a gait: give stride"),
+        ({"stride": 0}, "stride must be positive"),
         ({"observation_noise": {"velocites": 1.0}}, "did you mean velocities"),
         ({"observation_noise": {"velocities": -1.0}}, "must not be negative"),
         ({"site": "hand"}, "the file has no sites"),
@@ -211,6 +218,50 @@ def test_the_observation_is_made_of_the_terms_that_were_asked_for():
     np.testing.assert_allclose(np.linalg.norm(state.physics.q[:, 3:7], axis=-1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.min(state.goal, axis=0), task.slowest, atol=0.02)
     np.testing.assert_allclose(np.max(state.goal, axis=0), task.fastest, atol=0.02)
+
+
+TWO_FEET = FIGURE.replace("</body>", '<site name="foot_2" pos="0 0 0.1"/></body>', 1)
+
+
+def test_a_gait_goes_round_once_in_a_stride():
+    """The phase is drawn over the whole cycle, shown, and back after 20 steps of 1/40 s."""
+    task = Robot(FIGURE, "velocity", stride=0.5, dt=1 / 40)
+    assert [entry.name for entry in task.spec.entries][-1] == "gait_phase"
+    state = task.reset(jax.random.key(0), 500)
+    np.testing.assert_allclose(np.histogram(state.phase, 4, (0, 2 * np.pi))[0], 125, atol=30)
+    state, phases = state._replace(phase=jnp.linspace(0.1, 6.1, 500)), []
+    for _ in range(20):
+        step = task.step(state, jnp.zeros((500, 1)))
+        state = step.state
+        phases.append(state.phase)
+        np.testing.assert_allclose(step.observation[:, -1], np.sin(state.phase), atol=1e-5)
+    turned = (phases[0] - jnp.linspace(0.1, 6.1, 500)) % (2 * np.pi)
+    np.testing.assert_allclose(turned, 2 * np.pi / 20, rtol=1e-4)
+    np.testing.assert_allclose(phases[-1], np.linspace(0.1, 6.1, 500), atol=1e-4)
+    assert Robot(FIGURE, "velocity").reset(jax.random.key(0), 2).phase is None
+
+
+def test_feet_swing_in_turn_or_as_late_as_they_are_told():
+    model = load(TWO_FEET)
+    of = replace(body(), model=model)
+    now = moment(of=of, phase=np.pi / 2, before=moment(of=of))
+    lifted = 0.08**2
+    for behind, expected in (((), lifted), ((0.5, 0.0), lifted), ((0.0, 0.0), 2 * lifted)):
+        np.testing.assert_allclose(rewards.foot_swing(now, behind=behind)[0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"behind": [0.0, 0.5]}, "behind of foot_swing must have 1 numbers, one a foot: foot"),
+        ({"behind": 0.5}, "behind of foot_swing must be a list of numbers, not 0.5"),
+        ({"behind": ["a"]}, "must be a list of numbers"),
+        ({"height": [0.1]}, "height of foot_swing must be a number"),
+    ],
+)
+def test_settings_of_a_gait_that_do_not_fit_are_refused(settings, told):
+    with pytest.raises(SettingError, match=told):
+        Robot(FIGURE, {"foot_swing": {"weight": -1.0, **settings}}, stride=0.5)
 
 
 def test_noise_on_the_observation_is_new_in_each_step_and_known_to_the_state():

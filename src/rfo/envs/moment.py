@@ -98,6 +98,18 @@ class Body:
             return np.asarray(link_poses(self.model, jnp.asarray(self.pose)[None])[0])
 
     @cached_property
+    def sites_at_start(self) -> np.ndarray:
+        """Places of all sites at the start [m], (sites, 3)."""
+        with jax.ensure_compile_time_eval():
+            sites = list(self.model.sites.values())
+            return np.asarray(site_positions(jnp.asarray(self.start), sites))
+
+    def site_numbers(self, names: tuple[str, ...]) -> np.ndarray:
+        """Where sites stand among all."""
+        known = list(self.model.sites)
+        return np.array([known.index(name) for name in names])
+
+    @cached_property
     def down(self) -> np.ndarray:
         """The world's downward direction in the trunk's frame at the start, (3,)."""
         with jax.ensure_compile_time_eval():
@@ -136,6 +148,8 @@ class Moment:
     follows one, or the target's place [m] of one that reaches; None for others."""
     before: Moment | None = None
     """The moment before the step, for rewards; None after a reset."""
+    phase: Float[Array, " B"] | None = None
+    """Where the robots are in the cycle of a gait, 0 to 2 pi [rad]; None without a `stride`."""
 
     @property
     def q(self) -> Float[Array, "B nq"]:
@@ -206,15 +220,26 @@ class Moment:
 
     def sites(self, names: tuple[str, ...]) -> Float[Array, "B sites 3"]:
         """Places of sites in the world [m]."""
-        return self._places[:, 0, self._numbers(names)]
+        return self._places[:, 0, self.body.site_numbers(names)]
 
     def moved(self, names: tuple[str, ...]) -> Float[Array, "B sites 3"]:
         """How sites moved in the step [m]."""
-        return self.sites(names) - self._places[:, 1, self._numbers(names)]
+        return self.sites(names) - self._places[:, 1, self.body.site_numbers(names)]
 
-    def _numbers(self, names: tuple[str, ...]) -> np.ndarray:
-        known = list(self.body.model.sites)
-        return np.array([known.index(name) for name in names])
+    def rise(self, names: tuple[str, ...]) -> Float[Array, "B sites"]:
+        """Heights of sites above those of the start [m]."""
+        start = self.body.sites_at_start[self.body.site_numbers(names), 2]
+        return self.sites(names)[..., 2] - jnp.asarray(start, self.q.dtype)
+
+    def gait(self, term: str) -> Float[Array, " B"]:
+        """The phase, for a term that needs it.
+
+        Raises:
+            SettingError: if there is none, naming the term.
+        """
+        if self.phase is None:
+            raise SettingError(f"'{term}' needs a gait: give stride, the time of a cycle", "stride")
+        return self.phase
 
     @property
     def reaching(self) -> Float[Array, "B 3"]:

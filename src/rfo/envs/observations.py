@@ -85,6 +85,12 @@ def goal(now: Moment) -> Float[Array, "B 3"]:
     return _goal(now, "goal")
 
 
+def gait_phase(now: Moment) -> Float[Array, "B 2"]:
+    """Cosine and sine of the gait's phase."""
+    phase = now.gait("gait_phase")
+    return jnp.stack([jnp.cos(phase), jnp.sin(phase)], axis=-1)
+
+
 def to_target(now: Moment) -> Float[Array, "B 3"]:
     """Way from the reaching site to its target in the world [m]."""
     return _goal(now, "to_target") - now.reaching
@@ -113,6 +119,7 @@ TERMS: dict[str, Term] = {
         joint_velocities,
         last_action,
         goal,
+        gait_phase,
         to_target,
     )
 }

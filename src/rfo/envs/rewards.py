@@ -138,7 +138,8 @@ def power(now: Moment) -> Float[Array, " B"]:
 def foot_slip(now: Moment, sites: str = "foot", reach: float = 0.03) -> Float[Array, " B"]:
     """Squared horizontal velocity of sites near the ground, summed [m^2/s^2]; the weight of one
     falls as exp(-z^2 / reach^2) with its height z [m]. `sites` is a regular expression."""
-    places, moved = _feet(now, sites, "foot_slip")
+    feet = _feet(now, sites, "foot_slip")
+    places, moved = now.sites(feet), now.moved(feet)
     speed = jnp.sum(moved[..., :2] ** 2, axis=-1) / now.body.dt**2
     return jnp.sum(_near(places[..., 2] ** 2, reach) * speed, axis=-1)
 
@@ -146,9 +147,31 @@ def foot_slip(now: Moment, sites: str = "foot", reach: float = 0.03) -> Float[Ar
 def foot_clearance(now: Moment, sites: str = "foot", height: float = 0.08) -> Float[Array, " B"]:
     """Squared distance of sites from a height [m] while they move, summed: times their horizontal
     speed, up to 1 m/s. `sites` is a regular expression."""
-    places, moved = _feet(now, sites, "foot_clearance")
+    feet = _feet(now, sites, "foot_clearance")
+    places, moved = now.sites(feet), now.moved(feet)
     speed = jnp.sqrt(jnp.sum(moved[..., :2] ** 2, axis=-1) + 1e-8) / now.body.dt
     return jnp.sum((places[..., 2] - height) ** 2 * jnp.tanh(speed), axis=-1)
+
+
+def foot_swing(
+    now: Moment, sites: str = "foot", height: float = 0.08, behind: tuple[float, ...] = ()
+) -> Float[Array, " B"]:
+    """Squared distance of sites from the heights of a gait, summed [m^2].
+
+    A foot is at its height of the start for half of a cycle, and swings for the other half: up to
+    `height` above it [m] and down again, as sin^2. `behind` says by which share of a cycle each
+    foot is late; without it, feet swing one after another in the order of the file. `sites` is a
+    regular expression.
+    """
+    feet = _feet(now, sites, "foot_swing")
+    late = np.array(behind) if behind else np.arange(len(feet)) / len(feet)
+    if len(late) != len(feet):
+        raise SettingError(
+            f"behind of foot_swing must have {len(feet)} numbers, one a foot: {', '.join(feet)}",
+            "reward",
+        )
+    swing = jnp.sin(now.gait("foot_swing")[:, None] - 2 * np.pi * late)
+    return jnp.sum((now.rise(feet) - height * jnp.maximum(swing, 0.0) ** 2) ** 2, axis=-1)
 
 
 def target_distance(now: Moment, width: float = 0.02) -> Float[Array, " B"]:
@@ -206,13 +229,13 @@ def _named(now: Moment, pattern: str, term: str) -> np.ndarray:
     return np.array(found)
 
 
-def _feet(now: Moment, pattern: str, term: str) -> tuple[Array, Array]:
-    """Places of sites whose names match (B, n, 3), and how they moved in the step [m]."""
+def _feet(now: Moment, pattern: str, term: str) -> tuple[str, ...]:
+    """Names of the sites that match."""
     names = tuple(name for name in now.body.model.sites if re.search(pattern, name))
     if not names:
         known = ", ".join(now.body.model.sites) or "none"
         raise SettingError(f"{term}: no site has '{pattern}' in its name: {known}", "reward")
-    return now.sites(names), now.moved(names)
+    return names
 
 
 TERMS: dict[str, Callable[..., Array]] = {
@@ -238,6 +261,7 @@ TERMS: dict[str, Callable[..., Array]] = {
         power,
         foot_slip,
         foot_clearance,
+        foot_swing,
         target_distance,
         at_target,
     )
@@ -280,11 +304,17 @@ def _weighted(name: str, value: Any) -> tuple[float, Reward]:
         if setting not in known:
             told = unknown(f"setting of {name}", setting, ["weight", *known])
             raise SettingError(told, "reward")
-        if isinstance(known[setting].default, str) != isinstance(given, str):
-            kind = "a text" if isinstance(known[setting].default, str) else "a number"
+        kind = _kind(known[setting].default)
+        if _kind(given) != kind:
             raise SettingError(f"{setting} of {name} must be {kind}, not {given!r}", "reward")
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not np.isfinite(weight):
         raise SettingError(
             f"the weight of {name} must be a finite number, not {weight!r}", "reward"
         )
     return float(weight), partial(TERMS[name], **settings)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return "a list of numbers" if all(_kind(x) == "a number" for x in value) else "a list"
+    return "a text" if isinstance(value, str) else "a number"

@@ -17,15 +17,18 @@ from rfo.envs.moment import Body, Moment
 from rfo.envs.purposes import Goal, purpose_of
 from rfo.envs.rewards import Reward
 from rfo.envs.rigid import RigidTask
-from rfo.envs.servos import target_range, with_servos
+from rfo.envs.servos import control_range, target_range, with_servos
 from rfo.errors import SettingError, unknown
 from rfo.physics.articulated import Articulated, State
 from rfo.physics.articulated_parameters import ArticulatedParameters
+from rfo.physics.kinematics import unit_quaternions
 from rfo.physics.mjcf import ContactParameters, load
 from rfo.physics.model import Joint, Model
 from rfo.physics.reference import stable_step
 from rfo.types import Array, Bool, Float, PRNGKey
 
+CYCLE = 2 * np.pi
+"""Phase of a whole cycle of a gait [rad]."""
 FASTEST_TURN = 0.1
 """Turn of a joint in one substep beyond which its motion cannot be integrated [rad]."""
 LEAST_SUBSTEPS = 4
@@ -46,6 +49,8 @@ class RobotState(NamedTuple):
     action: Float[Array, "B A"]
     """The last action; zero after a reset."""
     goal: Float[Array, "B 3"] | None = None
+    """See `rfo.envs.moment.Moment`."""
+    phase: Float[Array, " B"] | None = None
     """See `rfo.envs.moment.Moment`."""
     noise: PRNGKey | None = None
     """Key of each environment's observation noise, if there is any."""
@@ -83,6 +88,8 @@ class Robot(RigidTask):
             need.
         slowest: smallest command, forward and to the left [m/s], turning to the left [rad/s].
         fastest: largest command, in the same order.
+        stride: time of a gait's cycle [s], for terms that need its phase, such as `foot_swing`; the
+            phase is drawn at a reset, and the observation shows it. None: no gait.
         site: what is to reach the target; None: the file's last site, or the last link's origin.
         spread: share of the joints' ranges, about the start, from which a pose is drawn that has
             the site at the target.
@@ -136,6 +143,7 @@ class Robot(RigidTask):
         goal: Goal | None = None,
         slowest: tuple[float, float, float] = (-0.5, -0.3, -0.5),
         fastest: tuple[float, float, float] = (1.0, 0.3, 0.5),
+        stride: float | None = None,
         site: str | None = None,
         spread: float = 0.5,
         action_mode: Literal["control", "position"] = "control",
@@ -159,6 +167,7 @@ class Robot(RigidTask):
             substeps=substeps,
             episode_length=episode_length,
             scale=scale,
+            stride=stride,
             spread=spread,
             stiffness=stiffness,
             damping=damping,
@@ -175,14 +184,15 @@ class Robot(RigidTask):
         purpose = purpose_of(reward, goal, model)
         position = action_mode == "position"
         model = with_servos(model, stiffness, damping) if position else model
-        ranges = target_range(model, pose, scale) if position else _control_range(model)
+        ranges = target_range(model, pose, scale) if position else control_range(model)
         low, high = np.array(ranges, np.float32).T
         self.body = Body(model, pose, dt, (high + low) / 2, (high - low) / 2, _site(model, site))
         self.reward = reward if callable(reward) else rewards.weighted(purpose.reward)
-        self.terms = [observations.find(term) for term in observe or purpose.observe]
+        seen = observe or (*purpose.observe, *(() if stride is None else ("gait_phase",)))
+        self.terms = [observations.find(term) for term in seen]
         self.goal: Goal = purpose.goal
         self.slowest, self.fastest, self.spread = slowest, fastest, spread
-        self.start_noise = start_noise
+        self.stride, self.start_noise = stride, start_noise
         self.lowest = -np.inf if lowest is None else lowest
         self.tilt = purpose.tilt if tilt is None else tilt
         self.simulator = Articulated(model, dt, substeps or _substeps(model, dt), threads=threads)
@@ -204,18 +214,21 @@ class Robot(RigidTask):
     def reset(self, key: PRNGKey, batch: int) -> RobotState:
         """Draw `batch` start states; the class gives the ranges."""
         model = self.simulator.model
-        of_q, of_qd, of_goal, of_noise = jax.random.split(key, 4)
+        of_q, of_qd, of_goal, of_noise, of_phase = jax.random.split(key, 5)
         q, qd = (batch, model.nq), (batch, model.nv)
         noise = self.start_noise * jax.random.uniform(of_q, q, minval=-1.0, maxval=1.0)
         low, high = (jnp.asarray(limit, jnp.float32) for limit in _limits(model))
         physics = self.simulator.init(batch)._replace(
-            q=_unit(model, jnp.clip(jnp.asarray(self.body.pose, jnp.float32) + noise, low, high)),
+            q=unit_quaternions(
+                model, jnp.clip(jnp.asarray(self.body.pose, jnp.float32) + noise, low, high)
+            ),
             qd=self.start_noise * jax.random.uniform(of_qd, qd, minval=-1.0, maxval=1.0),
         )
         return RobotState(
             physics,
             jnp.zeros((batch, model.nu)),
             self._draw_goal(of_goal, batch),
+            None if self.stride is None else CYCLE * jax.random.uniform(of_phase, (batch,)),
             None if self._noise is None else jax.random.split(of_noise, batch),
         )
 
@@ -236,6 +249,9 @@ class Robot(RigidTask):
         after = state._replace(physics=physics, action=action)
         if state.noise is not None:
             after = after._replace(noise=jax.vmap(lambda k: jax.random.split(k, 1)[0])(state.noise))
+        if state.phase is not None and self.stride is not None:
+            turned = CYCLE * self.simulator.dt / self.stride
+            after = after._replace(phase=(state.phase + turned) % CYCLE)
         now = self._moment(after, self._moment(state))
         seen = self._observed(now, after.noise)
         return Step(after, seen, self.reward(now), self._terminated(now))
@@ -273,7 +289,7 @@ class Robot(RigidTask):
         return seen + self._noise * drawn(noise)
 
     def _moment(self, state: RobotState, before: Moment | None = None) -> Moment:
-        return Moment(self.body, state.physics, state.action, state.goal, before)
+        return Moment(self.body, state.physics, state.action, state.goal, before, state.phase)
 
     def _draw_goal(self, key: PRNGKey, batch: int) -> Float[Array, "B 3"] | None:
         """What the class says of commands and targets."""
@@ -328,15 +344,6 @@ def _site(model: Model, site: str | None) -> str:
     return site or (carried[-1] if carried else "")
 
 
-def _unit(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B nq"]:
-    """Coordinates whose quaternions have length 1."""
-    for joint, start in zip(model.joint, model.q_start, strict=True):
-        if joint in (Joint.FREE, Joint.BALL):
-            at = slice(start + 3, start + 7) if joint == Joint.FREE else slice(start, start + 4)
-            q = q.at[:, at].divide(jnp.linalg.norm(q[:, at], axis=-1, keepdims=True))
-    return q
-
-
 def _limits(model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper limit of each coordinate [m, rad], each (nq,)."""
     limits = np.full((2, model.nq), [[-np.inf], [np.inf]])
@@ -344,14 +351,6 @@ def _limits(model: Model) -> tuple[np.ndarray, np.ndarray]:
     dofs = model.v_start[scalar]
     limits[:, model.q_start[scalar]] = model.limit_lower[dofs], model.limit_upper[dofs]
     return limits[0], limits[1]
-
-
-def _control_range(model: Model) -> tuple[tuple[float, float], ...]:
-    """Control range of each actuator; [-1, 1] where the file gives none."""
-    ranges = model.actuators.control_range
-    return tuple(
-        (-1.0, 1.0) if np.isinf(low) else (float(low), float(high)) for low, high in ranges
-    )
 
 
 def _start(model: Model, keyframe: str | None) -> np.ndarray:

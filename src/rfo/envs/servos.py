@@ -1,4 +1,4 @@
-"""Actions as positions: targets of servos around a robot's pose."""
+"""What actions stand for: the controls of actuators, or targets of servos around a pose."""
 
 from __future__ import annotations
 
@@ -65,6 +65,14 @@ def _direct(own: Actuators, motor: np.ndarray) -> Lengths:
     single = own.lengths.start[:-1][motor & (count == 1) & (own.lengths.cord < 0)]
     coef[single] = 1.0
     return replace(own.lengths, coef=coef)
+
+
+def control_range(model: Model) -> tuple[tuple[float, float], ...]:
+    """Control range of each actuator; [-1, 1] where the file gives none."""
+    ranges = model.actuators.control_range
+    return tuple(
+        (-1.0, 1.0) if np.isinf(low) else (float(low), float(high)) for low, high in ranges
+    )
 
 
 def target_range(model: Model, pose: np.ndarray, scale: float) -> tuple[tuple[float, float], ...]:

@@ -176,7 +176,7 @@ TASKS: dict[str, Task] = {
         "velocity",
         "g1",
         "a Unitree G1 humanoid follows a velocity command",
-        2_097_152,
+        786_432,
         settings=WALKING,
     ),
     "cartpole": _robot("cartpole", "CartPole", "a cart swings up its pole", 512_000),

@@ -56,6 +56,15 @@ def axis_angle(axis: Float[Array, "*#n 3"], angle: Float[Array, "*n"]) -> Float[
     return jnp.concatenate([jnp.cos(half), jnp.sin(half) * axis], axis=-1)
 
 
+def unit_quaternions(model: Model, q: Float[Array, "B nq"]) -> Float[Array, "B nq"]:
+    """Coordinates whose quaternions have length 1."""
+    for joint, start in zip(model.joint, model.q_start, strict=True):
+        if joint in (Joint.FREE, Joint.BALL):
+            at = slice(start + 3, start + 7) if joint == Joint.FREE else slice(start, start + 4)
+            q = q.at[:, at].divide(jnp.linalg.norm(q[:, at], axis=-1, keepdims=True))
+    return q
+
+
 def mujoco_velocities(
     model: Model, q: np.ndarray, velocity: np.ndarray, back: bool = False
 ) -> np.ndarray:
