@@ -11,8 +11,8 @@ following-TASK.json.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,11 @@ PLACES = {"rfo": lambda task: task, "mujoco": in_mujoco}
 """Simulators by name."""
 
 
-def follow(task: Any, policy: Any, command: tuple[float, ...]) -> dict[str, Any]:
-    """What robots did under one command: mean velocities, and the share that did not fall.
+def follower(task: Any, policy: Any) -> Callable[[tuple[float, ...]], dict[str, Any]]:
+    """Tells of one command what robots did: mean velocities, and the share that did not fall.
 
     The velocities are those of the robots that stood to the end; NaN if none did.
     """
-    task = copy.copy(task)
-    task.slowest = task.fastest = command
 
     def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Any]:
         state, fell = carry
@@ -60,14 +58,18 @@ def follow(task: Any, policy: Any, command: tuple[float, ...]) -> dict[str, Any]
         return (out.state, fell | out.terminated), moved
 
     @jax.jit
-    def run(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        start = task.reset(key, STARTS), jnp.zeros(STARTS, bool)
+    def run(key: jax.Array, command: jax.Array) -> tuple[jax.Array, jax.Array]:
+        state = task.reset(key, STARTS)._replace(goal=jnp.tile(command, (STARTS, 1)))
+        start = state, jnp.zeros(STARTS, bool)
         (_, fell), moved = jax.lax.scan(step, start, None, round(SECONDS / task.spec.dt))
         return fell, moved[-round(COUNTED / task.spec.dt) :].mean(0)
 
-    fell, moved = map(np.asarray, run(jax.random.key(0)))
-    mean = moved[~fell].mean(0) if not fell.all() else np.full(3, np.nan)
-    return {"moved": mean.tolist(), "standing": float(1 - fell.mean())}
+    def follow(command: tuple[float, ...]) -> dict[str, Any]:
+        fell, moved = map(np.asarray, run(jax.random.key(0), jnp.array(command)))
+        mean = moved[~fell].mean(0) if not fell.all() else np.full(3, np.nan)
+        return {"moved": mean.tolist(), "standing": float(1 - fell.mean())}
+
+    return follow
 
 
 def measured(run: Any) -> dict[str, list[dict[str, Any]]]:
@@ -79,8 +81,8 @@ def measured(run: Any) -> dict[str, list[dict[str, Any]]]:
         )
     rows: dict[str, list[dict[str, Any]]] = {}
     for place, moved_by in PLACES.items():
-        there = moved_by(task)
-        rows[place] = [follow(there, run.policy, command) for command in COMMANDS]
+        follow = follower(moved_by(task), run.policy)
+        rows[place] = [follow(command) for command in COMMANDS]
     return rows
 
 
