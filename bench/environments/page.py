@@ -35,7 +35,10 @@ NOTES = {
     "hand_reorient_smooth": ("cube 0.24 m from the goal", "the same, softly damped, see below"),
     "go2": ("trunk below 0.15 m or 60 degrees", "our own: a Unitree Go2, velocity command"),
     "go2_velocity": ("trunk below 0.15 m or 69 degrees", "our own: terms of `envs/rewards.py`"),
-    "g1_velocity": ("pelvis below 0.5 m or 69 degrees", "our own: mjlab's G1, the same terms"),
+    "g1_velocity": (
+        "pelvis below 0.5 m or 69 degrees",
+        "our own: mjlab's G1, these terms and a gait",
+    ),
     "cartpole": (NEVER, "Cartpole of Rewarped 1.3.3"),
     "soft_jumper": (NEVER, "SoftJumper of Rewarped 1.3.3"),
     "soft_jumper_corrected": (NEVER, "the same body, see below"),
