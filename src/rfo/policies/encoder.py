@@ -94,8 +94,9 @@ class CloudEncoder(eqx.Module):
     def __call__(self, cloud: Float[Array, "*batch P 3"]) -> Float[Array, "*batch features"]:
         """Encode all clouds: at once on an accelerator, in blocks on a CPU."""
         clouds = cloud.reshape(-1, *cloud.shape[-2:])
-        block = max(1, BLOCK // clouds.shape[1])
-        if len(clouds) <= block:
+        count, block = clouds.shape[0], max(1, BLOCK // clouds.shape[1])
+        # an exported policy takes any number of clouds: its count is a symbol
+        if not isinstance(count, int) or count <= block:
             encodings = self.encode(clouds)
         else:
             # lambdas, because JAX hashes what it calls, and a module cannot be hashed
