@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import rfo
@@ -54,6 +55,17 @@ def requirements(*extras):
         *(line for x in extras for line in PROJECT["optional-dependencies"][x]),
     ]
     return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+
+
+def test_locked_versions_install_on_the_first_python_that_is_promised():
+    """A patch release that a package asks for would leave out the Python of a distribution."""
+    first = PROJECT["requires-python"].split(",")[0].removeprefix(">=") + ".0"
+    locked, refused = dict(line.split("==") for line in PINS), []
+    for found in metadata.distributions():
+        wants = found.metadata["Requires-Python"]
+        if locked.get(found.metadata["Name"]) == found.version and wants:
+            refused += [f"{found.name} wants {wants}"] * (first not in SpecifierSet(wants))
+    assert refused == []
 
 
 def test_constraints_are_names_and_versions_only():
