@@ -3,7 +3,7 @@
 import mujoco
 import numpy as np
 import pytest
-from test_lengths import moved, smooth
+from test_lengths import assert_moves_as_mujoco, moved, smooth
 
 from oracle import corded_tree, mujoco_dynamics, random_state, to_mujoco
 from rfo.physics.articulated import ActivatedState, Articulated, ArticulatedState
@@ -49,23 +49,7 @@ def test_forces_are_mujocos(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_motion_of_trees_is_mujocos(seed):
-    """Over half a second. Both at a short step, and without armatures: MuJoCo leaves out what
-    couples branches."""
-    text = corded_tree(seed)
-    for armature in ('armature=".1"', 'armature=".2"'):
-        text = text.replace(armature, "")
-    text = text.replace("<option", '<option timestep="1e-4" integrator="implicitfast"')
-    m, model = mujoco.MjModel.from_xml_string(text), smooth(load(text, NONE))
-    for flag in ("CONSTRAINT", "CLAMPCTRL"):
-        m.opt.disableflags |= getattr(mujoco.mjtDisableBit, f"mjDSBL_{flag}")
-    rng = np.random.default_rng(seed)
-    (q, qd), control = random_state(model, rng), rng.normal(size=m.nu)
-    qd *= 0.2
-    data = mujoco.MjData(m)
-    data.qpos[:], data.qvel[:], data.ctrl[:] = q, to_mujoco(model, q) @ qd, control
-    mujoco.mj_step(m, data, 5000)
-    qs, _ = moved(model, np.append(q, np.zeros(m.na)), qd, control, 1e-4, 5000)
-    np.testing.assert_allclose(qs[-1], [*data.qpos, *data.act], atol=1e-3)
+    assert_moves_as_mujoco(corded_tree(seed), seed)
 
 
 SWING = """<mujoco><option timestep=".001"><flag contact="disable"/></option><worldbody>

@@ -65,7 +65,7 @@ class Body:
 
     @cached_property
     def along(self) -> np.ndarray:
-        """Rates of the actuators' lengths per unit of qd, (nu, nv); of cords, in one pose."""
+        """Rates of the actuators' lengths per unit of qd, (nu, nv); those of cords in one pose."""
         return self.model.actuators.lengths.jacobian(self.model.nv)
 
     def lengths(
@@ -78,7 +78,7 @@ class Body:
         rates = qd @ jnp.asarray(along.T, q.dtype)
         if not of.corded:
             return lengths, rates
-        # a length is its joints' part, or its gear times its cord's; of the other it has none
+        # each length is either a sum over joints or a gear times the length of a cord
         pick = np.zeros((len(self.model.cords), len(of)))
         corded = np.flatnonzero(of.cord >= 0)
         pick[of.cord[corded], corded] = of.gear[corded]
@@ -105,7 +105,7 @@ class Body:
             return np.asarray(site_positions(jnp.asarray(self.start), sites))
 
     def site_numbers(self, names: tuple[str, ...]) -> np.ndarray:
-        """Where sites stand among all."""
+        """Indices of sites among all sites of the model."""
         known = list(self.model.sites)
         return np.array([known.index(name) for name in names])
 

@@ -140,7 +140,7 @@ def cord_lengths(
 def _moving_points(
     model: Model, poses: Array, qd: Array, cords: Cords
 ) -> tuple[Float[Array, "B ends 3"], Float[Array, "B ends 3"]]:
-    """Places and velocities of the ends of all segments, those of one after the other."""
+    """Places and velocities of the two ends of each segment, segment after segment."""
     links, nv = cords.link.reshape(-1), model.nv
     ends = [Site(int(i), tuple(x)) for i, x in zip(links, cords.pos.reshape(-1, 3), strict=True)]
     places = site_positions(poses, ends)

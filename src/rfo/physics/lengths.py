@@ -23,7 +23,7 @@ class Length(NamedTuple):
     """One length."""
 
     terms: Terms
-    """Of a cord: all that can move it, each with its coefficient in one pose."""
+    """Degrees of freedom with their coefficients; for a cord all that can move it, in one pose."""
     cord: int = -1
     """Index of its cord, or -1."""
     gear: float = 1.0

@@ -80,7 +80,7 @@ class Ropes:
 
 
 def spatial(m: mujoco.MjModel, tendon: int | np.integer) -> bool:
-    """Whether a tendon is one, not fixed."""
+    """Whether a tendon is spatial, in place of fixed."""
     return m.wrap_type[m.tendon_adr[tendon]] != mujoco.mjtWrap.mjWRAP_JOINT
 
 
@@ -91,7 +91,7 @@ def passive(m: mujoco.MjModel, tendon: int) -> bool:
 
 
 def _acts(m: mujoco.MjModel, tendon: int) -> bool:
-    """Whether it does, or an actuator or an equality acts along it."""
+    """Whether a tendon acts by itself, or an actuator or an equality acts along it."""
     drives = (m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON) & (m.actuator_trnid[:, 0] == tendon)
     equals = m.eq_active0.astype(bool) & (m.eq_type == mujoco.mjtEq.mjEQ_TENDON)
     equals &= (m.eq_obj1id == tendon) | (m.eq_obj2id == tendon)
